@@ -1,0 +1,314 @@
+/* yololoss: the YOLOv3 training loss and its gradient.
+
+   This header is the manual. The semantics are those of `yolo_loss` in keras-yolo3 (github.com/qqwweee/keras-yolo3,
+   commit e6598d1, yolo3/model.py); the formulas stand below at yl_loss.
+
+   Words: B batch; H, W rows and columns of a layer's grid; A anchors of a layer; C classes; L layers (scales).
+   A cell is one anchor at one grid position of one image; an object is a cell whose mask m is not 0.
+
+   Shapes (C order, float32, the default layout):
+     feats[l]   (B, H, W, A*(5+C))   raw outputs; for each anchor tx, ty, tw, th, objectness, C class logits
+     y_true[l]  (B, H, W, A, 5+C)    centre x, centre y, width, height as fractions of the input, mask m, C targets
+     boxes      (B, T, 5)            x_min, y_min, x_max, y_max in input pixels, class; unused rows are zero
+     grads[l]   as feats[l]          d (total * grad_scale) / d feats[l]
+
+   Errors: every function that can fail returns a yl_status. On anything but YL_OK, yl_last_error() holds, for the
+   calling thread, one sentence with the offending value, what was expected and what to do. Nothing in the library
+   prints, exits, aborts or lets an exception out.
+
+   Growth: structs that begin with struct_size are filled by their _INIT macro. A library that knows more fields than
+   the caller uses the defaults of the macro for them; a struct larger than the library knows is YL_UNSUPPORTED.
+
+   Threads: any function may be called from any thread. Calls on one plan wait for each other, so a plan serves one
+   call at a time; different plans run side by side. No other call may use a plan while or after it is destroyed. */
+#ifndef YOLOLOSS_H
+#define YOLOLOSS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define YL_API __attribute__((visibility("default")))
+#else
+#define YL_API
+#endif
+
+/* The version is written here only; CMake reads it. The ABI version changes when a caller must be compiled anew. */
+#define YL_VERSION_MAJOR 0
+#define YL_VERSION_MINOR 1
+#define YL_VERSION_PATCH 0
+#define YL_ABI_VERSION 1
+
+typedef enum yl_status {
+  YL_OK = 0,               /* success */
+  YL_INVALID_ARGUMENT = 1, /* a pointer, size or value that the contract does not allow */
+  YL_INVALID_BOXES = 2,    /* a row of boxes that the policy YL_BOXES_ERROR refuses */
+  YL_UNSUPPORTED = 3,      /* in the contract, but not in this build or version */
+  YL_NO_DEVICE = 4,        /* the device asked for cannot be used on this machine */
+  YL_OUT_OF_MEMORY = 5,    /* the workspace could not be allocated */
+  YL_INTERNAL = 6          /* a fault of the library; please report it with yl_last_error() */
+} yl_status;
+
+/* Where the loss is computed. A device asked for by name is never replaced by another. */
+enum {
+  YL_DEVICE_AUTO = 0,      /* the best for the caller's memory; yl_device_why() says the reason */
+  YL_DEVICE_REFERENCE = 1, /* double precision, one thread, plain loops: a second opinion, not a fast path */
+  YL_DEVICE_CPU = 2,       /* float32 arithmetic, several threads */
+  YL_DEVICE_CUDA = 3       /* not in this version: YL_NO_DEVICE */
+};
+
+/* Where feats, y_true, boxes and grads live. */
+enum {
+  YL_MEMORY_HOST = 0,
+  YL_MEMORY_DEVICE = 1 /* CUDA device memory; not in this version: YL_UNSUPPORTED */
+};
+
+/* Type of feats and grads. y_true and boxes are always float32. */
+enum {
+  YL_F32 = 0,
+  YL_F16 = 1,  /* not in this version: YL_UNSUPPORTED */
+  YL_BF16 = 2, /* not in this version: YL_UNSUPPORTED */
+  YL_F64 = 3   /* not in this version: YL_UNSUPPORTED */
+};
+
+/* Order of feats and grads. */
+enum {
+  YL_NHWC = 0, /* (B, H, W, A*(5+C)) */
+  YL_NCHW = 1  /* (B, A*(5+C), H, W); not in this version: YL_UNSUPPORTED */
+};
+
+/* What the raw sums are divided by. */
+enum {
+  YL_NORMALISER_BATCH = 0,   /* B, as keras-yolo3 */
+  YL_NORMALISER_NONE = 1,    /* 1 */
+  YL_NORMALISER_OBJECTS = 2, /* objects of the call, at least 1 */
+  YL_NORMALISER_VALUE = 3    /* yl_call.normaliser_value, finite and > 0: for a batch spread over several calls */
+};
+
+/* How grads is written. */
+enum {
+  YL_GRAD_OVERWRITE = 0, /* every element is written; what it held does not matter */
+  YL_GRAD_REFRESH = 1    /* grads still holds this plan's previous gradient; not in this version: YL_UNSUPPORTED */
+};
+
+/* What happens to a row of boxes that names no object: a coordinate or class that is not finite, no area, a class
+   that is not a whole number in 0..C-1, a centre outside the input. (keras-yolo3 crashes, wraps round or poisons.) */
+enum {
+  YL_BOXES_ERROR = 0, /* YL_INVALID_BOXES, naming image and row; nothing has been written */
+  YL_BOXES_SKIP = 1   /* the row is left out and counted in boxes_skipped */
+};
+
+/* One scale of the network. */
+typedef struct yl_layer {
+  int32_t grid_height;        /* H */
+  int32_t grid_width;         /* W */
+  const int32_t *anchor_mask; /* A indices into yl_config.anchors */
+  int32_t anchor_count;       /* A */
+  int32_t reserved;           /* 0 */
+} yl_layer;
+
+/* What a plan is made for. Copied by yl_plan_create; no pointer is kept. */
+typedef struct yl_config {
+  size_t struct_size;     /* sizeof(yl_config), set by YL_CONFIG_INIT */
+  const yl_layer *layers; /* layer_count layers, in the order of feats */
+  const float *anchors;   /* (anchor_count, 2): width, height in input pixels; all that boxes are matched with */
+  int32_t layer_count;    /* L >= 1; three for YOLOv3, two for tiny */
+  int32_t anchor_count;   /* >= 1 */
+  int32_t input_height;   /* of the network's input, in pixels; keras-yolo3: 32 * H of layer 0 */
+  int32_t input_width;
+  int32_t num_classes;  /* C >= 1 */
+  float ignore_thresh;  /* a background cell counts while its best IoU is strictly below; default 0.5 */
+  int32_t max_batch;    /* largest B of a call; default 1 */
+  int32_t device;       /* YL_DEVICE_...; default AUTO */
+  int32_t device_index; /* which CUDA device; 0 otherwise */
+  int32_t memory;       /* YL_MEMORY_...; default HOST */
+  int32_t dtype;        /* YL_F32 ...; default F32 */
+  int32_t layout;       /* YL_NHWC ...; default NHWC */
+  int32_t threads;      /* of the cpu device, 1..1024; 0 (default): one per processor that this process may use */
+  int32_t reserved;     /* 0 */
+} yl_config;
+
+#define YL_CONFIG_INIT \
+  { sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0 }
+
+/* A plan holds what is costly: the checked config, the workspace, the threads. */
+typedef struct yl_plan yl_plan;
+
+/* Truths as boxes. */
+typedef struct yl_boxes {
+  size_t struct_size; /* sizeof(yl_boxes), set by YL_BOXES_INIT */
+  const float *data;  /* (B, per_image, 5); may be NULL if per_image is 0 */
+  int32_t per_image;  /* T >= 0; any number: no table can overflow */
+  int32_t policy;     /* YL_BOXES_...; default ERROR */
+} yl_boxes;
+
+#define YL_BOXES_INIT \
+  { sizeof(yl_boxes), 0, 0, 0 }
+
+/* What became of the boxes of a call. used + skipped = rows that are not all zero. */
+typedef struct yl_box_counts {
+  int64_t used;     /* rows that name an object */
+  int64_t skipped;  /* rows left out by YL_BOXES_SKIP */
+  int64_t dropped;  /* used rows whose best anchor is in no layer, so they have no truth */
+  int64_t collided; /* times that a used row took a cell which an earlier row of the image had */
+} yl_box_counts;
+
+/* One call. Exactly one of y_true and boxes is given. */
+typedef struct yl_call {
+  size_t struct_size;         /* sizeof(yl_call), set by YL_CALL_INIT */
+  const void *const *feats;   /* L pointers */
+  const float *const *y_true; /* L pointers, or NULL: boxes */
+  const yl_boxes *boxes;      /* or NULL: y_true */
+  void *const *grads;         /* L pointers, or NULL: loss only. grads[l] may be feats[l]; no other overlap is allowed */
+  int32_t batch;              /* B, 1..max_batch */
+  int32_t grad_mode;          /* YL_GRAD_...; default OVERWRITE */
+  int32_t normaliser;         /* YL_NORMALISER_...; default BATCH */
+  int32_t reserved;           /* 0 */
+  double normaliser_value;    /* for YL_NORMALISER_VALUE; default 1 */
+  double grad_scale;          /* factor of the gradient (upstream gradient, loss scale), finite; default 1 */
+} yl_call;
+
+#define YL_CALL_INIT \
+  { sizeof(yl_call), 0, 0, 0, 0, 0, 0, 0, 0, 1.0, 1.0 }
+
+/* Sums and counts, of one image in one layer (a row, raw) or of one layer (divided by the normaliser).
+   The confidence part of keras-yolo3 is confidence_object + confidence_background. */
+typedef struct yl_parts {
+  double xy;
+  double wh;
+  double confidence_object;     /* of cells with m != 0 */
+  double confidence_background; /* of cells with m = 0 */
+  double class_;
+  int64_t objects;            /* cells with m != 0 */
+  int64_t ignored;            /* cells with k = 0, objects included */
+  int64_t ignored_background; /* cells with k = 0 and m = 0 */
+  int64_t non_finite;         /* NaN and infinities among the masks and objectness logits of all cells and among the
+                                 other values of objects (four box logits, class logits, truths) */
+} yl_parts;
+
+/* The result of the whole call. Counts are sums over images and layers. */
+typedef struct yl_summary {
+  double total;              /* all parts of all layers / normaliser */
+  double normaliser;         /* what the sums were divided by */
+  int64_t objects;           /* as in yl_parts */
+  int64_t ignored;           /* as in yl_parts */
+  int64_t ignored_background; /* as in yl_parts */
+  int64_t non_finite;        /* as in yl_parts; 0 says that every value that counts was finite */
+  yl_box_counts boxes;       /* zeros for a dense call */
+} yl_summary;
+
+/* Where the result goes: the caller's memory, each part optional (NULL). Written only on YL_OK. */
+typedef struct yl_result {
+  size_t struct_size;  /* sizeof(yl_result), set by YL_RESULT_INIT */
+  yl_summary *summary; /* one */
+  yl_parts *layers;    /* L, divided by the normaliser */
+  yl_parts *rows;      /* B*L, raw; row of image b and layer l at [b*L + l]. Rows of shards of a batch add up */
+} yl_result;
+
+#define YL_RESULT_INIT \
+  { sizeof(yl_result), 0, 0, 0 }
+
+/* Outputs of yl_yolo_head for one layer: the caller's float32 arrays, each optional (NULL). */
+typedef struct yl_head {
+  size_t struct_size;     /* sizeof(yl_head), set by YL_HEAD_INIT */
+  const void *feats;      /* of the layer, B images */
+  float *grid;            /* (H, W, 1, 2): column, row */
+  float *box_xy;          /* (B, H, W, A, 2): centre as a fraction of the input */
+  float *box_wh;          /* (B, H, W, A, 2): size as a fraction of the input */
+  float *box_confidence;  /* (B, H, W, A, 1): sigmoid of the objectness logit */
+  float *box_class_probs; /* (B, H, W, A, C): sigmoid of the class logits */
+  int32_t layer;          /* 0..L-1 */
+  int32_t batch;          /* B, 1..max_batch */
+} yl_head;
+
+#define YL_HEAD_INIT \
+  { sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1 }
+
+/* Checks the config and does everything that costs. *plan is the caller's, to be given to yl_plan_destroy; on failure
+   it is NULL. Memory: reserves about 28 + C/8 bytes for each cell of max_batch images, of which only the part that
+   holds objects is touched. */
+YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
+
+/* Frees the plan and stops its threads. NULL is allowed. */
+YL_API void yl_plan_destroy(yl_plan *plan);
+
+/* The device of the plan ("reference", "cpu"), and one line that says why it was taken. Both live as long as the plan.
+   NULL gives "". */
+YL_API const char *yl_device_name(const yl_plan *plan);
+YL_API const char *yl_device_why(const yl_plan *plan);
+
+/* YL_OK if a plan can be made on the device; otherwise YL_NO_DEVICE, and yl_last_error() says why not. */
+YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
+
+/* The loss, and the gradient if call->grads is given. Returns when everything is written. result may be NULL if only
+   the gradient is wanted. No memory is allocated. For a cell at (row, column) with anchor (aw, ah), logits t and
+   truths y, input IW x IH:
+
+     sigmoid(u) = 1 / (1 + e^-u)        ce(z, u) = max(u, 0) - u*z + ln(1 + e^-|u|)
+     m = y[4]        s = 2 - y_w*y_h    (box_loss_scale)
+     gx, gy = y_x*W - column, y_y*H - row               (raw_true_xy)
+     gw, gh = ln(y_w*IW/aw), ln(y_h*IH/ah)              (raw_true_wh; 0 where m = 0)
+     predicted box: centre ((sigmoid(tx)+column)/W, (sigmoid(ty)+row)/H), size (aw*e^tw/IW, ah*e^th/IH)
+     k = 0 if some object of the same image and layer has IoU >= ignore_thresh with the predicted box, else 1
+
+     xy         = m*s*(ce(gx, tx) + ce(gy, ty))         wh    = m*s*((gw-tw)^2 + (gh-th)^2)/2
+     confidence = (m + (1-m)*k) * ce(m, to)             class = m * sum over classes of ce(y_c, tc)
+
+     gradient: tx: m*s*(sigmoid(tx)-gx)    tw: m*s*(tw-gw)    to: (m + (1-m)*k)*(sigmoid(to)-m)
+               tc: m*(sigmoid(tc)-y_c), each times grad_scale/normaliser; k counts as a constant
+
+   Differences from keras-yolo3, all with input that is not finite: a prediction with a NaN in its box has no IoU
+   (k = 1); an ignored background cell contributes exactly 0; class logits of background cells are never read, nor are
+   their box logits where the image has no object in the layer. What is met is counted in non_finite.
+
+   Numbers: the cpu device computes each cell in float32 and sums in double, in a fixed order: the same input gives the
+   same bits for any thread count and any position of an image in the batch; truths as boxes give the bits of the dense
+   y_true they stand for.
+
+   Errors: YL_INVALID_ARGUMENT, YL_INVALID_BOXES, YL_UNSUPPORTED; then nothing has been written. */
+YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *result);
+
+/* The same, enqueued on a CUDA stream without waiting. Not in this version: YL_UNSUPPORTED. */
+YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result);
+
+/* Decodes the raw outputs of one layer as keras-yolo3's yolo_head. Outputs must not overlap each other or feats.
+   Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED; then nothing has been written. */
+YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
+
+/* Writes the dense truths of boxes, as keras-yolo3's preprocess_true_boxes: L pointers y_true, each (batch, H, W, A,
+   5+C), written whole. counts may be NULL. For each row of boxes, in order: centre = floor((min+max)/2), size = max-min;
+   of all anchors the first with the largest IoU at a common centre; every layer whose mask holds that anchor gets the
+   box at column floor(x*W), row floor(y*H) (product in double); a later box of the same cell replaces the coordinates
+   and adds its class. Errors as yl_loss. */
+YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+                                 yl_box_counts *counts);
+
+/* For bindings whose runtime keeps memory alive only for what is passed as an argument (java.lang.foreign): the same
+   functions with a tail of pointers that is not looked at. */
+YL_API yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...);
+YL_API yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...);
+YL_API yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+                                         yl_box_counts *counts, ...);
+
+/* The sentence of this thread's last failure; "" if there was none. Valid until the next failure on this thread. */
+YL_API const char *yl_last_error(void);
+
+/* "YL_OK", "YL_INVALID_ARGUMENT", ...; "unknown status" for other values. */
+YL_API const char *yl_status_name(int32_t status);
+
+/* The version of the library that is loaded: "0.1.0", and its YL_ABI_VERSION. */
+YL_API const char *yl_version_string(void);
+YL_API int32_t yl_abi_version(void);
+
+/* For bindings to check their struct layouts: the offset of a field in bytes, or the size of the struct if field is
+   NULL; -1 for an unknown name. Example: yl_offset_of("yl_call", "grads"). */
+YL_API int64_t yl_offset_of(const char *struct_name, const char *field);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

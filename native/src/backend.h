@@ -1,0 +1,70 @@
+// What the API and the backends share: the checked config (Shape), the checked call (Call), and the functions that a
+// backend has.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "yololoss.h"
+
+namespace yl {
+
+// One scale. Cells are numbered (row*W + column)*A + anchor.
+struct Layer {
+  int32_t height, width, anchors;
+  int64_t cells;                      // H*W*A
+  std::vector<int32_t> anchor_mask;   // A indices into Shape::anchors
+  std::vector<double> anchor_sizes;   // A pairs: width, height as fractions of the input
+};
+
+// The config after its checks.
+struct Shape {
+  std::vector<Layer> layers;
+  std::vector<float> anchors;  // pairs: width, height in input pixels
+  int32_t input_height, input_width;
+  int32_t num_classes;
+  int32_t channels;            // of a cell: 5 + C
+  float ignore_thresh;
+  int32_t max_batch;
+  int32_t threads;
+
+  int32_t layer_count() const { return static_cast<int32_t>(layers.size()); }
+};
+
+// The call after its checks. Exactly one of y_true and boxes is set.
+struct Call {
+  int32_t batch;
+  const float *const *feats;
+  const float *const *y_true;
+  const float *boxes;
+  int32_t boxes_per_image;
+  float *const *grads;  // NULL: loss only
+  int32_t normaliser;   // YL_NORMALISER_...
+  double normaliser_value;
+  double grad_scale;
+  bool dense() const { return y_true != nullptr; }
+};
+
+// What a call gives besides its rows.
+struct Outcome {
+  double normaliser;
+  yl_box_counts boxes;
+};
+
+// A backend owns its workspace; one call at a time. Nothing here fails once it is made.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  // Fills rows (batch * layers, image by image) and call.grads.
+  virtual Outcome loss(const Call &call, yl_parts *rows) noexcept = 0;
+  // Fills the outputs of head that are not NULL.
+  virtual void yolo_head(const yl_head &head) noexcept = 0;
+  // Fills y_true from boxes that have been checked.
+  virtual yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept = 0;
+};
+
+std::unique_ptr<Backend> make_reference(const Shape &shape);
+std::unique_ptr<Backend> make_cpu(const Shape &shape);
+
+}  // namespace yl

@@ -1,0 +1,270 @@
+#include "check.h"
+
+#include <sched.h>
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <thread>
+
+#include "truths.h"
+
+namespace yl {
+
+void fail(yl_status status, const char *format, ...) {
+  char sentence[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(sentence, sizeof sentence, format, arguments);
+  va_end(arguments);
+  throw Failure{status, sentence};
+}
+
+namespace {
+
+constexpr int32_t kMaxThreads = 1024;
+
+void check_between(const char *name, int64_t value, int64_t least, int64_t most) {
+  if (value < least || value > most)
+    fail(YL_INVALID_ARGUMENT, "%s is %lld, expected %lld..%lld", name, static_cast<long long>(value),
+         static_cast<long long>(least), static_cast<long long>(most));
+}
+
+void check_at_least_one(const char *name, int32_t value) { check_between(name, value, 1, INT32_MAX); }
+
+void check_zero(const char *name, int32_t value) {
+  if (value != 0) fail(YL_INVALID_ARGUMENT, "%s is %d, expected 0; begin with the _INIT macro", name, value);
+}
+
+// The only value of a choice that this version knows is the default, 0.
+void check_choice(const char *name, int32_t value, int32_t most, const char *meaning) {
+  check_between(name, value, 0, most);
+  if (value != 0) fail(YL_UNSUPPORTED, "%s is %d (%s), which this version does not support; use 0", name, value, meaning);
+}
+
+int64_t product(const char *what, std::initializer_list<int64_t> factors) {
+  int64_t result = 1;
+  for (const int64_t factor : factors)
+    if (__builtin_mul_overflow(result, factor, &result) || result > PTRDIFF_MAX)
+      fail(YL_INVALID_ARGUMENT, "%s would be too large to address; use a smaller max_batch, grid or class count", what);
+  return result;
+}
+
+int32_t usable_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::min(CPU_COUNT(&set), kMaxThreads);
+  return std::max(1, std::min<int32_t>(static_cast<int32_t>(std::thread::hardware_concurrency()), kMaxThreads));
+}
+
+Layer check_layer(const yl_config &config, int32_t l) {
+  const yl_layer &given = config.layers[l];
+  char name[96];
+  const auto named = [&](const char *field) {
+    std::snprintf(name, sizeof name, "layers[%d].%s", l, field);
+    return name;
+  };
+  check_at_least_one(named("grid_height"), given.grid_height);
+  check_at_least_one(named("grid_width"), given.grid_width);
+  check_at_least_one(named("anchor_count"), given.anchor_count);
+  check_zero(named("reserved"), given.reserved);
+  if (!given.anchor_mask) fail(YL_INVALID_ARGUMENT, "%s is NULL, anchor indices are expected", named("anchor_mask"));
+  Layer layer{given.grid_height, given.grid_width, given.anchor_count, 0, {}, {}};
+  layer.cells = product("a layer", {layer.height, layer.width, layer.anchors});
+  check_between(named("cells (grid_height * grid_width * anchor_count)"), layer.cells, 1, INT32_MAX);
+  for (int32_t a = 0; a < layer.anchors; ++a) {
+    const int32_t n = given.anchor_mask[a];
+    check_between(named("anchor_mask entry"), n, 0, config.anchor_count - 1);
+    layer.anchor_mask.push_back(n);
+    layer.anchor_sizes.push_back(double(config.anchors[2 * n]) / config.input_width);
+    layer.anchor_sizes.push_back(double(config.anchors[2 * n + 1]) / config.input_height);
+  }
+  return layer;
+}
+
+void check_batch(const Shape &shape, int32_t batch) {
+  if (batch < 1 || batch > shape.max_batch)
+    fail(YL_INVALID_ARGUMENT, "batch is %d, this plan takes 1..%d; make a plan with a larger max_batch", batch,
+         shape.max_batch);
+}
+
+// Adds memory that holds values of 4 bytes, or structs.
+void add_range(std::vector<Range> &ranges, const char *name, int32_t layer, const void *start, int64_t bytes,
+               size_t alignment = sizeof(float)) {
+  char index[16] = "";
+  if (layer >= 0) std::snprintf(index, sizeof index, "[%d]", layer);
+  if (!start) fail(YL_INVALID_ARGUMENT, "%s%s is NULL, %lld bytes are expected", name, index,
+                   static_cast<long long>(bytes));
+  if (reinterpret_cast<uintptr_t>(start) % alignment)
+    fail(YL_INVALID_ARGUMENT, "%s%s at %p is not aligned to %zu bytes", name, index, start, alignment);
+  ranges.push_back({start, bytes, name, layer});
+}
+
+bool overlap(const Range &a, const Range &b) {
+  const auto a0 = reinterpret_cast<uintptr_t>(a.start), b0 = reinterpret_cast<uintptr_t>(b.start);
+  return a0 < b0 + static_cast<uintptr_t>(b.bytes) && b0 < a0 + static_cast<uintptr_t>(a.bytes);
+}
+
+// Ranges from first_output on are written; they must overlap no other, but grads[l] may be feats[l].
+void check_overlaps(const std::vector<Range> &ranges, size_t first_output) {
+  for (size_t i = first_output; i < ranges.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const Range &a = ranges[i], &b = ranges[j];
+      if (!overlap(a, b)) continue;
+      const bool in_place = a.start == b.start && a.bytes == b.bytes && a.layer == b.layer && a.layer >= 0 &&
+                            !std::strcmp(a.name, "grads") && !std::strcmp(b.name, "feats");
+      if (in_place) continue;
+      fail(YL_INVALID_ARGUMENT, "%s (layer %d) and %s (layer %d) overlap; outputs need memory of their own%s", a.name,
+           a.layer, b.name, b.layer, " (only grads[l] may be exactly feats[l])");
+    }
+  }
+}
+
+int64_t layer_bytes(const Shape &shape, int32_t batch, int32_t l) {
+  return batch * shape.layers[l].cells * shape.channels * int64_t(sizeof(float));  // checked for max_batch
+}
+
+yl_boxes check_boxes(const Shape &shape, int32_t batch, const yl_boxes *given, std::vector<Range> &ranges) {
+  const yl_boxes boxes = take_sized<yl_boxes>("boxes", given, YL_BOXES_INIT);
+  check_between("boxes.per_image", boxes.per_image, 0, INT32_MAX);
+  check_between("boxes.policy", boxes.policy, YL_BOXES_ERROR, YL_BOXES_SKIP);
+  if (boxes.per_image == 0) return boxes;
+  add_range(ranges, "boxes.data", -1, boxes.data, product("boxes", {batch, boxes.per_image, 5 * sizeof(float)}));
+  if (boxes.policy == YL_BOXES_SKIP) return boxes;
+  const float *row = boxes.data;
+  for (int32_t image = 0; image < batch; ++image)
+    for (int32_t t = 0; t < boxes.per_image; ++t, row += 5)
+      if (const char *fault = fault_of(shape, row))
+        fail(YL_INVALID_BOXES,
+             "boxes: image %d, row %d [%g, %g, %g, %g, %g] has %s (input %dx%d, C = %d); correct the row or skip such "
+             "rows by the policy",
+             image, t, row[0], row[1], row[2], row[3], row[4], fault, shape.input_width, shape.input_height,
+             shape.num_classes);
+  return boxes;
+}
+
+}  // namespace
+
+void check_device(int32_t device, int32_t device_index) {
+  check_between("device", device, YL_DEVICE_AUTO, YL_DEVICE_CUDA);
+  if (device == YL_DEVICE_CUDA)
+    fail(YL_NO_DEVICE, "cuda:%d cannot be used: this build of the library has no CUDA backend; use the cpu device",
+         device_index);
+  if (device_index != 0)
+    fail(YL_INVALID_ARGUMENT, "device_index is %d, expected 0: only CUDA devices are numbered", device_index);
+}
+
+Shape check_config(const yl_config &config) {
+  check_between("layer_count", config.layer_count, 1, 4096);
+  check_at_least_one("anchor_count", config.anchor_count);
+  check_at_least_one("input_height", config.input_height);
+  check_at_least_one("input_width", config.input_width);
+  check_between("num_classes", config.num_classes, 1, 1 << 24);  // whole numbers of a float32
+  check_at_least_one("max_batch", config.max_batch);
+  check_between("threads", config.threads, 0, kMaxThreads);
+  check_zero("reserved", config.reserved);
+  if (!std::isfinite(config.ignore_thresh))
+    fail(YL_INVALID_ARGUMENT, "ignore_thresh is %g, a finite number is expected", config.ignore_thresh);
+  if (!config.layers) fail(YL_INVALID_ARGUMENT, "layers is NULL, %d layers are expected", config.layer_count);
+  if (!config.anchors) fail(YL_INVALID_ARGUMENT, "anchors is NULL, %d pairs are expected", config.anchor_count);
+  check_device(config.device, config.device_index);
+  check_choice("memory", config.memory, YL_MEMORY_DEVICE, "device memory");
+  check_choice("dtype", config.dtype, YL_F64, "other than float32");
+  check_choice("layout", config.layout, YL_NCHW, "NCHW");
+
+  Shape shape{};
+  shape.input_height = config.input_height;
+  shape.input_width = config.input_width;
+  shape.num_classes = config.num_classes;
+  shape.channels = 5 + config.num_classes;
+  shape.ignore_thresh = config.ignore_thresh;
+  shape.max_batch = config.max_batch;
+  shape.threads = config.threads ? config.threads : usable_processors();
+  for (int64_t i = 0; i < 2 * int64_t(config.anchor_count); ++i) {
+    const float side = config.anchors[i];
+    if (!(side > 0) || !std::isfinite(side))
+      fail(YL_INVALID_ARGUMENT, "anchors: %s of anchor %lld is %g, a finite number of pixels > 0 is expected",
+           i % 2 ? "height" : "width", static_cast<long long>(i / 2), side);
+    shape.anchors.push_back(side);
+  }
+  int64_t cells = 0;
+  for (int32_t l = 0; l < config.layer_count; ++l) {
+    shape.layers.push_back(check_layer(config, l));
+    cells += shape.layers.back().cells;
+  }
+  product("feats", {cells, shape.max_batch, shape.channels, sizeof(float)});
+  product("the workspace", {cells, shape.max_batch, sizeof(Object)});
+  check_between("max_batch * layer_count", product("rows", {shape.max_batch, config.layer_count}), 1, INT32_MAX);
+  return shape;
+}
+
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, std::vector<Range> &ranges) {
+  check_batch(shape, call.batch);
+  check_zero("reserved", call.reserved);
+  check_between("normaliser", call.normaliser, YL_NORMALISER_BATCH, YL_NORMALISER_VALUE);
+  check_choice("grad_mode", call.grad_mode, YL_GRAD_REFRESH, "refresh");
+  if (!std::isfinite(call.normaliser_value) || !(call.normaliser_value > 0))
+    fail(YL_INVALID_ARGUMENT, "normaliser_value is %g, a finite number > 0 is expected", call.normaliser_value);
+  if (!std::isfinite(call.grad_scale))
+    fail(YL_INVALID_ARGUMENT, "grad_scale is %g, a finite number is expected", call.grad_scale);
+  if (!call.feats) fail(YL_INVALID_ARGUMENT, "feats is NULL, %d pointers are expected", shape.layer_count());
+  if (!call.y_true == !call.boxes)
+    fail(YL_INVALID_ARGUMENT, "%s; give exactly one of them",
+         call.y_true ? "both y_true and boxes are given" : "neither y_true nor boxes is given");
+
+  ranges.clear();
+  Call checked{call.batch, reinterpret_cast<const float *const *>(call.feats), call.y_true, nullptr, 0,
+               reinterpret_cast<float *const *>(call.grads), call.normaliser, call.normaliser_value, call.grad_scale};
+  for (int32_t l = 0; l < shape.layer_count(); ++l) {
+    const int64_t bytes = layer_bytes(shape, call.batch, l);
+    add_range(ranges, "feats", l, call.feats[l], bytes);
+    if (call.y_true) add_range(ranges, "y_true", l, call.y_true[l], bytes);
+  }
+  if (call.boxes) {
+    const yl_boxes boxes = check_boxes(shape, call.batch, call.boxes, ranges);
+    checked.boxes = boxes.data;
+    checked.boxes_per_image = boxes.per_image;
+  }
+  const size_t first_output = ranges.size();
+  for (int32_t l = 0; call.grads && l < shape.layer_count(); ++l)
+    add_range(ranges, "grads", l, call.grads[l], layer_bytes(shape, call.batch, l));
+  const int64_t row = sizeof(yl_parts) * int64_t(shape.layer_count());
+  if (result.summary) add_range(ranges, "result.summary", -1, result.summary, sizeof(yl_summary), alignof(yl_summary));
+  if (result.layers) add_range(ranges, "result.layers", -1, result.layers, row, alignof(yl_parts));
+  if (result.rows) add_range(ranges, "result.rows", -1, result.rows, row * call.batch, alignof(yl_parts));
+  check_overlaps(ranges, first_output);
+  return checked;
+}
+
+void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ranges) {
+  check_between("head.layer", head.layer, 0, shape.layer_count() - 1);
+  check_batch(shape, head.batch);
+  const Layer &layer = shape.layers[head.layer];
+  const int64_t cells = head.batch * layer.cells, f = sizeof(float);
+  ranges.clear();
+  add_range(ranges, "head.feats", -1, head.feats, cells * shape.channels * f);
+  const size_t first_output = ranges.size();
+  if (head.grid) add_range(ranges, "head.grid", -1, head.grid, 2 * f * layer.height * layer.width);
+  if (head.box_xy) add_range(ranges, "head.box_xy", -1, head.box_xy, cells * 2 * f);
+  if (head.box_wh) add_range(ranges, "head.box_wh", -1, head.box_wh, cells * 2 * f);
+  if (head.box_confidence) add_range(ranges, "head.box_confidence", -1, head.box_confidence, cells * f);
+  if (head.box_class_probs)
+    add_range(ranges, "head.box_class_probs", -1, head.box_class_probs, cells * shape.num_classes * f);
+  check_overlaps(ranges, first_output);
+}
+
+yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+                      const yl_box_counts *counts, std::vector<Range> &ranges) {
+  check_batch(shape, batch);
+  if (!y_true) fail(YL_INVALID_ARGUMENT, "y_true is NULL, %d pointers are expected", shape.layer_count());
+  ranges.clear();
+  const yl_boxes checked = check_boxes(shape, batch, boxes, ranges);
+  const size_t first_output = ranges.size();
+  for (int32_t l = 0; l < shape.layer_count(); ++l)
+    add_range(ranges, "y_true", l, y_true[l], layer_bytes(shape, batch, l));
+  if (counts) add_range(ranges, "counts", -1, counts, sizeof(yl_box_counts), alignof(yl_box_counts));
+  check_overlaps(ranges, first_output);
+  return checked;
+}
+
+}  // namespace yl

@@ -1,0 +1,49 @@
+// Every rule of yololoss.h, checked before anything is touched; a broken rule is a Failure with a sentence.
+#pragma once
+
+#include <cstring>
+#include <string>
+
+#include "backend.h"
+
+namespace yl {
+
+// Thrown inside the library; becomes the status and the sentence of yl_last_error().
+struct Failure {
+  yl_status status;
+  std::string sentence;
+};
+
+[[noreturn]] __attribute__((format(printf, 2, 3))) void fail(yl_status status, const char *format, ...);
+
+// Takes over a struct that begins with struct_size: what the caller knows of it, defaults for the rest. smallest is the
+// size that the struct had in its first version.
+template <class T> T take_sized(const char *name, const T *given, T defaults, size_t smallest = sizeof(T)) {
+  if (!given) fail(YL_INVALID_ARGUMENT, "%s is NULL; a struct made by its _INIT macro is expected", name);
+  if (given->struct_size < smallest)
+    fail(YL_INVALID_ARGUMENT, "%s.struct_size is %zu, at least %zu is expected; begin with the _INIT macro", name,
+         given->struct_size, smallest);
+  if (given->struct_size > sizeof(T))
+    fail(YL_UNSUPPORTED, "%s.struct_size is %zu, this library (%d.%d.%d) knows %zu bytes; use the header of the library",
+         name, given->struct_size, YL_VERSION_MAJOR, YL_VERSION_MINOR, YL_VERSION_PATCH, sizeof(T));
+  std::memcpy(static_cast<void *>(&defaults), given, given->struct_size);
+  return defaults;
+}
+
+// A stretch of memory, for the check that outputs overlap nothing.
+struct Range {
+  const void *start;
+  int64_t bytes;
+  const char *name;
+  int32_t layer;  // -1: not of a layer
+};
+
+Shape check_config(const yl_config &config);
+void check_device(int32_t device, int32_t device_index);
+// ranges is scratch: with room for 3*L + 5 entries nothing is allocated.
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, std::vector<Range> &ranges);
+void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ranges);
+yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+                      const yl_box_counts *counts, std::vector<Range> &ranges);
+
+}  // namespace yl

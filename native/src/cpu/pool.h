@@ -1,0 +1,49 @@
+// A fixed set of threads that run the items of a loop. Items go to whichever thread is free, so a result must not
+// depend on who did what.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace yl {
+
+class Pool {
+ public:
+  // The caller of run is one of the threads. Throws std::system_error if a thread cannot be started.
+  explicit Pool(int32_t threads);
+  ~Pool();
+  Pool(const Pool &) = delete;
+  Pool &operator=(const Pool &) = delete;
+
+  int32_t threads() const { return static_cast<int32_t>(workers_.size()) + 1; }
+
+  // body(item, worker) for items [0, count), worker in [0, threads()); returns when all are done. body must not throw.
+  template <class Body> void run(int64_t count, const Body &body) noexcept {
+    run(count, [](const void *b, int64_t item, int32_t worker) { (*static_cast<const Body *>(b))(item, worker); },
+        &body);
+  }
+
+ private:
+  using Function = void (*)(const void *body, int64_t item, int32_t worker);
+  void run(int64_t count, Function function, const void *body) noexcept;
+  void take_items(int32_t worker) noexcept;
+  void serve(int32_t worker) noexcept;
+  void stop() noexcept;
+
+  std::mutex mutex_;
+  std::condition_variable start_, done_;
+  uint64_t round_ = 0;  // of run; guarded by mutex_, as the next two
+  int32_t busy_ = 0;    // workers that have not finished the round
+  bool stopping_ = false;
+  Function function_ = nullptr;  // of the round
+  const void *body_ = nullptr;
+  int64_t count_ = 0;
+  std::atomic<int64_t> next_{0};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace yl

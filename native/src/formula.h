@@ -1,0 +1,107 @@
+// The loss of a cell and its derivative, once, for every backend: plain functions over a number type T (float or
+// double; a vector type that has the same operators, exp, log, log1p, fabs and select can be added). Compiles as C++
+// and as CUDA. Names and formulas as in yololoss.h at yl_loss.
+#pragma once
+
+#include <cmath>
+
+#if defined(__CUDACC__)
+#define YL_HOST_DEVICE __host__ __device__
+#else
+#define YL_HOST_DEVICE
+#endif
+
+namespace yl {
+
+using std::exp;
+using std::fabs;
+using std::log;
+using std::log1p;
+
+template <class T> YL_HOST_DEVICE inline T select(bool condition, T yes, T no) { return condition ? yes : no; }
+template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }  // b if unordered
+template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }   // b if unordered
+
+// A part of the loss and its derivative with respect to the logit.
+template <class T> struct Term {
+  T loss, slope;
+};
+
+// Centre and size as fractions of the input.
+template <class T> struct Box {
+  T x, y, w, h;
+};
+
+// Where a cell is.
+template <class T> struct Cell {
+  T column, row;
+  T grid_width, grid_height;
+  T anchor_width, anchor_height;  // as fractions of the input
+};
+
+// e^-|u| lies in (0, 1], so nothing here overflows.
+template <class T> YL_HOST_DEVICE inline T sigmoid(T u) {
+  const T e = exp(-fabs(u));
+  return select(u >= T(0), T(1), e) / (T(1) + e);
+}
+
+template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u) {
+  const T e = exp(-fabs(u));
+  return {larger(u, T(0)) - u * z + log1p(e),
+          select(u >= T(0), T(1), e) / (T(1) + e) - z};  // sigmoid(u) - z
+}
+
+template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
+  return {(u - goal) * (u - goal) / T(2),
+          u - goal};
+}
+
+// yolo_head of the four box logits.
+template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
+  return {(sigmoid(t.x) + c.column) / c.grid_width, (sigmoid(t.y) + c.row) / c.grid_height,
+          c.anchor_width * exp(t.w), c.anchor_height * exp(t.h)};
+}
+
+// Length of the overlap of two intervals given by centre and length; 0 if any of the four is NaN.
+template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T centre_b, T length_b) {
+  const T reach = (length_a + length_b) / T(2) - fabs(centre_a - centre_b);
+  return larger(smaller(smaller(length_a, length_b), reach), T(0));
+}
+
+template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b) {
+  const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
+  return both / (a.w * a.h + b.w * b.h - both);
+}
+
+// xy and wh of an object: truth y, logits t, mask m.
+template <class T> struct BoxLoss {
+  T xy, wh;
+  Box<T> slope;
+};
+
+template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T m, const Box<T> &t, const Cell<T> &c) {
+  const T weight = m * (T(2) - y.w * y.h);  // m * box_loss_scale
+  const Term<T> x_term = cross_entropy(y.x * c.grid_width - c.column, t.x);
+  const Term<T> y_term = cross_entropy(y.y * c.grid_height - c.row, t.y);
+  const Term<T> w_term = half_square(log(y.w / c.anchor_width), t.w);
+  const Term<T> h_term = half_square(log(y.h / c.anchor_height), t.h);
+  return {weight * (x_term.loss + y_term.loss),
+          weight * (w_term.loss + h_term.loss),
+          {weight * x_term.slope, weight * y_term.slope, weight * w_term.slope, weight * h_term.slope}};
+}
+
+// A weight of 0 means 0, whatever the logit: an ignored background cell with an infinite logit is no NaN.
+template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
+  const T weight = m + (T(1) - m) * k;
+  const Term<T> ce = cross_entropy(m, logit);
+  return {select(weight == T(0), T(0), weight * ce.loss),
+          select(weight == T(0), T(0), weight * ce.slope)};
+}
+
+template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
+  const Term<T> ce = cross_entropy(y, logit);
+  return {m * ce.loss,
+          m * ce.slope};
+}
+
+}  // namespace yl

@@ -1,0 +1,53 @@
+// Stage 1, truths, on the host: dense y_true or sparse boxes -> the objects of each (image, layer), by cell.
+#pragma once
+
+#include <memory>
+
+#include "backend.h"
+#include "formula.h"
+
+namespace yl {
+
+struct Object {
+  int32_t cell;
+  int32_t flags;     // boxes: which class flags, see Truths::row
+  Box<float> truth;  // as in y_true
+};
+
+// Why a row of boxes names no object; nullptr if it does, or if it is unused (all four coordinates zero).
+const char *fault_of(const Shape &shape, const float *row);
+
+class Truths {
+ public:
+  // Reserves for every cell of max_batch images; memory is touched only where there are objects.
+  Truths(const Shape &shape, int32_t workers);
+
+  // The objects of one image and layer of a dense y_true. Different (image, layer) at the same time are allowed.
+  void gather_dense(int32_t image, int32_t layer, const float *y_true) noexcept;
+  // The objects of one image in all layers. At the same time: different images, different workers.
+  yl_box_counts gather_boxes(int32_t image, const float *boxes, int32_t per_image, int32_t worker) noexcept;
+
+  const Object *begin(int32_t image, int32_t layer) const { return &objects_[slot(image, layer)]; }
+  const Object *end(int32_t image, int32_t layer) const {
+    return begin(image, layer) + counts_[image * shape_.layer_count() + layer];
+  }
+  // All objects of the first batch images.
+  int64_t total(int32_t batch) const;
+
+  // The row of y_true (5 + C values) of an object: in y_true itself, or, with boxes, made in scratch.
+  const float *row(const Object &object, int32_t image, int32_t layer, const float *y_true, float *scratch) const;
+
+ private:
+  int64_t slot(int32_t image, int32_t layer) const { return image * cells_per_image_ + layer_start_[layer]; }
+
+  const Shape &shape_;
+  std::vector<int64_t> layer_start_;          // first cell of the layer within an image
+  int64_t cells_per_image_;
+  int64_t flag_words_;                        // words of 32 class flags
+  std::unique_ptr<Object[]> objects_;         // (max_batch, cells_per_image): a list for each (image, layer)
+  std::unique_ptr<uint32_t[]> class_flags_;   // (max_batch, cells_per_image, flag_words), by Object::flags
+  std::vector<int32_t> counts_;               // (max_batch, L): lengths of the lists
+  std::vector<int32_t> object_at_;            // (workers, cells_per_image): index into the list, or -1 between calls
+};
+
+}  // namespace yl

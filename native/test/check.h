@@ -1,0 +1,211 @@
+// What the native tests share: checks that count, and the golden cases.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "yololoss.h"
+
+inline int checks = 0, failures = 0;
+
+// A failed check is printed with its place and counted; the test goes on.
+inline bool check_that(bool ok, const char *file, int line, const std::string &what) {
+  ++checks;
+  if (!ok && ++failures <= 50) std::printf("%s:%d: FAILED %s\n", file, line, what.c_str());
+  return ok;
+}
+#define CHECK(condition, ...) check_that((condition), __FILE__, __LINE__, std::string(#condition) + " " __VA_ARGS__)
+
+// The closing line and exit status of a test program. A test that checked nothing has failed.
+inline int report(const char *name) {
+  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
+  return failures || !checks ? 1 : 0;
+}
+
+inline std::string number(double value) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.9g", value);
+  return text;
+}
+
+struct Array {
+  std::vector<int64_t> shape;
+  std::vector<float> data;
+};
+
+// A float32 .npy file of version 1.0, as the golden cases hold; an empty array if there is none.
+inline Array read_npy(const std::string &path) {
+  Array array;
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return array;
+  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  const size_t start = 10 + static_cast<unsigned char>(bytes[8]) + 256 * static_cast<unsigned char>(bytes[9]);
+  std::string shape = bytes.substr(bytes.find('(') + 1, bytes.find(')') - bytes.find('(') - 1);
+  for (char &c : shape)
+    if (c == ',') c = ' ';
+  std::istringstream sizes(shape);
+  int64_t count = 1;
+  for (int64_t n; sizes >> n; count *= n) array.shape.push_back(n);
+  array.data.resize(static_cast<size_t>(count));
+  if (bytes.size() == start + 4 * array.data.size())
+    std::memcpy(array.data.data(), bytes.data() + start, 4 * array.data.size());
+  else
+    CHECK(false, "unreadable " + path);
+  return array;
+}
+
+// All numbers behind each occurrence of a key in JSON text: a number, or a nested list flattened.
+inline std::vector<double> read_numbers(const std::string &json, const std::string &key) {
+  std::vector<double> numbers;
+  const std::string quoted = "\"" + key + "\":";
+  for (size_t at = json.find(quoted); at != std::string::npos; at = json.find(quoted, at)) {
+    at += quoted.size();
+    int depth = 0;
+    do {
+      const char c = json[at];
+      if (c == '[' || c == ']') depth += c == '[' ? 1 : -1;
+      if (std::strchr("-0123456789", c)) {
+        char *end;
+        numbers.push_back(std::strtod(&json[at], &end));
+        at = static_cast<size_t>(end - json.data());
+      } else {
+        ++at;
+      }
+    } while (depth > 0 || json[at - 1] == ' ');
+  }
+  return numbers;
+}
+
+struct Golden {
+  std::string name;
+  int32_t batch, classes, input_height, input_width, layers, boxes_per_image = 0;
+  float thresh;
+  double total;
+  std::vector<float> anchors;
+  std::vector<int32_t> masks;  // A = 3 for each layer
+  std::vector<double> xy, wh, confidence, class_, objects, ignored, ignored_background;
+  std::vector<Array> feats, y_true, grads;
+  Array boxes;
+  bool has_boxes() const { return boxes_per_image > 0; }
+};
+
+inline Golden read_golden(const std::string &name) {
+  const std::string folder = std::string(GOLDEN_DIR) + "/" + name;
+  std::ifstream in(folder + "/expected.json");
+  const std::string json{std::istreambuf_iterator<char>(in), {}};
+  CHECK(!json.empty(), "no golden case " + name);
+  const auto one = [&](const char *key) { return read_numbers(json, key).at(0); };
+  Golden g;
+  g.name = name;
+  g.batch = static_cast<int32_t>(one("batch"));
+  g.classes = static_cast<int32_t>(one("num_classes"));
+  g.input_height = static_cast<int32_t>(one("input_shape"));
+  g.input_width = static_cast<int32_t>(read_numbers(json, "input_shape").at(1));
+  g.thresh = static_cast<float>(one("ignore_thresh"));
+  g.total = one("total");
+  for (const double a : read_numbers(json, "anchors")) g.anchors.push_back(static_cast<float>(a));
+  for (const double m : read_numbers(json, "anchor_mask")) g.masks.push_back(static_cast<int32_t>(m));
+  g.xy = read_numbers(json, "xy");
+  g.wh = read_numbers(json, "wh");
+  g.confidence = read_numbers(json, "confidence");
+  g.class_ = read_numbers(json, "class");
+  g.objects = read_numbers(json, "object_count");
+  g.ignored = read_numbers(json, "ignore_count");
+  g.ignored_background = read_numbers(json, "ignore_count_background");
+  g.layers = static_cast<int32_t>(g.xy.size());
+  for (int32_t l = 0; l < g.layers; ++l) {
+    const std::string end = "_" + std::to_string(l) + ".npy";
+    g.feats.push_back(read_npy(folder + "/feats" + end));
+    g.y_true.push_back(read_npy(folder + "/y_true" + end));
+    g.grads.push_back(read_npy(folder + "/grad" + end));
+  }
+  g.boxes = read_npy(folder + "/boxes.npy");
+  if (!g.boxes.shape.empty()) g.boxes_per_image = static_cast<int32_t>(g.boxes.shape[1]);
+  return g;
+}
+
+inline const std::vector<std::string> kGoldenNames = {
+    "a_small_3scale", "b_one_class_416", "c_tiny_2scale",    "d_nonsquare",     "e_empty_and_crowded",
+    "e2_all_empty",   "f_soft_targets",  "g_extreme_logits", "h_builder_edges"};
+
+// The devices that every case runs over.
+struct DeviceCase {
+  const char *name;
+  int32_t device, threads;
+};
+inline const std::vector<DeviceCase> kDevices = {{"reference", YL_DEVICE_REFERENCE, 0},
+                                                 {"cpu, 1 thread", YL_DEVICE_CPU, 1},
+                                                 {"cpu, 2 threads", YL_DEVICE_CPU, 2},
+                                                 {"cpu, 3 threads", YL_DEVICE_CPU, 3},
+                                                 {"cpu, 8 threads", YL_DEVICE_CPU, 8}};
+
+// A plan for a golden case, and the memory of its calls.
+class Plan {
+ public:
+  Plan(const Golden &g, int32_t device, int32_t threads, int32_t max_batch = 0) : golden(g) {
+    std::vector<yl_layer> layers;
+    for (int32_t l = 0; l < g.layers; ++l)
+      layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
+                        &g.masks[3 * static_cast<size_t>(l)], 3, 0});
+    yl_config config = YL_CONFIG_INIT;
+    config.layers = layers.data();
+    config.anchors = g.anchors.data();
+    config.layer_count = g.layers;
+    config.anchor_count = static_cast<int32_t>(g.anchors.size() / 2);
+    config.input_height = g.input_height;
+    config.input_width = g.input_width;
+    config.num_classes = g.classes;
+    config.ignore_thresh = g.thresh;
+    config.max_batch = max_batch ? max_batch : g.batch;
+    config.device = device;
+    config.threads = threads;
+    CHECK(yl_plan_create(&config, &plan) == YL_OK, + std::string(yl_last_error()));
+    for (int32_t l = 0; l < g.layers; ++l) {
+      feats.push_back(g.feats[l].data.data());
+      y_true.push_back(g.y_true[l].data.data());
+      grad_data.emplace_back(g.feats[l].data.size(), NAN);
+      grads.push_back(grad_data.back().data());
+    }
+    layers_out.resize(static_cast<size_t>(g.layers));
+    rows.resize(static_cast<size_t>(g.layers) * static_cast<size_t>(config.max_batch));
+    boxes.data = g.boxes.data.data();
+    boxes.per_image = g.boxes_per_image;
+    call.batch = g.batch;
+    call.feats = feats.data();
+    call.grads = grads.data();
+    result.summary = &summary;
+    result.layers = layers_out.data();
+    result.rows = rows.data();
+  }
+  ~Plan() { yl_plan_destroy(plan); }
+  Plan(const Plan &) = delete;
+
+  yl_status run(bool dense) {
+    call.y_true = dense ? y_true.data() : nullptr;
+    call.boxes = dense ? nullptr : &boxes;
+    return yl_loss(plan, &call, &result);
+  }
+
+  const Golden &golden;
+  yl_plan *plan = nullptr;
+  std::vector<const void *> feats;
+  std::vector<const float *> y_true;
+  std::vector<std::vector<float>> grad_data;
+  std::vector<void *> grads;
+  std::vector<yl_parts> layers_out, rows;
+  yl_boxes boxes = YL_BOXES_INIT;
+  yl_call call = YL_CALL_INIT;
+  yl_summary summary{};
+  yl_result result = YL_RESULT_INIT;
+};
+
+template <class T> bool same_bits(const std::vector<T> &a, const std::vector<T> &b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
