@@ -16,12 +16,12 @@
 inline int checks = 0, failures = 0;
 
 // A failed check is printed with its place and counted; the test goes on.
-inline bool check_that(bool ok, const char *file, int line, const std::string &what) {
+inline bool check_that(const char *file, int line, const char *text, bool ok, const std::string &where = "") {
   ++checks;
-  if (!ok && ++failures <= 50) std::printf("%s:%d: FAILED %s\n", file, line, what.c_str());
+  if (!ok && ++failures <= 50) std::printf("%s:%d: FAILED %s: %s\n", file, line, text, where.c_str());
   return ok;
 }
-#define CHECK(condition, ...) check_that((condition), __FILE__, __LINE__, std::string(#condition) + " " __VA_ARGS__)
+#define CHECK(...) check_that(__FILE__, __LINE__, #__VA_ARGS__, __VA_ARGS__)  // condition, and where it was tested
 
 // The closing line and exit status of a test program. A test that checked nothing has failed.
 inline int report(const char *name) {
@@ -166,7 +166,7 @@ class Plan {
     config.max_batch = max_batch ? max_batch : g.batch;
     config.device = device;
     config.threads = threads;
-    CHECK(yl_plan_create(&config, &plan) == YL_OK, + std::string(yl_last_error()));
+    CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
     for (int32_t l = 0; l < g.layers; ++l) {
       feats.push_back(g.feats[l].data.data());
       y_true.push_back(g.y_true[l].data.data());

@@ -8,18 +8,18 @@ bool near(double got, double want) { return std::fabs(got - want) <= 1e-5 * std:
 
 void check_loss(const Plan &p, const std::string &where) {
   const Golden &g = p.golden;
-  CHECK(near(p.summary.total, g.total), + where + ": " + number(p.summary.total) + ", want " + number(g.total));
+  CHECK(near(p.summary.total, g.total), where + ": " + number(p.summary.total) + ", want " + number(g.total));
   for (size_t l = 0; l < p.layers_out.size(); ++l) {
     const yl_parts &got = p.layers_out[l];
     const std::string at = where + ", layer " + std::to_string(l);
-    CHECK(near(got.xy, g.xy[l]), + at);
-    CHECK(near(got.wh, g.wh[l]), + at);
-    CHECK(near(got.confidence_object + got.confidence_background, g.confidence[l]), + at);
-    CHECK(near(got.class_, g.class_[l]), + at);
-    CHECK(double(got.objects) == g.objects[l], + at);
-    CHECK(double(got.ignored) == g.ignored[l], + at);
-    CHECK(double(got.ignored_background) == g.ignored_background[l], + at);
-    CHECK(got.non_finite == 0, + at);
+    CHECK(near(got.xy, g.xy[l]), at);
+    CHECK(near(got.wh, g.wh[l]), at);
+    CHECK(near(got.confidence_object + got.confidence_background, g.confidence[l]), at);
+    CHECK(near(got.class_, g.class_[l]), at);
+    CHECK(double(got.objects) == g.objects[l], at);
+    CHECK(double(got.ignored) == g.ignored[l], at);
+    CHECK(double(got.ignored_background) == g.ignored_background[l], at);
+    CHECK(got.non_finite == 0, at);
   }
 }
 
@@ -30,14 +30,14 @@ void check_gradient(const Plan &p, const std::string &where) {
     for (const float w : want) largest = std::fmax(largest, std::fabs(w));
     size_t wrong = 0;
     for (size_t i = 0; i < want.size(); ++i) wrong += !(std::fabs(got[i] - want[i]) <= 1e-6 + 1e-5 * largest);
-    CHECK(wrong == 0, + where + ", layer " + std::to_string(l) + ": " + std::to_string(wrong) + " elements off");
+    CHECK(wrong == 0, where + ", layer " + std::to_string(l) + ": " + std::to_string(wrong) + " elements off");
   }
 }
 
 void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
   const std::string where = g.name + ", " + device.name;
   Plan p(g, device.device, device.threads);
-  if (!CHECK(p.run(true) == YL_OK, + where + ": " + yl_last_error())) return;
+  if (!CHECK(p.run(true) == YL_OK, where + ": " + yl_last_error())) return;
   check_loss(p, where + ", dense");
   check_gradient(p, where + ", dense");
   const std::vector<yl_parts> rows = p.rows;
@@ -45,21 +45,21 @@ void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
 
   // Any number of threads gives the bits of one thread.
   if (device.device == YL_DEVICE_CPU) {
-    CHECK(same_bits(p.rows, first.rows), + where);
-    for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(gradient[l], first.grad_data[l]), + where);
+    CHECK(same_bits(p.rows, first.rows), where);
+    for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(gradient[l], first.grad_data[l]), where);
   }
 
   // Loss only gives the same rows.
   p.call.grads = nullptr;
-  CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), + where + ", loss only");
+  CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), where + ", loss only");
   p.call.grads = p.grads.data();
 
   // The gradient may be written over feats.
   auto in_place = std::vector<std::vector<float>>();
   for (size_t l = 0; l < gradient.size(); ++l) in_place.push_back(g.feats[l].data);
   for (size_t l = 0; l < gradient.size(); ++l) p.feats[l] = p.grads[l] = in_place[l].data();
-  CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), + where + ", in place");
-  for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(in_place[l], gradient[l]), + where + ", in place");
+  CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), where + ", in place");
+  for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(in_place[l], gradient[l]), where + ", in place");
   for (size_t l = 0; l < gradient.size(); ++l) {
     p.feats[l] = g.feats[l].data.data();
     p.grads[l] = p.grad_data[l].data();
@@ -67,26 +67,26 @@ void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
 
   if (!g.has_boxes()) return;
   for (auto &grad : p.grad_data) grad.assign(grad.size(), NAN);
-  CHECK(p.run(false) == YL_OK, + where + ": " + yl_last_error());
-  CHECK(same_bits(p.rows, rows), + where + ", boxes");
-  for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(p.grad_data[l], gradient[l]), + where + ", boxes");
+  CHECK(p.run(false) == YL_OK, where + ": " + yl_last_error());
+  CHECK(same_bits(p.rows, rows), where + ", boxes");
+  for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(p.grad_data[l], gradient[l]), where + ", boxes");
 
   std::vector<std::vector<float>> built;
   std::vector<float *> pointers;
   for (const Array &y : g.y_true) built.emplace_back(y.data.size(), NAN);
   for (auto &y : built) pointers.push_back(y.data());
   yl_box_counts counts;
-  CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, pointers.data(), &counts) == YL_OK, + where);
+  CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, pointers.data(), &counts) == YL_OK, where);
   CHECK(counts.used == p.summary.boxes.used && counts.dropped == p.summary.boxes.dropped &&
-        counts.collided == p.summary.boxes.collided && counts.skipped == 0, + where);
-  for (size_t l = 0; l < built.size(); ++l) CHECK(same_bits(built[l], g.y_true[l].data), + where + ", y_true");
+        counts.collided == p.summary.boxes.collided && counts.skipped == 0, where);
+  for (size_t l = 0; l < built.size(); ++l) CHECK(same_bits(built[l], g.y_true[l].data), where + ", y_true");
 }
 
 // Images in reverse order, and one by one through the same plan: the same rows and gradients, to the bit.
 void split_and_permuted(const Golden &g, const DeviceCase &device) {
   const std::string where = g.name + ", " + device.name;
   Plan whole(g, device.device, device.threads), part(g, device.device, device.threads, g.batch + 3);
-  CHECK(whole.run(true) == YL_OK && part.run(true) == YL_OK, + where);
+  CHECK(whole.run(true) == YL_OK && part.run(true) == YL_OK, where);
   const size_t layers = static_cast<size_t>(g.layers), batch = static_cast<size_t>(g.batch);
   // grad is divided by the batch: keep the whole batch's normaliser for the parts.
   part.call.normaliser = YL_NORMALISER_VALUE;
@@ -100,15 +100,15 @@ void split_and_permuted(const Golden &g, const DeviceCase &device) {
       part.y_true[l] = g.y_true[l].data.data() + image * size;
       part.grads[l] = part.grad_data[l].data() + (batch - 1 - image) * size;  // a permuted place
     }
-    CHECK(part.run(true) == YL_OK, + where);
-    CHECK(std::memcmp(part.rows.data(), &whole.rows[image * layers], layers * sizeof(yl_parts)) == 0, + where);
+    CHECK(part.run(true) == YL_OK, where);
+    CHECK(std::memcmp(part.rows.data(), &whole.rows[image * layers], layers * sizeof(yl_parts)) == 0, where);
     sum += part.summary.total;
     for (size_t l = 0; l < layers; ++l)
       CHECK(std::memcmp(part.grads[l], static_cast<const char *>(whole.grads[l]) +
                         image * (g.feats[l].data.size() / batch) * sizeof(float),
-                        g.feats[l].data.size() / batch * sizeof(float)) == 0, + where);
+                        g.feats[l].data.size() / batch * sizeof(float)) == 0, where);
   }
-  CHECK(std::fabs(sum - whole.summary.total) <= 1e-12 * sum, + where);
+  CHECK(std::fabs(sum - whole.summary.total) <= 1e-12 * sum, where);
 
   std::vector<std::vector<float>> feats(layers), y_true(layers);
   for (size_t l = 0; l < layers; ++l) {
@@ -123,10 +123,10 @@ void split_and_permuted(const Golden &g, const DeviceCase &device) {
     part.grads[l] = part.grad_data[l].data();
   }
   part.call.batch = g.batch;
-  CHECK(part.run(true) == YL_OK, + where);
+  CHECK(part.run(true) == YL_OK, where);
   for (size_t image = 0; image < batch; ++image)
     CHECK(std::memcmp(&part.rows[(batch - 1 - image) * layers], &whole.rows[image * layers],
-                      layers * sizeof(yl_parts)) == 0, + where);
+                      layers * sizeof(yl_parts)) == 0, where);
 }
 
 }  // namespace

@@ -1,0 +1,423 @@
+// The rules of yololoss.h that the golden cases do not show: refused input and its sentence, boxes at the edges,
+// normalisers, values that are not finite, yolo_head, several callers.
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "check.h"
+
+namespace {
+
+bool says(const char *words) { return std::strstr(yl_last_error(), words) != nullptr; }
+#define REFUSED(call, status, words) CHECK((call) == (status) && says(words), yl_last_error())
+
+struct Config {
+  std::vector<float> anchors{10, 10, 30, 30, 50, 60};
+  std::vector<int32_t> mask{0, 1, 2};
+  yl_layer layer{4, 4, mask.data(), 3, 0};
+  yl_config config = YL_CONFIG_INIT;
+  yl_plan *plan = nullptr;
+  Config() {
+    config.layers = &layer;
+    config.anchors = anchors.data();
+    config.layer_count = 1;
+    config.anchor_count = 3;
+    config.input_height = config.input_width = 128;
+    config.num_classes = 2;
+    config.max_batch = 2;
+  }
+  ~Config() { yl_plan_destroy(plan); }
+  yl_status create() {
+    yl_plan_destroy(plan);
+    return yl_plan_create(&config, &plan);
+  }
+};
+
+void refused_configs() {
+  const auto with = [](auto change) {
+    Config c;
+    change(c);
+    const yl_status status = c.create();
+    CHECK((status == YL_OK) == (c.plan != nullptr));
+    return status;
+  };
+  CHECK(with([](Config &) {}) == YL_OK);
+  REFUSED(yl_plan_create(nullptr, nullptr), YL_INVALID_ARGUMENT, "plan is NULL");
+  yl_plan *plan = nullptr;
+  REFUSED(yl_plan_create(nullptr, &plan), YL_INVALID_ARGUMENT, "config is NULL");
+  REFUSED(with([](Config &c) { c.config.struct_size = 8; }), YL_INVALID_ARGUMENT, "struct_size is 8");
+  REFUSED(with([](Config &c) { c.config.struct_size += 8; }), YL_UNSUPPORTED, "use the header of the library");
+  REFUSED(with([](Config &c) { c.config.layers = nullptr; }), YL_INVALID_ARGUMENT, "layers is NULL");
+  REFUSED(with([](Config &c) { c.config.anchors = nullptr; }), YL_INVALID_ARGUMENT, "anchors is NULL");
+  REFUSED(with([](Config &c) { c.config.layer_count = 0; }), YL_INVALID_ARGUMENT, "layer_count is 0");
+  REFUSED(with([](Config &c) { c.config.anchor_count = -1; }), YL_INVALID_ARGUMENT, "anchor_count is -1");
+  REFUSED(with([](Config &c) { c.config.input_height = 0; }), YL_INVALID_ARGUMENT, "input_height is 0");
+  REFUSED(with([](Config &c) { c.config.input_width = -5; }), YL_INVALID_ARGUMENT, "input_width is -5");
+  REFUSED(with([](Config &c) { c.config.num_classes = 0; }), YL_INVALID_ARGUMENT, "num_classes is 0");
+  REFUSED(with([](Config &c) { c.config.num_classes = INT32_MAX; }), YL_INVALID_ARGUMENT, "num_classes");
+  REFUSED(with([](Config &c) { c.config.ignore_thresh = NAN; }), YL_INVALID_ARGUMENT, "ignore_thresh is nan");
+  REFUSED(with([](Config &c) { c.config.max_batch = 0; }), YL_INVALID_ARGUMENT, "max_batch is 0");
+  REFUSED(with([](Config &c) { c.config.threads = 5000; }), YL_INVALID_ARGUMENT, "threads is 5000, expected 0..1024");
+  REFUSED(with([](Config &c) { c.config.reserved = 1; }), YL_INVALID_ARGUMENT, "reserved is 1");
+  REFUSED(with([](Config &c) { c.config.device = 9; }), YL_INVALID_ARGUMENT, "device is 9");
+  REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE, "cuda:0 cannot be used");
+  REFUSED(with([](Config &c) { c.config.device_index = 1; }), YL_INVALID_ARGUMENT, "device_index is 1");
+  REFUSED(with([](Config &c) { c.config.memory = YL_MEMORY_DEVICE; }), YL_UNSUPPORTED, "memory is 1");
+  REFUSED(with([](Config &c) { c.config.dtype = YL_F16; }), YL_UNSUPPORTED, "dtype is 1");
+  REFUSED(with([](Config &c) { c.config.dtype = 77; }), YL_INVALID_ARGUMENT, "dtype is 77");
+  REFUSED(with([](Config &c) { c.config.layout = YL_NCHW; }), YL_UNSUPPORTED, "NCHW");
+  REFUSED(with([](Config &c) { c.anchors[3] = 0; }), YL_INVALID_ARGUMENT, "height of anchor 1 is 0");
+  REFUSED(with([](Config &c) { c.anchors[4] = INFINITY; }), YL_INVALID_ARGUMENT, "width of anchor 2 is inf");
+  REFUSED(with([](Config &c) { c.mask[2] = 3; }), YL_INVALID_ARGUMENT, "layers[0].anchor_mask entry is 3, expected 0..2");
+  REFUSED(with([](Config &c) { c.layer.grid_width = 0; }), YL_INVALID_ARGUMENT, "layers[0].grid_width is 0");
+  REFUSED(with([](Config &c) { c.layer.anchor_count = 0; }), YL_INVALID_ARGUMENT, "layers[0].anchor_count is 0");
+  REFUSED(with([](Config &c) { c.layer.anchor_mask = nullptr; }), YL_INVALID_ARGUMENT, "anchor_mask is NULL");
+  REFUSED(with([](Config &c) { c.layer.grid_width = c.layer.grid_height = 1 << 20; }), YL_INVALID_ARGUMENT, "cells");
+  REFUSED(with([](Config &c) { c.config.max_batch = INT32_MAX, c.layer.grid_width = 1 << 25, c.config.num_classes = 1 << 24; }),
+          YL_INVALID_ARGUMENT, "too large");
+#if !defined(__SANITIZE_ADDRESS__)  // which stops at a request of this size instead of refusing it
+  REFUSED(with([](Config &c) { c.config.max_batch = 1 << 22, c.layer.grid_width = 1 << 24; }), YL_OUT_OF_MEMORY,
+          "out of memory");
+#endif
+  CHECK(yl_device_check(YL_DEVICE_CPU, 0) == YL_OK && yl_device_check(YL_DEVICE_AUTO, 0) == YL_OK);
+  REFUSED(yl_device_check(YL_DEVICE_CUDA, 1), YL_NO_DEVICE, "cuda:1");
+  Config c;
+  CHECK(c.create() == YL_OK && !std::strcmp(yl_device_name(c.plan), "cpu") &&
+        std::strstr(yl_device_why(c.plan), "auto: "));
+  CHECK(!std::strcmp(yl_device_name(nullptr), "") && !std::strcmp(yl_device_why(nullptr), ""));
+  yl_plan_destroy(nullptr);
+}
+
+void refused_calls(const Golden &g) {
+  Plan p(g, YL_DEVICE_CPU, 2);
+  CHECK(p.run(true) == YL_OK);
+  const auto untouched = [&](yl_status expected, const char *words, auto change, auto restore) {
+    p.summary.total = -7;
+    for (auto &grad : p.grad_data) std::fill(grad.begin(), grad.end(), -7.0f);
+    change();
+    const yl_status status = yl_loss(p.plan, &p.call, &p.result);
+    CHECK(status == expected && says(words), yl_last_error());
+    CHECK(p.summary.total == -7, words);
+    for (auto &grad : p.grad_data) CHECK(std::all_of(grad.begin(), grad.end(), [](float v) { return v == -7; }));
+    restore();
+  };
+#define FIELD(field, value, status, words)                                     \
+  {                                                                            \
+    const auto kept = field;                                                   \
+    untouched(status, words, [&] { field = value; }, [&] { field = kept; });   \
+  }
+  FIELD(p.call.batch, 0, YL_INVALID_ARGUMENT, "batch is 0, this plan takes 1..2")
+  FIELD(p.call.batch, 3, YL_INVALID_ARGUMENT, "batch is 3")
+  FIELD(p.call.struct_size, 0u, YL_INVALID_ARGUMENT, "call.struct_size is 0")
+  FIELD(p.call.feats, nullptr, YL_INVALID_ARGUMENT, "feats is NULL")
+  FIELD(p.feats[1], nullptr, YL_INVALID_ARGUMENT, "feats[1] is NULL")
+  FIELD(p.y_true[2], nullptr, YL_INVALID_ARGUMENT, "y_true[2] is NULL")
+  FIELD(p.grads[0], nullptr, YL_INVALID_ARGUMENT, "grads[0] is NULL")
+  FIELD(p.feats[0], static_cast<const char *>(p.feats[0]) + 1, YL_INVALID_ARGUMENT, "not aligned to 4")
+  FIELD(p.call.y_true, nullptr, YL_INVALID_ARGUMENT, "neither y_true nor boxes")
+  FIELD(p.call.boxes, &p.boxes, YL_INVALID_ARGUMENT, "both y_true and boxes")
+  FIELD(p.call.grad_mode, YL_GRAD_REFRESH, YL_UNSUPPORTED, "refresh")
+  FIELD(p.call.grad_mode, 2, YL_INVALID_ARGUMENT, "grad_mode is 2")
+  FIELD(p.call.normaliser, 4, YL_INVALID_ARGUMENT, "normaliser is 4")
+  FIELD(p.call.normaliser_value, 0.0, YL_INVALID_ARGUMENT, "normaliser_value is 0")
+  FIELD(p.call.normaliser_value, double(NAN), YL_INVALID_ARGUMENT, "normaliser_value is nan")
+  FIELD(p.call.grad_scale, double(INFINITY), YL_INVALID_ARGUMENT, "grad_scale is inf")
+  FIELD(p.call.reserved, 1, YL_INVALID_ARGUMENT, "reserved is 1")
+  FIELD(p.grads[1], p.grads[0], YL_INVALID_ARGUMENT, "overlap")
+  FIELD(p.grads[1], const_cast<void *>(p.feats[0]), YL_INVALID_ARGUMENT, "overlap")
+  FIELD(p.grads[1], const_cast<float *>(p.y_true[1]), YL_INVALID_ARGUMENT, "grads (layer 1) and y_true (layer 1) overlap")
+  FIELD(p.grads[1], (const_cast<char *>(static_cast<const char *>(p.feats[1])) + 4), YL_INVALID_ARGUMENT, "overlap")
+  FIELD(p.result.rows, reinterpret_cast<yl_parts *>(p.grads[2]), YL_INVALID_ARGUMENT, "overlap")
+  FIELD(p.result.struct_size, 4u, YL_INVALID_ARGUMENT, "result.struct_size is 4")
+  REFUSED(yl_loss(nullptr, &p.call, &p.result), YL_INVALID_ARGUMENT, "plan is NULL");
+  REFUSED(yl_loss(p.plan, nullptr, &p.result), YL_INVALID_ARGUMENT, "call is NULL");
+  REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a CUDA plan");
+  CHECK(yl_loss(p.plan, &p.call, nullptr) == YL_OK);
+  CHECK(p.run(true) == YL_OK);
+
+  // Each output is optional, and nothing but the outputs is written.
+  const yl_summary summary = p.summary;
+  p.result.layers = nullptr;
+  p.result.rows = nullptr;
+  CHECK(p.run(true) == YL_OK && p.summary.total == summary.total);
+}
+
+// One image with the given rows, over every device; the plan is that of Config with a second image left empty.
+struct BoxesCase {
+  Config c;
+  std::vector<float> feats = std::vector<float>(2 * 48 * 7, 0.5f), grad = std::vector<float>(2 * 48 * 7, NAN);
+  std::vector<float> y_true = std::vector<float>(2 * 48 * 7, NAN);
+  yl_boxes boxes = YL_BOXES_INIT;
+  yl_box_counts counts{};
+  yl_status build(std::vector<float> rows, int32_t policy, int32_t device = YL_DEVICE_CPU) {
+    c.config.device = device;
+    CHECK(c.create() == YL_OK);
+    rows.insert(rows.begin(), rows.size(), 0.0f);  // image 0 has none
+    boxes.data = rows.data();
+    boxes.per_image = static_cast<int32_t>(rows.size() / 10);
+    boxes.policy = policy;
+    float *out = y_true.data();
+    return yl_build_y_true(c.plan, 2, &boxes, &out, &counts);
+  }
+  const float *row(int image, int line, int column, int anchor) {
+    return &y_true[static_cast<size_t>(((image * 4 + line) * 4 + column) * 3 + anchor) * 7];
+  }
+};
+
+void boxes_at_the_edges() {
+  const std::vector<float> good{10, 20, 40, 50, 1};
+  struct Bad {
+    std::vector<float> row;
+    const char *words;
+  };
+  const float big = 3e38f;
+  const std::vector<Bad> bad = {
+      {{10, 20, 10, 50, 1}, "image 1, row 1 [10, 20, 10, 50, 1] has no area"},
+      {{10, 50, 40, 20, 1}, "no area"},
+      {{40, 20, 10, 50, 1}, "no area"},
+      {{10, 20, 40, 50, 2}, "a class that is not a whole number in 0..C-1 (input 128x128, C = 2)"},
+      {{10, 20, 40, 50, -1}, "a class"},
+      {{10, 20, 40, 50, 0.5f}, "a class"},
+      {{10, 20, 40, 50, big}, "a class"},
+      {{10, 20, 40, 50, NAN}, "not finite"},
+      {{NAN, 20, 40, 50, 1}, "not finite"},
+      {{10, 20, INFINITY, 50, 1}, "not finite"},
+      {{-big, 20, big, 50, 1}, "a size too large"},
+      {{120, 20, 136, 50, 1}, "a centre outside the input"},
+      {{10, 120, 40, 140, 1}, "a centre outside the input"},
+      {{-40, 20, -10, 50, 1}, "a centre outside the input"},
+      {{10, -50, 40, -20, 1}, "a centre outside the input"},
+  };
+  for (const DeviceCase &device : kDevices) {
+    for (const Bad &b : bad) {
+      BoxesCase k;
+      std::vector<float> rows = good;
+      rows.insert(rows.end(), b.row.begin(), b.row.end());
+      REFUSED(k.build(rows, YL_BOXES_ERROR, device.device), YL_INVALID_BOXES, b.words);
+      CHECK(std::isnan(k.y_true[0]) && std::isnan(k.y_true.back()), "nothing is written");
+      CHECK(k.build(rows, YL_BOXES_SKIP, device.device) == YL_OK, yl_last_error());
+      CHECK(k.counts.used == 1 && k.counts.skipped == 1 && k.counts.dropped == 0 && k.counts.collided == 0);
+      CHECK(k.row(1, 1, 0, 1)[4] == 1 && k.row(1, 1, 0, 1)[6] == 1 && k.row(0, 1, 0, 1)[4] == 0);
+    }
+  }
+  BoxesCase k;
+  // Zero rows are no boxes wherever they stand; the later of two rows in a cell wins, both classes stay.
+  CHECK(k.build({0, 0, 0, 0, 0, 10, 20, 40, 50, 1, 0, 0, 0, 0, 7, 8, 20, 40, 50, 0, 8, 20, 40, 50, 0}, YL_BOXES_ERROR) ==
+        YL_OK, yl_last_error());
+  CHECK(k.counts.used == 3 && k.counts.collided == 2);
+  const float *row = k.row(1, 1, 0, 1);
+  CHECK(row[0] == 24.0f / 128 && row[1] == 35.0f / 128 && row[2] == 32.0f / 128 && row[3] == 30.0f / 128);
+  CHECK(row[4] == 1 && row[5] == 1 && row[6] == 1);
+  // A box larger than the input whose centre is inside is an object; the last pixel column is inside.
+  CHECK(k.build({-100, -100, 300, 300, 0, 126, 126, 128, 129, 0}, YL_BOXES_ERROR) == YL_OK);
+  CHECK(k.row(1, 3, 3, 2)[4] == 1 && k.row(1, 3, 3, 0)[4] == 1);
+  // No boxes at all.
+  k.boxes = YL_BOXES_INIT;
+  float *out = k.y_true.data();
+  CHECK(yl_build_y_true(k.c.plan, 2, &k.boxes, &out, nullptr) == YL_OK);
+  CHECK(std::all_of(k.y_true.begin(), k.y_true.end(), [](float v) { return v == 0; }));
+  k.boxes.per_image = 1;
+  REFUSED(yl_build_y_true(k.c.plan, 2, &k.boxes, &out, nullptr), YL_INVALID_ARGUMENT, "boxes.data is NULL");
+  k.boxes.per_image = -1;
+  REFUSED(yl_build_y_true(k.c.plan, 2, &k.boxes, &out, nullptr), YL_INVALID_ARGUMENT, "per_image is -1");
+  k.boxes = YL_BOXES_INIT;
+  k.boxes.policy = 5;
+  REFUSED(yl_build_y_true(k.c.plan, 2, &k.boxes, &out, nullptr), YL_INVALID_ARGUMENT, "policy is 5");
+  REFUSED(yl_build_y_true(k.c.plan, 2, nullptr, &out, nullptr), YL_INVALID_ARGUMENT, "boxes is NULL");
+}
+
+// Five thousand boxes an image: every one has its truth, and the loss equals that of the dense truths.
+void thousands_of_boxes(const Golden &g) {
+  const int32_t per_image = 5000;
+  std::mt19937 random(3);
+  std::vector<float> rows;
+  for (int32_t i = 0; i < g.batch * per_image; ++i) {
+    const auto w = static_cast<float>(4 + random() % 60), h = static_cast<float>(4 + random() % 60);
+    const auto x = static_cast<float>(random() % (static_cast<uint32_t>(g.input_width) - 64));
+    const auto y = static_cast<float>(random() % (static_cast<uint32_t>(g.input_height) - 64));
+    rows.insert(rows.end(), {x, y, x + w, y + h, static_cast<float>(random() % static_cast<uint32_t>(g.classes))});
+  }
+  for (const DeviceCase &device : kDevices) {
+    Plan p(g, device.device, device.threads);
+    p.boxes.data = rows.data();
+    p.boxes.per_image = per_image;
+    CHECK(p.run(false) == YL_OK, yl_last_error());
+    CHECK(p.summary.boxes.used == g.batch * per_image && p.summary.objects > 1000);
+    CHECK(p.summary.boxes.used == p.summary.objects + p.summary.boxes.collided + p.summary.boxes.dropped);
+    const std::vector<yl_parts> rows_of_boxes = p.rows;
+    std::vector<std::vector<float>> dense;
+    std::vector<float *> out;
+    for (const Array &y : g.y_true) dense.emplace_back(y.data.size());
+    for (auto &y : dense) out.push_back(y.data());
+    CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, out.data(), nullptr) == YL_OK);
+    for (size_t l = 0; l < dense.size(); ++l) p.y_true[l] = dense[l].data();
+    CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows_of_boxes), device.name);
+  }
+}
+
+void normalisers(const Golden &g) {
+  Plan p(g, YL_DEVICE_CPU, 2);
+  CHECK(p.run(true) == YL_OK);
+  const double raw = p.summary.total * p.summary.normaliser;
+  const auto gradient = p.grad_data;
+  const auto expect = [&](int32_t normaliser, double value, double scale) {
+    p.call.normaliser = normaliser;
+    p.call.normaliser_value = normaliser == YL_NORMALISER_VALUE ? value : 1;
+    p.call.grad_scale = scale;
+    CHECK(p.run(true) == YL_OK);
+    CHECK(p.summary.normaliser == value && std::fabs(p.summary.total - raw / value) <= 1e-12 * raw);
+    const double factor = scale * g.batch / value;
+    for (size_t l = 0; l < gradient.size(); ++l)
+      for (size_t i = 0; i < gradient[l].size(); ++i)
+        if (!(std::fabs(p.grad_data[l][i] - factor * gradient[l][i]) <= 3e-7 * std::fabs(factor * gradient[l][i])))
+          CHECK(false, "gradient of normaliser " + std::to_string(normaliser));
+  };
+  expect(YL_NORMALISER_BATCH, g.batch, 1);
+  expect(YL_NORMALISER_NONE, 1, 0.5);
+  expect(YL_NORMALISER_OBJECTS, static_cast<double>(p.summary.objects), -2);
+  expect(YL_NORMALISER_VALUE, 12.5, 65536);
+}
+
+void not_finite(const Golden &g, const DeviceCase &device) {
+  Plan p(g, device.device, device.threads);
+  CHECK(p.run(true) == YL_OK && p.summary.non_finite == 0);
+  const yl_summary healthy = p.summary;
+  const size_t channels = static_cast<size_t>(5 + g.classes);
+  std::vector<float> feats = g.feats[0].data, y_true = g.y_true[0].data;
+  p.feats[0] = feats.data();
+  p.y_true[0] = y_true.data();
+  size_t object = 0, background = 0;
+  for (size_t cell = 0; cell < y_true.size() / channels; ++cell)
+    (y_true[cell * channels + 4] != 0 ? object : background) = cell * channels;
+  const auto with = [&](float &place, float value) {
+    const float kept = place;
+    place = value;
+    CHECK(p.run(true) == YL_OK);
+    place = kept;
+  };
+  for (const float value : {NAN, INFINITY, -INFINITY}) {
+    with(feats[background + 4], value);  // counts, unless the cell is ignored
+    CHECK(p.summary.non_finite == 1, device.name);
+    for (size_t c = 5; c < channels; ++c) {
+      with(feats[background + c], value);  // never read
+      CHECK(p.summary.non_finite == 0 && p.summary.total == healthy.total && p.grad_data[0][background + c] == 0);
+      with(feats[object + c], value);
+      CHECK(p.summary.non_finite == 1 && !std::isfinite(p.summary.total));
+    }
+    for (size_t c = 0; c < 4; ++c) {
+      with(feats[background + c], value);
+      CHECK(std::isfinite(p.summary.total) && p.grad_data[0][background + c] == 0, device.name);
+      with(feats[object + c], value);
+      CHECK(p.summary.non_finite == 1 && !std::isfinite(p.summary.total));
+      with(y_true[object + c], value);
+      CHECK(p.summary.non_finite == 1);
+    }
+    with(y_true[background + 4], value);  // a mask that is not 0 makes an object
+    CHECK(p.summary.non_finite == 1 && p.summary.objects == healthy.objects + 1);
+  }
+  // A NaN in the box of a background cell has no IoU: the cell counts.
+  for (size_t cell = 0; cell < y_true.size() / channels; ++cell)
+    if (y_true[cell * channels + 4] == 0) feats[cell * channels] = NAN;
+  CHECK(p.run(true) == YL_OK && p.layers_out[0].ignored_background == 0 && std::isfinite(p.summary.total));
+}
+
+// yolo_head against its formulas, written here once more with other functions.
+void yolo_head(const Golden &g, const DeviceCase &device) {
+  Plan p(g, device.device, device.threads);
+  for (int32_t l = 0; l < g.layers; ++l) {
+    const auto height = static_cast<size_t>(g.feats[l].shape[1]), width = static_cast<size_t>(g.feats[l].shape[2]);
+    const auto classes = static_cast<size_t>(g.classes), cells = static_cast<size_t>(g.batch) * height * width * 3;
+    std::vector<float> grid(2 * height * width, NAN), xy(2 * cells, NAN), wh(2 * cells, NAN), confidence(cells, NAN),
+        probs(cells * classes, NAN);
+    yl_head head = YL_HEAD_INIT;
+    head.feats = g.feats[l].data.data();
+    head.layer = l;
+    head.batch = g.batch;
+    CHECK(yl_yolo_head(p.plan, &head) == YL_OK, "no output wanted");
+    head.grid = grid.data();
+    head.box_xy = xy.data();
+    head.box_wh = wh.data();
+    head.box_confidence = confidence.data();
+    head.box_class_probs = probs.data();
+    CHECK(yl_yolo_head(p.plan, &head) == YL_OK, yl_last_error());
+    const auto close = [&](float got, double want) {
+      CHECK(std::fabs(got - want) <= 1e-6 * std::fabs(want) + 1e-30, number(got) + " for " + number(want));
+    };
+    const auto sigmoid = [](double u) { return 1 / (1 + std::exp(-u)); };
+    for (size_t cell = 0; cell < cells; ++cell) {
+      const float *t = g.feats[l].data.data() + cell * (5 + classes);
+      const size_t anchor = cell % 3, column = cell / 3 % width, line = cell / 3 / width % height;
+      const size_t n = static_cast<size_t>(g.masks[3 * static_cast<size_t>(l) + anchor]);
+      close(grid[2 * (line * width + column)], double(column));
+      close(grid[2 * (line * width + column) + 1], double(line));
+      close(xy[2 * cell], (sigmoid(t[0]) + double(column)) / double(width));
+      close(xy[2 * cell + 1], (sigmoid(t[1]) + double(line)) / double(height));
+      close(wh[2 * cell], std::exp(double(t[2])) * g.anchors[2 * n] / g.input_width);
+      close(wh[2 * cell + 1], std::exp(double(t[3])) * g.anchors[2 * n + 1] / g.input_height);
+      close(confidence[cell], sigmoid(t[4]));
+      for (size_t c = 0; c < classes; ++c) close(probs[cell * classes + c], sigmoid(t[5 + c]));
+    }
+    head.box_wh = head.box_xy + 1;
+    REFUSED(yl_yolo_head(p.plan, &head), YL_INVALID_ARGUMENT, "overlap");
+    head.box_wh = nullptr;
+    head.layer = g.layers;
+    REFUSED(yl_yolo_head(p.plan, &head), YL_INVALID_ARGUMENT, "head.layer is");
+    head.layer = 0;
+    head.feats = nullptr;
+    REFUSED(yl_yolo_head(p.plan, &head), YL_INVALID_ARGUMENT, "head.feats is NULL");
+  }
+}
+
+// One plan called from several threads, and a plan each: always the bits of a single caller.
+void several_callers(const Golden &g) {
+  Plan shared(g, YL_DEVICE_CPU, 2), want(g, YL_DEVICE_CPU, 1);
+  CHECK(want.run(true) == YL_OK);
+  std::vector<int> wrong(4, 0);
+  std::vector<std::thread> callers;
+  for (size_t t = 0; t < wrong.size(); ++t)
+    callers.emplace_back([&, t] {
+      Plan own(g, YL_DEVICE_CPU, 2);
+      yl_plan *const own_plan = own.plan;
+      for (int i = 0; i < 200; ++i) {
+        own.plan = i % 2 ? own_plan : shared.plan;
+        wrong[t] += own.run(i % 3 != 0 || !g.has_boxes()) != YL_OK || !same_bits(own.rows, want.rows) ||
+                    !same_bits(own.grad_data.back(), want.grad_data.back());
+        own.call.batch = 99;  // the sentence of one thread is not that of another
+        wrong[t] += own.run(true) != YL_INVALID_ARGUMENT || !says("batch is 99");
+        own.call.batch = g.batch;
+      }
+      own.plan = own_plan;
+    });
+  for (std::thread &caller : callers) caller.join();
+  for (const int w : wrong) CHECK(w == 0);
+}
+
+void names() {
+  CHECK(!std::strcmp(yl_status_name(YL_OK), "YL_OK") && !std::strcmp(yl_status_name(-3), "unknown status"));
+  CHECK(!std::strcmp(yl_status_name(YL_INTERNAL), "YL_INTERNAL"));
+  CHECK(yl_abi_version() == YL_ABI_VERSION);
+  CHECK(std::string(yl_version_string()) == std::to_string(YL_VERSION_MAJOR) + "." + std::to_string(YL_VERSION_MINOR) +
+                                                "." + std::to_string(YL_VERSION_PATCH));
+  CHECK(yl_offset_of("yl_call", nullptr) == sizeof(yl_call));
+  CHECK(yl_offset_of("yl_call", "grads") == offsetof(yl_call, grads));
+  CHECK(yl_offset_of("yl_call", "grad") == -1 && yl_offset_of("call", nullptr) == -1 && yl_offset_of(nullptr, "x") == -1);
+}
+
+}  // namespace
+
+int main() {
+  refused_configs();
+  const Golden small = read_golden("a_small_3scale");
+  refused_calls(small);
+  boxes_at_the_edges();
+  thousands_of_boxes(read_golden("d_nonsquare"));
+  normalisers(small);
+  for (const DeviceCase &device : kDevices) {
+    not_finite(small, device);
+    yolo_head(small, device);
+    yolo_head(read_golden("g_extreme_logits"), device);
+  }
+  several_callers(small);
+  names();
+  return report("contract");
+}
