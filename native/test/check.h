@@ -1,6 +1,7 @@
 // What the native tests share: checks that count, and the golden cases.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -13,7 +14,7 @@
 
 #include "yololoss.h"
 
-inline int checks = 0, failures = 0;
+inline std::atomic<int> checks{0}, failures{0};
 
 // A failed check is printed with its place and counted; the test goes on.
 inline bool check_that(const char *file, int line, const char *text, bool ok, const std::string &where = "") {
@@ -25,7 +26,7 @@ inline bool check_that(const char *file, int line, const char *text, bool ok, co
 
 // The closing line and exit status of a test program. A test that checked nothing has failed.
 inline int report(const char *name) {
-  std::printf("%s: %d checks, %d failed\n", name, checks, failures);
+  std::printf("%s: %d checks, %d failed\n", name, checks.load(), failures.load());
   return failures || !checks ? 1 : 0;
 }
 

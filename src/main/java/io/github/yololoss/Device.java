@@ -1,0 +1,77 @@
+package io.github.yololoss;
+
+import java.util.Objects;
+
+/**
+ * Where the loss is computed. A device asked for by name is never replaced by another.
+ *
+ * @param kind the backend
+ * @param index which CUDA device; 0 for the others
+ */
+public record Device(Kind kind, int index) {
+
+  /** The backends, in the order of the native header's {@code YL_DEVICE_...}. */
+  public enum Kind {
+    /** The best for the caller's memory; {@link YoloLoss#deviceWhy()} says the reason. */
+    AUTO,
+    /** Double precision, one thread, plain loops: a second opinion. */
+    REFERENCE,
+    /** Float32 arithmetic, several threads. */
+    CPU,
+    /** Not in this version. */
+    CUDA
+  }
+
+  /** {@link Kind#AUTO}. */
+  public static final Device AUTO = new Device(Kind.AUTO, 0);
+
+  /** {@link Kind#REFERENCE}. */
+  public static final Device REFERENCE = new Device(Kind.REFERENCE, 0);
+
+  /** {@link Kind#CPU}. */
+  public static final Device CPU = new Device(Kind.CPU, 0);
+
+  /** Checks that only CUDA devices are numbered. */
+  public Device {
+    Objects.requireNonNull(kind, "kind");
+    if (index < 0 || index > 0 && kind != Kind.CUDA) {
+      throw new IllegalArgumentException("device index " + index + ": 0 is expected, or a CUDA device's number");
+    }
+  }
+
+  /**
+   * A CUDA device.
+   *
+   * @param index its number, from 0
+   */
+  public static Device cuda(int index) {
+    return new Device(Kind.CUDA, index);
+  }
+
+  /**
+   * The device of a name: {@code auto}, {@code reference}, {@code cpu}, {@code cuda} or {@code cuda:N}.
+   *
+   * @throws IllegalArgumentException for any other name
+   */
+  public static Device parse(String name) {
+    return switch (name) {
+      case "auto" -> AUTO;
+      case "reference" -> REFERENCE;
+      case "cpu" -> CPU;
+      case "cuda" -> cuda(0);
+      default -> {
+        if (name.matches("cuda:\\d{1,4}")) {
+          yield cuda(Integer.parseInt(name.substring(5)));
+        }
+        throw new IllegalArgumentException(
+            "unknown device '" + name + "', expected auto, reference, cpu, cuda or cuda:N");
+      }
+    };
+  }
+
+  /** The name that {@link #parse} takes. */
+  @Override
+  public String toString() {
+    return kind == Kind.CUDA ? "cuda:" + index : kind.name().toLowerCase(java.util.Locale.ROOT);
+  }
+}

@@ -1,0 +1,183 @@
+package io.github.yololoss;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Locale;
+import java.util.Objects;
+
+/**
+ * The result of a call: total, parts of each layer, raw rows of each image and layer. It has memory of its own and stays
+ * valid after its {@link YoloLoss} is closed. One result may be given to many calls; each overwrites it. Not to be read
+ * while a call writes it.
+ */
+public final class LossResult {
+  private static final long TOTAL = Native.offset(Native.SUMMARY, "total");
+  private static final long NORMALISER = Native.offset(Native.SUMMARY, "normaliser");
+  private static final long OBJECTS = Native.offset(Native.SUMMARY, "objects");
+  private static final long IGNORED = Native.offset(Native.SUMMARY, "ignored");
+  private static final long IGNORED_BACKGROUND = Native.offset(Native.SUMMARY, "ignored_background");
+  private static final long NON_FINITE = Native.offset(Native.SUMMARY, "non_finite");
+  private static final long BOXES = Native.offset(Native.SUMMARY, "boxes");
+
+  private final int maxBatch;
+  private final int layers;
+  private final MemorySegment summary;
+  private final MemorySegment layerParts;
+  private final MemorySegment rows;
+  private final MemorySegment struct; // yl_result, pointing to the three
+  private int batch;
+
+  LossResult(int maxBatch, int layers) {
+    Arena arena = Arena.ofAuto();
+    this.maxBatch = maxBatch;
+    this.layers = layers;
+    summary = arena.allocate(Native.SUMMARY);
+    layerParts = arena.allocate(Native.PARTS, layers);
+    rows = arena.allocate(Native.PARTS, (long) maxBatch * layers);
+    struct = arena.allocate(Native.RESULT);
+    struct.set(JAVA_LONG, Native.offset(Native.RESULT, "struct_size"), Native.RESULT.byteSize());
+    struct.set(ADDRESS, Native.offset(Native.RESULT, "summary"), summary);
+    struct.set(ADDRESS, Native.offset(Native.RESULT, "layers"), layerParts);
+    struct.set(ADDRESS, Native.offset(Native.RESULT, "rows"), rows);
+  }
+
+  MemorySegment struct() {
+    return struct;
+  }
+
+  boolean fits(int neededBatch, int neededLayers) {
+    return neededBatch <= maxBatch && neededLayers == layers;
+  }
+
+  void written(int newBatch) {
+    batch = newBatch;
+  }
+
+  /** Images of the call; 0 before the first. */
+  public int batch() {
+    return batch;
+  }
+
+  /** Layers of the network. */
+  public int layers() {
+    return layers;
+  }
+
+  /** The loss: all parts of all layers, divided by {@link #normaliser()}. */
+  public double total() {
+    return summary.get(JAVA_DOUBLE, TOTAL);
+  }
+
+  /** What the sums were divided by. */
+  public double normaliser() {
+    return summary.get(JAVA_DOUBLE, NORMALISER);
+  }
+
+  /** Cells with m != 0, of all images and layers. */
+  public long objects() {
+    return summary.get(JAVA_LONG, OBJECTS);
+  }
+
+  /** Cells with k = 0, of all images and layers. */
+  public long ignored() {
+    return summary.get(JAVA_LONG, IGNORED);
+  }
+
+  /** Cells with k = 0 and m = 0, of all images and layers. */
+  public long ignoredBackground() {
+    return summary.get(JAVA_LONG, IGNORED_BACKGROUND);
+  }
+
+  /** NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy batch. */
+  public long nonFinite() {
+    return summary.get(JAVA_LONG, NON_FINITE);
+  }
+
+  /** What became of the boxes; zeros for dense truths. */
+  public Targets.BoxCounts boxes() {
+    return boxCounts(summary.asSlice(BOXES, Native.BOX_COUNTS));
+  }
+
+  static Targets.BoxCounts boxCounts(MemorySegment counts) {
+    return new Targets.BoxCounts(counts.getAtIndex(JAVA_LONG, 0), counts.getAtIndex(JAVA_LONG, 1),
+        counts.getAtIndex(JAVA_LONG, 2), counts.getAtIndex(JAVA_LONG, 3));
+  }
+
+  /** Parts and counts of a layer; the parts are divided by {@link #normaliser()}. */
+  public Parts layer(int layer) {
+    return Parts.read(layerParts, Objects.checkIndex(layer, layers));
+  }
+
+  /** Parts and counts of one image in one layer, as raw sums: rows of the shards of a batch add up. */
+  public Parts row(int image, int layer) {
+    long row = (long) Objects.checkIndex(image, batch) * layers;
+    return Parts.read(rows, row + Objects.checkIndex(layer, layers));
+  }
+
+  /** The loss table, a line for each layer. */
+  @Override
+  public String toString() {
+    StringBuilder text = new StringBuilder(String.format(Locale.ROOT, "%-7s%12s%12s%12s%12s%12s%10s%10s%n",
+        "layer", "xy", "wh", "confidence", "class", "sum", "objects", "ignored"));
+    double xy = 0;
+    double wh = 0;
+    double confidence = 0;
+    double classes = 0;
+    for (int l = 0; l < layers; l++) {
+      Parts p = layer(l);
+      line(text, Integer.toString(l), p.xy(), p.wh(), p.confidence(), p.classes(), p.sum(), p.objects(), p.ignored());
+      xy += p.xy();
+      wh += p.wh();
+      confidence += p.confidence();
+      classes += p.classes();
+    }
+    line(text, "total", xy, wh, confidence, classes, total(), objects(), ignored());
+    return text.toString();
+  }
+
+  private static void line(StringBuilder text, String name, double xy, double wh, double confidence, double classes,
+      double sum, long objects, long ignored) {
+    text.append(String.format(Locale.ROOT, "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
+        name, xy, wh, confidence, classes, sum, objects, ignored));
+  }
+
+  /**
+   * Sums and counts.
+   *
+   * @param xy centre part
+   * @param wh size part
+   * @param confidenceObject confidence part of cells with m != 0
+   * @param confidenceBackground confidence part of cells with m = 0
+   * @param classes class part
+   * @param objects cells with m != 0
+   * @param ignored cells with k = 0, objects included
+   * @param ignoredBackground cells with k = 0 and m = 0
+   * @param nonFinite NaN and infinities among the values that count
+   */
+  public record Parts(double xy, double wh, double confidenceObject, double confidenceBackground, double classes,
+      long objects, long ignored, long ignoredBackground, long nonFinite) {
+
+    private static Parts read(MemorySegment parts, long index) {
+      long at = index * Native.PARTS.byteSize() / Double.BYTES;
+      return new Parts(parts.getAtIndex(JAVA_DOUBLE, at), parts.getAtIndex(JAVA_DOUBLE, at + 1),
+          parts.getAtIndex(JAVA_DOUBLE, at + 2), parts.getAtIndex(JAVA_DOUBLE, at + 3),
+          parts.getAtIndex(JAVA_DOUBLE, at + 4), parts.getAtIndex(JAVA_LONG, at + 5),
+          parts.getAtIndex(JAVA_LONG, at + 6), parts.getAtIndex(JAVA_LONG, at + 7),
+          parts.getAtIndex(JAVA_LONG, at + 8));
+    }
+
+    /** The confidence part of keras-yolo3. */
+    public double confidence() {
+      return confidenceObject + confidenceBackground;
+    }
+
+    /** All four parts. */
+    public double sum() {
+      return xy + wh + confidence() + classes;
+    }
+  }
+}

@@ -1,0 +1,248 @@
+package io.github.yololoss;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.AddressLayout;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemoryLayout.PathElement;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.StructLayout;
+import java.lang.foreign.SymbolLookup;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * The binding: one static method for each function of {@code yololoss.h}, one layout for each struct. A test compares the
+ * layouts with the library's {@code yl_offset_of}.
+ */
+final class Native {
+  static final StructLayout LAYER = MemoryLayout.structLayout(
+      JAVA_INT.withName("grid_height"), JAVA_INT.withName("grid_width"), ADDRESS.withName("anchor_mask"),
+      JAVA_INT.withName("anchor_count"), JAVA_INT.withName("reserved")).withName("yl_layer");
+
+  static final StructLayout CONFIG = MemoryLayout.structLayout(
+      JAVA_LONG.withName("struct_size"), ADDRESS.withName("layers"), ADDRESS.withName("anchors"),
+      JAVA_INT.withName("layer_count"), JAVA_INT.withName("anchor_count"), JAVA_INT.withName("input_height"),
+      JAVA_INT.withName("input_width"), JAVA_INT.withName("num_classes"), JAVA_FLOAT.withName("ignore_thresh"),
+      JAVA_INT.withName("max_batch"), JAVA_INT.withName("device"), JAVA_INT.withName("device_index"),
+      JAVA_INT.withName("memory"), JAVA_INT.withName("dtype"), JAVA_INT.withName("layout"),
+      JAVA_INT.withName("threads"), JAVA_INT.withName("reserved")).withName("yl_config");
+
+  static final StructLayout BOXES = MemoryLayout.structLayout(
+      JAVA_LONG.withName("struct_size"), ADDRESS.withName("data"), JAVA_INT.withName("per_image"),
+      JAVA_INT.withName("policy")).withName("yl_boxes");
+
+  static final StructLayout BOX_COUNTS = MemoryLayout.structLayout(
+      JAVA_LONG.withName("used"), JAVA_LONG.withName("skipped"), JAVA_LONG.withName("dropped"),
+      JAVA_LONG.withName("collided")).withName("yl_box_counts");
+
+  static final StructLayout CALL = MemoryLayout.structLayout(
+      JAVA_LONG.withName("struct_size"), ADDRESS.withName("feats"), ADDRESS.withName("y_true"),
+      ADDRESS.withName("boxes"), ADDRESS.withName("grads"), JAVA_INT.withName("batch"), JAVA_INT.withName("grad_mode"),
+      JAVA_INT.withName("normaliser"), JAVA_INT.withName("reserved"), JAVA_DOUBLE.withName("normaliser_value"),
+      JAVA_DOUBLE.withName("grad_scale")).withName("yl_call");
+
+  static final StructLayout PARTS = MemoryLayout.structLayout(
+      JAVA_DOUBLE.withName("xy"), JAVA_DOUBLE.withName("wh"), JAVA_DOUBLE.withName("confidence_object"),
+      JAVA_DOUBLE.withName("confidence_background"), JAVA_DOUBLE.withName("class_"), JAVA_LONG.withName("objects"),
+      JAVA_LONG.withName("ignored"), JAVA_LONG.withName("ignored_background"), JAVA_LONG.withName("non_finite"))
+      .withName("yl_parts");
+
+  static final StructLayout SUMMARY = MemoryLayout.structLayout(
+      JAVA_DOUBLE.withName("total"), JAVA_DOUBLE.withName("normaliser"), JAVA_LONG.withName("objects"),
+      JAVA_LONG.withName("ignored"), JAVA_LONG.withName("ignored_background"), JAVA_LONG.withName("non_finite"),
+      BOX_COUNTS.withName("boxes")).withName("yl_summary");
+
+  static final StructLayout RESULT = MemoryLayout.structLayout(
+      JAVA_LONG.withName("struct_size"), ADDRESS.withName("summary"), ADDRESS.withName("layers"),
+      ADDRESS.withName("rows")).withName("yl_result");
+
+  static final StructLayout HEAD = MemoryLayout.structLayout(
+      JAVA_LONG.withName("struct_size"), ADDRESS.withName("feats"), ADDRESS.withName("grid"),
+      ADDRESS.withName("box_xy"), ADDRESS.withName("box_wh"), ADDRESS.withName("box_confidence"),
+      ADDRESS.withName("box_class_probs"), JAVA_INT.withName("layer"), JAVA_INT.withName("batch")).withName("yl_head");
+
+  /** Offset of a field; for {@code static final} constants, so that nothing is looked up in a call. */
+  static long offset(StructLayout layout, String field) {
+    return layout.byteOffset(PathElement.groupElement(field));
+  }
+
+  private static final Linker LINKER = Linker.nativeLinker();
+  private static final SymbolLookup SYMBOLS = NativeLibrary.get().symbols();
+  private static final AddressLayout TEXT =
+      ADDRESS.withTargetLayout(MemoryLayout.sequenceLayout(Integer.MAX_VALUE, JAVA_BYTE));
+
+  private static final MethodHandle PLAN_CREATE =
+      bind("yl_plan_create", FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS));
+  private static final MethodHandle PLAN_DESTROY = bind("yl_plan_destroy", FunctionDescriptor.ofVoid(ADDRESS));
+  private static final MethodHandle DEVICE_NAME = bind("yl_device_name", FunctionDescriptor.of(TEXT, ADDRESS));
+  private static final MethodHandle DEVICE_WHY = bind("yl_device_why", FunctionDescriptor.of(TEXT, ADDRESS));
+  private static final MethodHandle DEVICE_CHECK =
+      bind("yl_device_check", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT));
+  private static final MethodHandle LAST_ERROR = bind("yl_last_error", FunctionDescriptor.of(TEXT));
+  private static final MethodHandle VERSION_STRING = bind("yl_version_string", FunctionDescriptor.of(TEXT));
+  private static final MethodHandle OFFSET_OF =
+      bind("yl_offset_of", FunctionDescriptor.of(JAVA_LONG, ADDRESS, ADDRESS));
+  private static final MethodHandle YOLO_HEAD = bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
+
+  private Native() {}
+
+  private static MemorySegment symbol(String name) {
+    return SYMBOLS.find(name).orElseThrow(() -> new YoloLossException(YoloLossException.Status.NO_LIBRARY,
+        NativeLibrary.get().origin() + " has no function " + name + "; it is not of this version"));
+  }
+
+  private static MethodHandle bind(String name, FunctionDescriptor descriptor) {
+    return LINKER.downcallHandle(symbol(name), descriptor);
+  }
+
+  /** A function with a tail of held segments, taken as an array of that length: they cannot be closed during the call. */
+  private static MethodHandle bindHolding(String name, int held, MemoryLayout... fixed) {
+    FunctionDescriptor descriptor = FunctionDescriptor.of(JAVA_INT, fixed);
+    for (int i = 0; i < held; i++) {
+      descriptor = descriptor.appendArgumentLayouts(ADDRESS);
+    }
+    return LINKER.downcallHandle(symbol(name), descriptor, Linker.Option.firstVariadicArg(fixed.length))
+        .asSpreader(MemorySegment[].class, held);
+  }
+
+  /** A handle of {@link #loss} for that many held segments. */
+  static MethodHandle bindLoss(int held) {
+    return bindHolding("yl_loss_holding", held, ADDRESS, ADDRESS, ADDRESS);
+  }
+
+  /** A handle of {@link #buildYTrue} for that many held segments. */
+  static MethodHandle bindBuildYTrue(int held) {
+    return bindHolding("yl_build_y_true_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
+  }
+
+  /** {@code yl_status yl_plan_create(const yl_config *config, yl_plan **plan)}. */
+  static int planCreate(MemorySegment config, MemorySegment plan) {
+    try {
+      return (int) PLAN_CREATE.invokeExact(config, plan);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code void yl_plan_destroy(yl_plan *plan)}. */
+  static void planDestroy(MemorySegment plan) {
+    try {
+      PLAN_DESTROY.invokeExact(plan);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code const char *yl_device_name(const yl_plan *plan)}. */
+  static String deviceName(MemorySegment plan) {
+    try {
+      return ((MemorySegment) DEVICE_NAME.invokeExact(plan)).getString(0);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code const char *yl_device_why(const yl_plan *plan)}. */
+  static String deviceWhy(MemorySegment plan) {
+    try {
+      return ((MemorySegment) DEVICE_WHY.invokeExact(plan)).getString(0);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_device_check(int32_t device, int32_t device_index)}. */
+  static int deviceCheck(int device, int index) {
+    try {
+      return (int) DEVICE_CHECK.invokeExact(device, index);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...)}. */
+  static int loss(MethodHandle handle, MemorySegment plan, MemorySegment call, MemorySegment result,
+      MemorySegment[] held) {
+    try {
+      return (int) handle.invokeExact(plan, call, result, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding six segments. */
+  static int yoloHead(MemorySegment plan, MemorySegment head, MemorySegment[] held) {
+    try {
+      return (int) YOLO_HEAD.invokeExact(plan, head, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
+   * {@code yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+   * yl_box_counts *counts, ...)}.
+   */
+  static int buildYTrue(MethodHandle handle, MemorySegment plan, int batch, MemorySegment boxes, MemorySegment yTrue,
+      MemorySegment counts, MemorySegment[] held) {
+    try {
+      return (int) handle.invokeExact(plan, batch, boxes, yTrue, counts, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code const char *yl_last_error(void)}: of this thread. */
+  static String lastError() {
+    try {
+      return ((MemorySegment) LAST_ERROR.invokeExact()).getString(0);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code const char *yl_version_string(void)}. */
+  static String versionString() {
+    try {
+      return ((MemorySegment) VERSION_STRING.invokeExact()).getString(0);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code int64_t yl_offset_of(const char *struct_name, const char *field)}. */
+  static long offsetOf(MemorySegment structName, MemorySegment field) {
+    try {
+      return (long) OFFSET_OF.invokeExact(structName, field);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** Turns a status that is not 0 into an exception with the native sentence. */
+  static void check(int status) {
+    if (status != 0) {
+      YoloLossException.Status[] known = YoloLossException.Status.values();
+      throw new YoloLossException(status > 0 && status < known.length ? known[status]
+          : YoloLossException.Status.INTERNAL, lastError());
+    }
+  }
+
+  /** What a handle throws is unchecked: the runtime's refusal of a segment, or an error. */
+  private static RuntimeException rethrow(Throwable t) {
+    if (t instanceof RuntimeException e) {
+      return e;
+    }
+    if (t instanceof Error e) {
+      throw e;
+    }
+    throw new AssertionError("a downcall threw a checked exception", t);
+  }
+}

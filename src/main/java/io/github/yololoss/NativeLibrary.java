@@ -1,0 +1,224 @@
+package io.github.yololoss;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.FileSystems;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.Arrays;
+import java.util.HexFormat;
+import java.util.Locale;
+
+/**
+ * Finds and loads the native library, once: the property, the environment, the jar, the system, in this order. A library
+ * named by property or environment is never replaced by another.
+ */
+final class NativeLibrary {
+  static final String PROPERTY = "yololoss.library";
+  static final String ENVIRONMENT = "YOLOLOSS_LIBRARY";
+  static final String CACHE_PROPERTY = "yololoss.cache";
+  static final String SYSTEM_NAME = "libyololoss.so.0";
+
+  /** YL_ABI_VERSION of the header that {@link Native} was written for. */
+  static final int ABI_VERSION = 1;
+
+  private static final String FIX =
+      "; set -D" + PROPERTY + " or " + ENVIRONMENT + " to a libyololoss.so of this version";
+
+  private static NativeLibrary loaded;
+
+  private final SymbolLookup symbols;
+  private final String origin;
+
+  private NativeLibrary(SymbolLookup symbols, String origin) {
+    this.symbols = symbols;
+    this.origin = origin;
+  }
+
+  /** The library; every call fails with the reason until it could be loaded. */
+  static synchronized NativeLibrary get() {
+    if (loaded == null) {
+      loaded = load();
+    }
+    return loaded;
+  }
+
+  SymbolLookup symbols() {
+    return symbols;
+  }
+
+  /** Path of the file and how it was found. */
+  String origin() {
+    return origin;
+  }
+
+  private static NativeLibrary load() {
+    String path = System.getProperty(PROPERTY);
+    if (path != null) {
+      return open(Path.of(path), "named by -D" + PROPERTY);
+    }
+    path = System.getenv(ENVIRONMENT);
+    if (path != null) {
+      return open(Path.of(path), "named by " + ENVIRONMENT);
+    }
+    String resource = "/META-INF/native/" + platform() + "/libyololoss.so";
+    try (InputStream in = NativeLibrary.class.getResourceAsStream(resource)) {
+      if (in != null) {
+        return unpack(in.readAllBytes());
+      }
+    } catch (IOException e) {
+      throw unavailable("the library in the jar could not be unpacked: " + e
+          + "; set -D" + CACHE_PROPERTY + " to a folder that can be written", e);
+    }
+    try {
+      return checked(SymbolLookup.libraryLookup(SYSTEM_NAME, Arena.global()), SYSTEM_NAME + " of the system");
+    } catch (IllegalArgumentException e) {
+      throw unavailable("tried -D" + PROPERTY + " (not set), " + ENVIRONMENT + " (not set), " + resource
+          + " in the jar (not there), " + SYSTEM_NAME + " on the system path (" + e.getMessage() + ")" + FIX, e);
+    }
+  }
+
+  private static NativeLibrary open(Path path, String how) {
+    Path file = path.toAbsolutePath();
+    try {
+      return checked(SymbolLookup.libraryLookup(file, Arena.global()), file + " (" + how + ")");
+    } catch (IllegalArgumentException e) {
+      throw unavailable(file + " (" + how + ") could not be loaded: " + reason(file) + FIX, e);
+    }
+  }
+
+  private static NativeLibrary checked(SymbolLookup symbols, String origin) {
+    int version = symbols.find("yl_abi_version").map(function -> {
+      try {
+        return (int) Linker.nativeLinker()
+            .downcallHandle(function, FunctionDescriptor.of(ValueLayout.JAVA_INT)).invokeExact();
+      } catch (Throwable t) {
+        throw new AssertionError(t); // the function takes nothing and throws nothing
+      }
+    }).orElseThrow(() -> unavailable(origin + " is not yololoss: it has no yl_abi_version" + FIX, null));
+    if (version != ABI_VERSION) {
+      throw unavailable(origin + " has ABI version " + version + ", this jar needs " + ABI_VERSION + FIX, null);
+    }
+    return new NativeLibrary(symbols, origin);
+  }
+
+  /** The text of the dynamic linker, which libraryLookup does not give. */
+  private static String reason(Path file) {
+    if (!Files.exists(file)) {
+      return "no such file";
+    }
+    try {
+      System.load(file.toString());
+      return "unknown reason";
+    } catch (UnsatisfiedLinkError e) {
+      return e.getMessage();
+    }
+  }
+
+  /** Into a folder named after the content, by an atomic rename: any number of JVMs may do this at once. */
+  private static NativeLibrary unpack(byte[] library) throws IOException {
+    String hash = HexFormat.of().formatHex(sha256(library));
+    String folder = version() + "-" + hash.substring(0, 12);
+    IOException failure;
+    try {
+      Path home = cacheHome().resolve(folder);
+      createPrivate(home);
+      Path file = home.resolve("libyololoss.so");
+      if (!Files.exists(file) || !Arrays.equals(sha256(Files.readAllBytes(file)), sha256(library))) {
+        replace(file, library);
+      }
+      return open(file, "from the jar");
+    } catch (IOException e) {
+      if (System.getProperty(CACHE_PROPERTY) != null) {
+        throw e; // asked for by name
+      }
+      failure = e;
+    }
+    try {
+      Path home = Files.createTempDirectory("yololoss-"); // readable by this user only
+      Path file = home.resolve("libyololoss.so");
+      try {
+        replace(file, library);
+        return open(file, "from the jar, for this process only: " + failure);
+      } finally { // a loaded library needs its file no more
+        Files.deleteIfExists(file);
+        Files.deleteIfExists(home);
+      }
+    } catch (IOException e) {
+      e.addSuppressed(failure);
+      throw e;
+    }
+  }
+
+  private static Path cacheHome() {
+    String property = System.getProperty(CACHE_PROPERTY);
+    if (property != null) {
+      return Path.of(property).toAbsolutePath();
+    }
+    String xdg = System.getenv("XDG_CACHE_HOME");
+    Path caches = xdg != null && !xdg.isEmpty() ? Path.of(xdg) : Path.of(System.getProperty("user.home"), ".cache");
+    return caches.toAbsolutePath().resolve("yololoss");
+  }
+
+  private static void replace(Path file, byte[] content) throws IOException {
+    Path part = Files.createTempFile(file.getParent(), "libyololoss", ".part");
+    try {
+      try (FileChannel out = FileChannel.open(part, StandardOpenOption.WRITE)) {
+        ByteBuffer bytes = ByteBuffer.wrap(content);
+        while (bytes.hasRemaining()) {
+          out.write(bytes);
+        }
+        out.force(true);
+      }
+      Files.move(part, file, StandardCopyOption.ATOMIC_MOVE);
+    } finally {
+      Files.deleteIfExists(part);
+    }
+  }
+
+  private static void createPrivate(Path folder) throws IOException {
+    if (FileSystems.getDefault().supportedFileAttributeViews().contains("posix")) {
+      FileAttribute<?> owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+      Files.createDirectories(folder, owner);
+    } else {
+      Files.createDirectories(folder);
+    }
+  }
+
+  private static byte[] sha256(byte[] content) {
+    try {
+      return MessageDigest.getInstance("SHA-256").digest(content);
+    } catch (NoSuchAlgorithmException e) {
+      throw new AssertionError(e); // every JDK has it
+    }
+  }
+
+  private static String platform() {
+    String arch = System.getProperty("os.arch");
+    String os = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+    return os + "-" + (arch.equals("amd64") ? "x86_64" : arch);
+  }
+
+  /** Names the folder of the cache; the content's hash decides. */
+  private static String version() {
+    String version = NativeLibrary.class.getPackage().getImplementationVersion();
+    return version == null ? "dev" : version;
+  }
+
+  private static YoloLossException unavailable(String sentence, Throwable cause) {
+    return new YoloLossException(YoloLossException.Status.NO_LIBRARY, "no native library: " + sentence, cause);
+  }
+}

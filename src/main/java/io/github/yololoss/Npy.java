@@ -1,0 +1,206 @@
+package io.github.yololoss;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.Arrays;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Collectors;
+
+/**
+ * A NumPy {@code .npy} file, mapped: versions 1, 2 and 3, little-endian float32 or float64, C order. The format is that
+ * of numpy.lib.format.
+ *
+ * @param shape the array's sizes; empty for a scalar
+ * @param type float32 or float64
+ * @param data the values, read-only. The file must not be shortened while it is mapped
+ */
+public record Npy(long[] shape, Type type, MemorySegment data) {
+
+  /** Types of values. */
+  public enum Type {
+    /** {@code <f4}. */
+    FLOAT32("<f4", 4),
+    /** {@code <f8}. */
+    FLOAT64("<f8", 8);
+
+    private final String descr;
+    private final int bytes;
+
+    Type(String descr, int bytes) {
+      this.descr = descr;
+      this.bytes = bytes;
+    }
+  }
+
+  private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
+  private static final int MAX_HEADER = 1 << 16;
+  private static final Pattern HEADER = Pattern.compile(
+      "\\{\\s*'descr':\\s*'([^']*)',\\s*'fortran_order':\\s*(True|False),\\s*'shape':\\s*"
+          + "\\(\\s*((?:\\d+\\s*,\\s*)*(?:\\d+\\s*)?)\\),?\\s*\\}\\s*");
+
+  /**
+   * Maps a file.
+   *
+   * @param arena owns the mapping
+   * @throws IOException with one sentence naming file and fault, if it cannot be read or is of another form
+   */
+  public static Npy map(Path file, Arena arena) throws IOException {
+    try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+      ByteBuffer start = read(file, channel, 0, 12);
+      byte[] magic = new byte[MAGIC.length];
+      start.get(magic);
+      if (!Arrays.equals(magic, MAGIC)) {
+        throw new IOException(file + ": not a .npy file (it does not begin with \\x93NUMPY)");
+      }
+      int version = start.get();
+      if (version < 1 || version > 3) {
+        throw new IOException(file + ": .npy version " + version + ", expected 1, 2 or 3");
+      }
+      start.get();
+      long headerLength = version == 1 ? start.getShort() & 0xFFFF : start.getInt() & 0xFFFFFFFFL;
+      long headerStart = version == 1 ? 10 : 12;
+      if (headerLength > MAX_HEADER) {
+        throw new IOException(file + ": a header of " + headerLength + " bytes, expected at most " + MAX_HEADER);
+      }
+      ByteBuffer header = read(file, channel, headerStart, (int) headerLength);
+      String text = (version == 3 ? StandardCharsets.UTF_8 : StandardCharsets.ISO_8859_1).decode(header).toString();
+      Matcher fields = HEADER.matcher(text);
+      if (!fields.matches()) {
+        throw new IOException(file + ": unreadable .npy header " + text.strip());
+      }
+      Type type = Arrays.stream(Type.values()).filter(t -> t.descr.equals(fields.group(1))).findFirst().orElseThrow(
+          () -> new IOException(file + ": dtype " + fields.group(1) + ", expected <f4 or <f8 (little-endian)"));
+      if (fields.group(2).equals("True")) {
+        throw new IOException(file + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
+      }
+      long[] shape;
+      long bytes = type.bytes;
+      try {
+        shape = Arrays.stream(fields.group(3).split(",")).map(String::strip).filter(s -> !s.isEmpty())
+            .mapToLong(Long::parseLong).toArray();
+        for (long size : shape) {
+          bytes = Math.multiplyExact(bytes, size);
+        }
+      } catch (NumberFormatException | ArithmeticException e) {
+        throw new IOException(file + ": shape (" + fields.group(3).strip() + ") is too large", e);
+      }
+      long dataStart = headerStart + headerLength;
+      if (channel.size() - dataStart != bytes) {
+        throw new IOException(file + ": " + (channel.size() - dataStart) + " bytes of data, " + bytes
+            + " are expected for shape " + shapeText(shape) + " of " + type.descr);
+      }
+      MemorySegment data = bytes == 0 ? MemorySegment.NULL
+          : channel.map(FileChannel.MapMode.READ_ONLY, dataStart, bytes, arena);
+      return new Npy(shape, type, data);
+    } catch (IOException e) {
+      throw e.getMessage() != null && e.getMessage().startsWith(file + ":") ? e : unreadable(file, e);
+    }
+  }
+
+  private static IOException unreadable(Path file, IOException e) {
+    String reason = Files.exists(file) ? Files.isDirectory(file) ? "is a folder" : e.toString() : "no such file";
+    return new IOException(file + ": " + reason, e);
+  }
+
+  private static ByteBuffer read(Path file, FileChannel channel, long position, int count) throws IOException {
+    ByteBuffer bytes = ByteBuffer.allocate(count).order(ByteOrder.LITTLE_ENDIAN);
+    while (bytes.hasRemaining()) {
+      if (channel.read(bytes, position + bytes.position()) < 0) {
+        throw new IOException(file + ": ends within its .npy header");
+      }
+    }
+    return bytes.flip();
+  }
+
+  /** Number of values. */
+  public long size() {
+    return Arrays.stream(shape).reduce(1, (a, b) -> a * b);
+  }
+
+  /** One value, by its index in C order. */
+  public double get(long index) {
+    return type == Type.FLOAT32 ? data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4)
+        : data.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, index * 8);
+  }
+
+  /** The values as float32 aligned to 4 bytes: the mapping itself where possible, otherwise a rounded copy. */
+  public MemorySegment floats(Arena arena) {
+    if (type == Type.FLOAT32 && data.address() % Float.BYTES == 0) {
+      return data;
+    }
+    MemorySegment copy = arena.allocate(ValueLayout.JAVA_FLOAT, size());
+    for (long i = 0, n = size(); i < n; i++) {
+      copy.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) get(i));
+    }
+    return copy;
+  }
+
+  /** The shape as NumPy writes it. */
+  public String shapeText() {
+    return shapeText(shape);
+  }
+
+  private static String shapeText(long[] shape) {
+    String sizes = Arrays.stream(shape).mapToObj(Long::toString).collect(Collectors.joining(", "));
+    return "(" + sizes + (shape.length == 1 ? ",)" : ")");
+  }
+
+  /**
+   * Writes float32 values as a version 1 file: into a file beside it that then takes its name, so that a reader never
+   * sees half of it.
+   *
+   * @param data the values, exactly as many as the shape says
+   * @throws IOException with one sentence naming the file, if it cannot be written
+   */
+  public static void write(Path file, MemorySegment data, long... shape) throws IOException {
+    long bytes = 4;
+    for (long size : shape) {
+      bytes = Math.multiplyExact(bytes, size);
+    }
+    if (data.byteSize() != bytes) {
+      throw new IllegalArgumentException("data holds " + data.byteSize() + " bytes, " + bytes
+          + " are expected for shape " + shapeText(shape));
+    }
+    String header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shapeText(shape) + ", }";
+    int padded = (10 + header.length() + 1 + 63) / 64 * 64; // as numpy: data begin at a multiple of 64
+    ByteBuffer start = ByteBuffer.allocate(padded).order(ByteOrder.LITTLE_ENDIAN);
+    start.put(MAGIC).put((byte) 1).put((byte) 0).putShort((short) (padded - 10));
+    start.put(header.getBytes(StandardCharsets.US_ASCII));
+    while (start.position() < padded - 1) {
+      start.put((byte) ' ');
+    }
+    start.put((byte) '\n').flip();
+    Path part = file.resolveSibling(file.getFileName() + ".part");
+    try {
+      try (FileChannel channel = FileChannel.open(part, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING,
+          StandardOpenOption.WRITE)) {
+        writeAll(channel, start);
+        for (long at = 0; at < bytes; at += 1 << 30) {
+          writeAll(channel, data.asSlice(at, Math.min(1 << 30, bytes - at)).asByteBuffer());
+        }
+      }
+      Files.move(part, file, StandardCopyOption.ATOMIC_MOVE);
+    } catch (IOException e) {
+      throw new IOException(file + ": cannot be written: " + e, e);
+    } finally {
+      Files.deleteIfExists(part);
+    }
+  }
+
+  private static void writeAll(FileChannel channel, ByteBuffer bytes) throws IOException {
+    while (bytes.hasRemaining()) {
+      channel.write(bytes);
+    }
+  }
+}

@@ -1,0 +1,67 @@
+package io.github.yololoss;
+
+import java.lang.foreign.MemorySegment;
+import java.util.Objects;
+
+/** The truths of a batch: dense {@code y_true}, or boxes. Boxes give the same bits as the dense truths they stand for. */
+public sealed interface Targets {
+
+  /**
+   * Dense truths.
+   *
+   * @param yTrue for each layer (B, H, W, A, 5+C), float32: centre x, centre y, width, height as fractions of the input,
+   *     object mask, C class targets
+   */
+  record Dense(MemorySegment... yTrue) implements Targets {
+    /** Refuses null. */
+    public Dense {
+      Objects.requireNonNull(yTrue, "yTrue");
+    }
+  }
+
+  /**
+   * Sparse truths.
+   *
+   * @param boxes (B, T, 5), float32: x_min, y_min, x_max, y_max in input pixels, class; unused rows are zero
+   * @param perImage T, rows of an image
+   * @param policy what happens to a row that names no object
+   */
+  record Boxes(MemorySegment boxes, int perImage, BoxPolicy policy) implements Targets {
+    /** Refuses null and a negative number of rows. */
+    public Boxes {
+      Objects.requireNonNull(boxes, "boxes");
+      Objects.requireNonNull(policy, "policy");
+      if (perImage < 0) {
+        throw new IllegalArgumentException("perImage is " + perImage + ", at least 0 is expected");
+      }
+    }
+  }
+
+  /** What happens to a row of boxes with no area, a class outside 0..C-1, a centre outside the input, or a NaN. */
+  enum BoxPolicy {
+    /** The call fails, naming image and row, and writes nothing. */
+    ERROR,
+    /** The row is left out and counted. */
+    SKIP
+  }
+
+  /**
+   * What became of the boxes of a call.
+   *
+   * @param used rows that name an object
+   * @param skipped rows left out by {@link BoxPolicy#SKIP}
+   * @param dropped used rows whose best anchor is in no layer
+   * @param collided times that a used row took a cell which an earlier row of the image had
+   */
+  record BoxCounts(long used, long skipped, long dropped, long collided) {}
+
+  /** Dense truths, one segment for each layer. */
+  static Dense dense(MemorySegment... yTrue) {
+    return new Dense(yTrue);
+  }
+
+  /** Boxes, refusing rows that name no object. */
+  static Boxes boxes(MemorySegment boxes, int perImage) {
+    return new Boxes(boxes, perImage, BoxPolicy.ERROR);
+  }
+}

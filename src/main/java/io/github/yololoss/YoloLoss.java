@@ -1,0 +1,446 @@
+package io.github.yololoss;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.invoke.MethodHandle;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * The YOLOv3 training loss: {@link #open} once, {@link #compute} often, {@link #close}. The semantics and formulas are
+ * those of keras-yolo3's {@code yolo_loss}, written down in {@code yololoss.h} at {@code yl_loss}.
+ *
+ * <p>All data lie off the heap, in segments of the caller: float32, C order, aligned to 4 bytes, of any arena. A segment
+ * cannot be closed while a call uses it.
+ *
+ * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent; during a call it throws
+ * {@link IllegalStateException} and changes nothing.
+ *
+ * <p>Every call throws {@link IllegalArgumentException} for an argument that is null or of the wrong size, {@link
+ * IllegalStateException} if this object or a segment is closed, {@link WrongThreadException} for a segment confined to
+ * another thread, and {@link YoloLossException} with the native sentence for everything else. Then nothing has been written.
+ */
+public final class YoloLoss implements AutoCloseable {
+  private static final long CALL_BATCH = Native.offset(Native.CALL, "batch");
+  private static final long CALL_Y_TRUE = Native.offset(Native.CALL, "y_true");
+  private static final long CALL_BOXES = Native.offset(Native.CALL, "boxes");
+  private static final long CALL_GRADS = Native.offset(Native.CALL, "grads");
+  private static final long CALL_NORMALISER = Native.offset(Native.CALL, "normaliser");
+  private static final long CALL_NORMALISER_VALUE = Native.offset(Native.CALL, "normaliser_value");
+  private static final long CALL_GRAD_SCALE = Native.offset(Native.CALL, "grad_scale");
+  private static final long BOXES_DATA = Native.offset(Native.BOXES, "data");
+  private static final long BOXES_PER_IMAGE = Native.offset(Native.BOXES, "per_image");
+  private static final long BOXES_POLICY = Native.offset(Native.BOXES, "policy");
+
+  private final YoloSpec spec;
+  private final int maxBatch;
+  private final Arena arena; // owns the plan and the memory below
+  private final MemorySegment plan;
+  private final String deviceName;
+  private final String deviceWhy;
+  private final long[] bytes; // of feats of one image, for each layer
+
+  // One call at a time: guarded by lock.
+  private final Object lock = new Object();
+  private final MemorySegment call; // yl_call
+  private final MemorySegment boxes; // yl_boxes
+  private final MemorySegment feats; // arrays of pointers
+  private final MemorySegment yTrue;
+  private final MemorySegment grads;
+  private final MethodHandle lossHandle;
+  private final MethodHandle buildYTrueHandle;
+  private final MemorySegment[] held; // feats, then y_true or boxes, then grads
+
+  private YoloLoss(Builder b) {
+    spec = b.spec;
+    maxBatch = b.maxBatch;
+    int layers = spec.layers().size();
+    bytes = new long[layers];
+    for (int l = 0; l < layers; l++) {
+      bytes[l] = spec.bytes(l, 1);
+    }
+    arena = Arena.ofShared();
+    try {
+      plan = create(b, arena);
+      deviceName = Native.deviceName(plan);
+      deviceWhy = Native.deviceWhy(plan);
+      call = arena.allocate(Native.CALL);
+      boxes = arena.allocate(Native.BOXES);
+      feats = arena.allocate(ADDRESS, layers);
+      yTrue = arena.allocate(ADDRESS, layers);
+      grads = arena.allocate(ADDRESS, layers);
+      call.set(JAVA_LONG, Native.offset(Native.CALL, "struct_size"), Native.CALL.byteSize());
+      call.set(ADDRESS, Native.offset(Native.CALL, "feats"), feats);
+      boxes.set(JAVA_LONG, Native.offset(Native.BOXES, "struct_size"), Native.BOXES.byteSize());
+      held = new MemorySegment[3 * layers];
+      lossHandle = Native.bindLoss(held.length);
+      buildYTrueHandle = Native.bindBuildYTrue(held.length);
+    } catch (Throwable t) {
+      arena.close(); // otherwise a failed open leaks
+      throw t;
+    }
+  }
+
+  private static MemorySegment create(Builder b, Arena arena) {
+    try (Arena scratch = Arena.ofConfined()) {
+      YoloSpec spec = b.spec;
+      List<YoloSpec.Layer> layers = spec.layers();
+      MemorySegment layerStructs = scratch.allocate(Native.LAYER, layers.size());
+      for (int l = 0; l < layers.size(); l++) {
+        YoloSpec.Layer layer = layers.get(l);
+        MemorySegment struct = layerStructs.asSlice(l * Native.LAYER.byteSize(), Native.LAYER);
+        int[] mask = layer.anchorMask().stream().mapToInt(Integer::intValue).toArray();
+        struct.set(JAVA_INT, Native.offset(Native.LAYER, "grid_height"), layer.gridHeight());
+        struct.set(JAVA_INT, Native.offset(Native.LAYER, "grid_width"), layer.gridWidth());
+        struct.set(ADDRESS, Native.offset(Native.LAYER, "anchor_mask"), scratch.allocateFrom(JAVA_INT, mask));
+        struct.set(JAVA_INT, Native.offset(Native.LAYER, "anchor_count"), mask.length);
+      }
+      MemorySegment anchors = scratch.allocate(JAVA_FLOAT, 2L * spec.anchors().size());
+      for (int n = 0; n < spec.anchors().size(); n++) {
+        anchors.setAtIndex(JAVA_FLOAT, 2L * n, spec.anchors().get(n).width());
+        anchors.setAtIndex(JAVA_FLOAT, 2L * n + 1, spec.anchors().get(n).height());
+      }
+      MemorySegment config = scratch.allocate(Native.CONFIG);
+      config.set(JAVA_LONG, Native.offset(Native.CONFIG, "struct_size"), Native.CONFIG.byteSize());
+      config.set(ADDRESS, Native.offset(Native.CONFIG, "layers"), layerStructs);
+      config.set(ADDRESS, Native.offset(Native.CONFIG, "anchors"), anchors);
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "layer_count"), layers.size());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "anchor_count"), spec.anchors().size());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "input_height"), spec.inputHeight());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "input_width"), spec.inputWidth());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "num_classes"), spec.numClasses());
+      config.set(JAVA_FLOAT, Native.offset(Native.CONFIG, "ignore_thresh"), spec.ignoreThresh());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "max_batch"), b.maxBatch);
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "device"), b.device.kind().ordinal());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "device_index"), b.device.index());
+      config.set(JAVA_INT, Native.offset(Native.CONFIG, "threads"), b.threads);
+      MemorySegment made = scratch.allocate(ADDRESS);
+      Native.check(Native.planCreate(config, made));
+      return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
+    }
+  }
+
+  /**
+   * A loss for batches up to maxBatch on the best device.
+   *
+   * @throws YoloLossException if the library, the device or memory cannot be had, or the spec is refused
+   */
+  public static YoloLoss open(YoloSpec spec, int maxBatch) {
+    return builder(spec).maxBatch(maxBatch).open();
+  }
+
+  /** A loss with options. */
+  public static Builder builder(YoloSpec spec) {
+    return new Builder(Objects.requireNonNull(spec, "spec"));
+  }
+
+  /**
+   * Whether a device can be used.
+   *
+   * @throws YoloLossException with the reason, if not
+   */
+  public static void checkDevice(Device device) {
+    NativeLibrary.get();
+    Native.check(Native.deviceCheck(device.kind().ordinal(), device.index()));
+  }
+
+  /**
+   * The native library in use: its version, its file and how it was found.
+   *
+   * @throws YoloLossException if there is none
+   */
+  public static String libraryInfo() {
+    String origin = NativeLibrary.get().origin();
+    return Native.versionString() + ", " + origin;
+  }
+
+  /** Options of {@link YoloLoss#open}. */
+  public static final class Builder {
+    private final YoloSpec spec;
+    private int maxBatch = 1;
+    private Device device = Device.AUTO;
+    private int threads;
+
+    private Builder(YoloSpec spec) {
+      this.spec = spec;
+    }
+
+    /** Largest batch of a call; default 1. */
+    public Builder maxBatch(int value) {
+      maxBatch = value;
+      return this;
+    }
+
+    /** Default {@link Device#AUTO}. */
+    public Builder device(Device value) {
+      device = Objects.requireNonNull(value, "device");
+      return this;
+    }
+
+    /** Threads of the cpu device, 1..1024; default 0: one for each processor that this process may use. */
+    public Builder threads(int value) {
+      threads = value;
+      return this;
+    }
+
+    /** As {@link YoloLoss#open}. */
+    public YoloLoss open() {
+      NativeLibrary.get(); // its failure is an exception, not an initialisation error of Native
+      return new YoloLoss(this);
+    }
+  }
+
+  /** The spec. */
+  public YoloSpec spec() {
+    return spec;
+  }
+
+  /** Largest batch of a call. */
+  public int maxBatch() {
+    return maxBatch;
+  }
+
+  /** The device in use: {@code reference} or {@code cpu}. */
+  public String deviceName() {
+    return deviceName;
+  }
+
+  /** One line that says why this device was taken. */
+  public String deviceWhy() {
+    return deviceWhy;
+  }
+
+  /** A result for any call on this object; nothing is allocated by a call that is given one. */
+  public LossResult newResult() {
+    return new LossResult(maxBatch, spec.layers().size());
+  }
+
+  /**
+   * The loss of a batch as keras-yolo3 computes it, and its gradient.
+   *
+   * @param batch B, 1..maxBatch
+   * @param feats for each layer (B, H, W, A*(5+C)): raw outputs; may be read-only
+   * @param targets the truths
+   * @param grads for each layer (B, H, W, A*(5+C)), written whole: d total / d feats; {@code grads[l]} may be
+   *     {@code feats[l]}. Null: loss only
+   */
+  public LossResult compute(int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads) {
+    LossResult result = newResult();
+    compute(batch, feats, targets, grads, LossOptions.DEFAULT, result);
+    return result;
+  }
+
+  /**
+   * The same, with options, into a result that is used again: no object is created.
+   *
+   * @param result from {@link #newResult()}; overwritten
+   */
+  public void compute(int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads, LossOptions options,
+      LossResult result) {
+    if (result == null || !result.fits(batch, bytes.length)) {
+      throw new IllegalArgumentException(
+          "result is null or of another YoloLoss; make one with newResult() of this object");
+    }
+    synchronized (lock) {
+      requireOpen();
+      requireBatch(batch);
+      Arrays.fill(held, MemorySegment.NULL);
+      point(this.feats, "feats", feats, batch, 0, false);
+      switch (targets) {
+        case Targets.Dense dense -> {
+          point(yTrue, "y_true", dense.yTrue(), batch, bytes.length, false);
+          call.set(ADDRESS, CALL_Y_TRUE, yTrue);
+          call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
+        }
+        case Targets.Boxes sparse -> {
+          point(sparse, batch, bytes.length);
+          call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
+          call.set(ADDRESS, CALL_BOXES, boxes);
+        }
+        case null -> throw new IllegalArgumentException("targets is null, dense truths or boxes are expected");
+      }
+      if (grads != null) {
+        point(this.grads, "grads", grads, batch, 2 * bytes.length, true);
+      }
+      call.set(ADDRESS, CALL_GRADS, grads == null ? MemorySegment.NULL : this.grads);
+      call.set(JAVA_INT, CALL_BATCH, batch);
+      call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
+      call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
+      call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
+      Native.check(Native.loss(lossHandle, plan, call, result.struct(), held));
+      result.written(batch);
+    }
+  }
+
+  /**
+   * Outputs of {@link #yoloHead}, float32; each may be null.
+   *
+   * @param grid (H, W, 1, 2): column, row
+   * @param boxXy (B, H, W, A, 2): centre as a fraction of the input
+   * @param boxWh (B, H, W, A, 2): size as a fraction of the input
+   * @param boxConfidence (B, H, W, A, 1)
+   * @param boxClassProbs (B, H, W, A, C)
+   */
+  public record Head(MemorySegment grid, MemorySegment boxXy, MemorySegment boxWh, MemorySegment boxConfidence,
+      MemorySegment boxClassProbs) {}
+
+  /**
+   * Decodes the raw outputs of a layer as keras-yolo3's {@code yolo_head}.
+   *
+   * @param layer 0..L-1
+   * @param batch B, 1..maxBatch
+   * @param layerFeats (B, H, W, A*(5+C))
+   * @param head where to
+   */
+  public void yoloHead(int layer, int batch, MemorySegment layerFeats, Head head) {
+    requireBatch(batch);
+    YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, bytes.length));
+    long cells = spec.cells(layer) * batch;
+    MemorySegment[] used = {
+        checked("feats", layerFeats, bytes[layer] * batch, false),
+        optional("grid", head.grid(), 2L * l.gridHeight() * l.gridWidth()),
+        optional("boxXy", head.boxXy(), 2 * cells),
+        optional("boxWh", head.boxWh(), 2 * cells),
+        optional("boxConfidence", head.boxConfidence(), cells),
+        optional("boxClassProbs", head.boxClassProbs(), cells * spec.numClasses())};
+    try (Arena scratch = Arena.ofConfined()) {
+      MemorySegment struct = scratch.allocate(Native.HEAD);
+      struct.set(JAVA_LONG, Native.offset(Native.HEAD, "struct_size"), Native.HEAD.byteSize());
+      long first = Native.offset(Native.HEAD, "feats");
+      for (int i = 0; i < used.length; i++) { // the six pointers stand in this order
+        struct.set(ADDRESS, first + i * ADDRESS.byteSize(), used[i]);
+      }
+      struct.set(JAVA_INT, Native.offset(Native.HEAD, "layer"), layer);
+      struct.set(JAVA_INT, Native.offset(Native.HEAD, "batch"), batch);
+      requireOpen();
+      Native.check(Native.yoloHead(plan, struct, used));
+    }
+  }
+
+  /**
+   * Writes the dense truths of boxes, as keras-yolo3's {@code preprocess_true_boxes}.
+   *
+   * @param batch B, 1..maxBatch
+   * @param source the boxes
+   * @param out for each layer (B, H, W, A, 5+C), written whole
+   */
+  public Targets.BoxCounts buildYTrue(int batch, Targets.Boxes source, MemorySegment[] out) {
+    synchronized (lock) {
+      requireOpen();
+      requireBatch(batch);
+      Arrays.fill(held, MemorySegment.NULL);
+      point(source, batch, 0);
+      point(yTrue, "y_true", out, batch, bytes.length, true);
+      try (Arena scratch = Arena.ofConfined()) {
+        MemorySegment counts = scratch.allocate(Native.BOX_COUNTS);
+        Native.check(Native.buildYTrue(buildYTrueHandle, plan, batch, boxes, yTrue, counts, held));
+        return LossResult.boxCounts(counts);
+      }
+    }
+  }
+
+  /**
+   * Frees the native memory and stops its threads. Does nothing the second time.
+   *
+   * @throws IllegalStateException if a call is running on another thread; nothing is freed then
+   */
+  @Override
+  public void close() {
+    if (!arena.scope().isAlive()) {
+      return;
+    }
+    try {
+      arena.close();
+    } catch (IllegalStateException e) {
+      if (arena.scope().isAlive()) {
+        throw new IllegalStateException("a call is running on another thread; close this YoloLoss after it", e);
+      }
+    }
+  }
+
+  private void requireOpen() {
+    if (!arena.scope().isAlive()) {
+      throw new IllegalStateException("this YoloLoss is closed; open another one");
+    }
+  }
+
+  private void requireBatch(int batch) {
+    if (batch < 1 || batch > maxBatch) {
+      throw new IllegalArgumentException("batch is " + batch + ", expected 1.." + maxBatch
+          + "; open a YoloLoss with a larger maxBatch");
+    }
+  }
+
+  /** Checks a segment for each layer and writes their addresses into pointers. */
+  private void point(MemorySegment pointers, String name, MemorySegment[] segments, int batch, int firstHeld,
+      boolean written) {
+    if (segments == null || segments.length != bytes.length) {
+      throw new IllegalArgumentException(name + (segments == null ? " is null, " : " has " + segments.length
+          + " segments, ") + bytes.length + " are expected, one for each layer");
+    }
+    for (int l = 0; l < bytes.length; l++) {
+      MemorySegment segment = segments[l];
+      if (!fits(segment, bytes[l] * batch, written)) {
+        refuse(name + "[" + l + "]", segment, bytes[l] * batch, written);
+      }
+      pointers.setAtIndex(ADDRESS, l, segment);
+      held[firstHeld + l] = segment;
+    }
+  }
+
+  private void point(Targets.Boxes source, int batch, int heldAt) {
+    boxes.set(JAVA_INT, BOXES_PER_IMAGE, source.perImage());
+    boxes.set(JAVA_INT, BOXES_POLICY, source.policy().ordinal());
+    long needed = Math.multiplyExact(5L * Float.BYTES * batch, source.perImage());
+    held[heldAt] = checked("boxes", source.boxes(), needed, false);
+    boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
+  }
+
+  private static MemorySegment optional(String name, MemorySegment segment, long floats) {
+    return segment == null ? MemorySegment.NULL : checked(name, segment, floats * Float.BYTES, true);
+  }
+
+  private static MemorySegment checked(String name, MemorySegment segment, long needed, boolean written) {
+    if (!fits(segment, needed, written)) {
+      refuse(name, segment, needed, written);
+    }
+    return segment;
+  }
+
+  private static boolean fits(MemorySegment segment, long needed, boolean written) {
+    return segment != null && segment.isNative() && segment.isAccessibleBy(Thread.currentThread())
+        && segment.scope().isAlive() && segment.byteSize() >= needed && segment.address() % Float.BYTES == 0
+        && !(written && segment.isReadOnly());
+  }
+
+  /** Says which of the rules of {@link #fits} is broken. */
+  private static void refuse(String name, MemorySegment segment, long needed, boolean written) {
+    if (segment == null) {
+      throw new IllegalArgumentException(name + " is null, a segment of " + needed + " bytes is expected");
+    }
+    if (!segment.isNative()) {
+      throw new IllegalArgumentException(name + " lies on the heap, memory of an Arena is expected");
+    }
+    if (!segment.scope().isAlive()) {
+      throw new IllegalStateException(name + " is closed: its arena was closed before the call");
+    }
+    if (!segment.isAccessibleBy(Thread.currentThread())) {
+      throw new WrongThreadException(name + " is confined to another thread; allocate it with Arena.ofShared()");
+    }
+    if (segment.byteSize() < needed) {
+      throw new IllegalArgumentException(name + " holds " + segment.byteSize() + " bytes, " + needed
+          + " are expected for this batch and spec");
+    }
+    if (written && segment.isReadOnly()) {
+      throw new IllegalArgumentException(name + " is read-only, but it is written");
+    }
+    throw new IllegalArgumentException(name + " at " + segment.address() + " is not aligned to 4 bytes");
+  }
+}

@@ -1,0 +1,174 @@
+package io.github.yololoss;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/**
+ * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
+ *
+ * <p>Shapes (C order, float32): {@code feats[l]} is (B, H, W, A*(5+C)) and {@code y_true[l]} is (B, H, W, A, 5+C), with B
+ * the batch, H and W the grid of layer l, A its anchors and C the classes.
+ *
+ * @param inputHeight height of the network's input in pixels
+ * @param inputWidth width of the network's input in pixels
+ * @param numClasses C, at least 1
+ * @param ignoreThresh a background cell counts while its best IoU with the truths of its image and layer is strictly below
+ * @param anchors all anchors; boxes are matched with all of them, in no layer or not
+ * @param layers the scales, in the order of feats
+ */
+public record YoloSpec(
+    int inputHeight, int inputWidth, int numClasses, float ignoreThresh, List<Anchor> anchors, List<Layer> layers) {
+
+  /**
+   * An anchor.
+   *
+   * @param width in input pixels
+   * @param height in input pixels
+   */
+  public record Anchor(float width, float height) {
+    /** Checks that both are finite and positive. */
+    public Anchor {
+      if (!(width > 0 && height > 0 && Float.isFinite(width) && Float.isFinite(height))) {
+        throw new IllegalArgumentException(
+            "anchor [" + width + ", " + height + "]: finite sizes > 0 in pixels are expected");
+      }
+    }
+  }
+
+  /**
+   * A scale.
+   *
+   * @param gridHeight H
+   * @param gridWidth W
+   * @param anchorMask A indices into the spec's anchors
+   */
+  public record Layer(int gridHeight, int gridWidth, List<Integer> anchorMask) {
+    /** Checks the sizes; the mask is copied. */
+    public Layer {
+      atLeastOne("grid height", gridHeight);
+      atLeastOne("grid width", gridWidth);
+      anchorMask = List.copyOf(anchorMask);
+      atLeastOne("number of anchors of a layer", anchorMask.size());
+    }
+  }
+
+  /** Checks everything that can be said without a device; the lists are copied. */
+  public YoloSpec {
+    atLeastOne("input height", inputHeight);
+    atLeastOne("input width", inputWidth);
+    atLeastOne("num_classes", numClasses);
+    if (!Float.isFinite(ignoreThresh)) {
+      throw new IllegalArgumentException("ignore_thresh is " + ignoreThresh + ", a finite number is expected");
+    }
+    anchors = List.copyOf(anchors);
+    layers = List.copyOf(layers);
+    atLeastOne("number of anchors", anchors.size());
+    atLeastOne("number of layers", layers.size());
+    for (int l = 0; l < layers.size(); l++) {
+      for (int n : layers.get(l).anchorMask()) {
+        if (n < 0 || n >= anchors.size()) {
+          throw new IllegalArgumentException(
+              "anchor_mask of layer " + l + " names anchor " + n + ", expected 0.." + (anchors.size() - 1));
+        }
+      }
+    }
+  }
+
+  /**
+   * A spec whose layers have the strides 32, 16, 8, ... of keras-yolo3.
+   *
+   * @param anchors pairs of width and height in input pixels
+   * @param anchorMask for each layer, indices into anchors; six layers at most
+   * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out of range
+   */
+  public static YoloSpec of(
+      float[][] anchors, int[][] anchorMask, int numClasses, float ignoreThresh, int inputHeight, int inputWidth) {
+    int[] strides = new int[anchorMask.length];
+    for (int l = 0; l < strides.length; l++) {
+      strides[l] = 32 >> l;
+    }
+    return of(anchors, anchorMask, strides, numClasses, ignoreThresh, inputHeight, inputWidth);
+  }
+
+  /**
+   * A spec whose layers have the given strides.
+   *
+   * @param strides input pixels per grid cell, one for each layer
+   */
+  public static YoloSpec of(float[][] anchors, int[][] anchorMask, int[] strides, int numClasses, float ignoreThresh,
+      int inputHeight, int inputWidth) {
+    if (strides.length != anchorMask.length) {
+      throw new IllegalArgumentException(
+          strides.length + " strides for " + anchorMask.length + " layers of anchor_mask; one for each is expected");
+    }
+    List<Anchor> pairs = new ArrayList<>();
+    for (float[] anchor : anchors) {
+      if (anchor.length != 2) {
+        throw new IllegalArgumentException(
+            "anchor " + pairs.size() + " has " + anchor.length + " values, width and height are expected");
+      }
+      pairs.add(new Anchor(anchor[0], anchor[1]));
+    }
+    List<Layer> layers = new ArrayList<>();
+    for (int l = 0; l < strides.length; l++) {
+      int stride = strides[l];
+      if (stride < 1 || inputHeight % stride != 0 || inputWidth % stride != 0) {
+        throw new IllegalArgumentException("input_shape [" + inputHeight + ", " + inputWidth
+            + "] is not a multiple of the stride " + stride + " of layer " + l);
+      }
+      List<Integer> mask = new ArrayList<>();
+      for (int n : anchorMask[l]) {
+        mask.add(n);
+      }
+      layers.add(new Layer(inputHeight / stride, inputWidth / stride, mask));
+    }
+    return new YoloSpec(inputHeight, inputWidth, numClasses, ignoreThresh, pairs, layers);
+  }
+
+  /** YOLOv3: three layers and the nine anchors of its COCO weights, ignore_thresh 0.5. */
+  public static YoloSpec yolov3(int numClasses, int inputHeight, int inputWidth) {
+    float[][] anchors = {{10, 13}, {16, 30}, {33, 23}, {30, 61}, {62, 45}, {59, 119}, {116, 90}, {156, 198}, {373, 326}};
+    int[][] anchorMask = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
+    return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
+  }
+
+  /** Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor 0 in no layer, anchor 3 in both). */
+  public static YoloSpec tinyYolov3(int numClasses, int inputHeight, int inputWidth) {
+    float[][] anchors = {{10, 14}, {23, 27}, {37, 58}, {81, 82}, {135, 169}, {344, 319}};
+    int[][] anchorMask = {{3, 4, 5}, {1, 2, 3}};
+    return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
+  }
+
+  /** The same with another threshold. */
+  public YoloSpec withIgnoreThresh(float thresh) {
+    return new YoloSpec(inputHeight, inputWidth, numClasses, thresh, anchors, layers);
+  }
+
+  /** Cells (H*W*A) of an image in a layer. */
+  public long cells(int layer) {
+    Layer l = layers.get(layer);
+    return (long) l.gridHeight * l.gridWidth * l.anchorMask.size();
+  }
+
+  /** Bytes of {@code feats[layer]}, and of {@code y_true[layer]} and {@code grads[layer]}, of a batch. */
+  public long bytes(int layer, int batch) {
+    return Math.multiplyExact(Math.multiplyExact(cells(layer), 5L + numClasses), 4L * batch);
+  }
+
+  /** Zeroed memory for feats, y_true or grads of a batch: one segment for each layer, aligned for any vector unit. */
+  public MemorySegment[] allocate(Arena arena, int batch) {
+    MemorySegment[] segments = new MemorySegment[layers.size()];
+    for (int l = 0; l < segments.length; l++) {
+      segments[l] = arena.allocate(bytes(l, batch), 64);
+    }
+    return segments;
+  }
+
+  private static void atLeastOne(String what, int value) {
+    if (value < 1) {
+      throw new IllegalArgumentException(what + " is " + value + ", at least 1 is expected");
+    }
+  }
+}

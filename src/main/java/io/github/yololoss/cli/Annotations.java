@@ -1,0 +1,105 @@
+package io.github.yololoss.cli;
+
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.cli.Main.InputException;
+import java.io.IOException;
+import java.nio.charset.CharacterCodingException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import javax.imageio.ImageIO;
+import javax.imageio.ImageReader;
+import javax.imageio.stream.ImageInputStream;
+
+/**
+ * An annotation file of keras-yolo3: a line for each image, {@code path x_min,y_min,x_max,y_max,class ...}, whole pixels of
+ * the original image, paths relative to the file. Boxes are letterboxed into the input as its get_random_data does without
+ * augmentation, but all are kept, in file order.
+ */
+final class Annotations {
+  private Annotations() {}
+
+  /** For each image its boxes, each x_min, y_min, x_max, y_max, class in input pixels. */
+  static List<float[][]> read(Path file, YoloSpec spec) {
+    List<String> lines;
+    try {
+      lines = Files.readAllLines(file);
+    } catch (NoSuchFileException e) {
+      throw new InputException(file + ": no such file");
+    } catch (CharacterCodingException e) {
+      throw new InputException(file + ": not UTF-8 text");
+    } catch (IOException e) {
+      throw new InputException(file + ": cannot be read: " + e);
+    }
+    List<float[][]> images = new ArrayList<>();
+    for (int i = 0; i < lines.size(); i++) {
+      if (!lines.get(i).isBlank()) {
+        images.add(image(file, i + 1, lines.get(i).strip().split("\\s+"), spec));
+      }
+    }
+    if (images.isEmpty()) {
+      throw new InputException(file + ": no image in it");
+    }
+    return images;
+  }
+
+  private static float[][] image(Path file, int lineNumber, String[] words, YoloSpec spec) {
+    String where = file + ": line " + lineNumber + ": ";
+    int[] size = imageSize(where, file.resolveSibling(words[0]));
+    float[][] boxes = new float[words.length - 1][];
+    for (int t = 0; t < boxes.length; t++) {
+      boxes[t] = letterbox(box(where, words[t + 1]), size[0], size[1], spec.inputWidth(), spec.inputHeight());
+    }
+    return boxes;
+  }
+
+  private static int[] box(String where, String word) {
+    String[] values = word.split(",", -1);
+    int[] box = new int[5];
+    try {
+      if (values.length == 5) {
+        for (int i = 0; i < 5; i++) {
+          box[i] = Integer.parseInt(values[i]);
+        }
+        return box;
+      }
+    } catch (NumberFormatException e) {
+      // as a wrong count
+    }
+    throw new InputException(where + "the box '" + word + "' is not x_min,y_min,x_max,y_max,class in whole numbers");
+  }
+
+  /** keras-yolo3: one scale, offsets in whole pixels, coordinates cut to whole pixels. */
+  static float[] letterbox(int[] box, int width, int height, int inputWidth, int inputHeight) {
+    double scale = Math.min((double) inputWidth / width, (double) inputHeight / height);
+    int dx = Math.floorDiv(inputWidth - (int) (width * scale), 2);
+    int dy = Math.floorDiv(inputHeight - (int) (height * scale), 2);
+    return new float[] {(int) (box[0] * scale + dx), (int) (box[1] * scale + dy), (int) (box[2] * scale + dx),
+        (int) (box[3] * scale + dy), box[4]};
+  }
+
+  /** Width and height from the header of a picture. */
+  private static int[] imageSize(String where, Path picture) {
+    if (!Files.isRegularFile(picture)) {
+      throw new InputException(where + picture + ": no such file");
+    }
+    try (ImageInputStream in = ImageIO.createImageInputStream(picture.toFile())) {
+      Iterator<ImageReader> readers = ImageIO.getImageReaders(in);
+      if (!readers.hasNext()) {
+        throw new InputException(where + picture + ": not a picture (JPEG, PNG, GIF, BMP or TIFF)");
+      }
+      ImageReader reader = readers.next();
+      try {
+        reader.setInput(in, true, true);
+        return new int[] {reader.getWidth(0), reader.getHeight(0)};
+      } finally {
+        reader.dispose();
+      }
+    } catch (IOException e) {
+      throw new InputException(where + picture + ": its size cannot be read: " + e.getMessage());
+    }
+  }
+}

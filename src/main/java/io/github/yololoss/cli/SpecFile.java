@@ -1,0 +1,97 @@
+package io.github.yololoss.cli;
+
+import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.cli.Main.InputException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+
+/**
+ * A spec as JSON: {@code anchors}, {@code anchor_mask}, {@code num_classes}, {@code ignore_thresh}, {@code input_shape}
+ * [height, width], and optionally {@code strides} (default 32, 16, 8, ...). Other fields are left alone, so that the
+ * expected.json of a golden case is a spec.
+ */
+final class SpecFile {
+  private SpecFile() {}
+
+  static YoloSpec read(Path file) {
+    JsonNode root = readJson(file);
+    try {
+      float[][] anchors = new float[array(root, "anchors").size()][];
+      for (int n = 0; n < anchors.length; n++) {
+        JsonNode pair = root.get("anchors").get(n);
+        require(pair.isArray() && pair.size() == 2, "anchors[" + n + "] is " + pair + ", [width, height] is expected");
+        anchors[n] = new float[] {number(pair.get(0), "anchors"), number(pair.get(1), "anchors")};
+      }
+      int[][] mask = new int[array(root, "anchor_mask").size()][];
+      for (int l = 0; l < mask.length; l++) {
+        mask[l] = integers(root.get("anchor_mask").get(l), "anchor_mask[" + l + "]");
+      }
+      int classes = integer(field(root, "num_classes"), "num_classes");
+      float thresh = number(field(root, "ignore_thresh"), "ignore_thresh");
+      int[] input = integers(field(root, "input_shape"), "input_shape");
+      require(input.length == 2, "input_shape is " + root.get("input_shape") + ", [height, width] is expected");
+      return root.has("strides")
+          ? YoloSpec.of(anchors, mask, integers(root.get("strides"), "strides"), classes, thresh, input[0], input[1])
+          : YoloSpec.of(anchors, mask, classes, thresh, input[0], input[1]);
+    } catch (IllegalArgumentException e) {
+      throw new InputException(file + ": " + e.getMessage());
+    }
+  }
+
+  /** The object in a JSON file. */
+  static JsonNode readJson(Path file) {
+    try {
+      JsonNode root = new ObjectMapper().readTree(Files.readAllBytes(file));
+      if (root == null || !root.isObject()) {
+        throw new InputException(file + ": a JSON object is expected");
+      }
+      return root;
+    } catch (JacksonException e) {
+      throw new InputException(file + ": not JSON: " + e.getOriginalMessage() + " (line "
+          + e.getLocation().getLineNr() + ")");
+    } catch (IOException e) {
+      throw new InputException(file + ": " + (Files.exists(file) ? "cannot be read: " + e : "no such file"));
+    }
+  }
+
+  private static JsonNode field(JsonNode root, String name) {
+    require(root.has(name), "the field " + name + " is missing");
+    return root.get(name);
+  }
+
+  private static JsonNode array(JsonNode root, String name) {
+    JsonNode node = field(root, name);
+    require(node.isArray() && !node.isEmpty(), name + " is not a list with entries");
+    return node;
+  }
+
+  private static int[] integers(JsonNode node, String name) {
+    require(node.isArray(), name + " is " + node + ", a list of whole numbers is expected");
+    int[] values = new int[node.size()];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = integer(node.get(i), name);
+    }
+    return values;
+  }
+
+  private static int integer(JsonNode node, String name) {
+    require(node.isNumber() && node.canConvertToInt() && node.canConvertToExactIntegral(),
+        name + " is " + node + ", a whole number is expected");
+    return node.intValue();
+  }
+
+  private static float number(JsonNode node, String name) {
+    require(node.isNumber(), name + " is " + node + ", a number is expected");
+    return node.floatValue();
+  }
+
+  private static void require(boolean condition, String sentence) {
+    if (!condition) {
+      throw new IllegalArgumentException(sentence);
+    }
+  }
+}

@@ -1,0 +1,113 @@
+package io.github.yololoss.cli;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import io.github.yololoss.Device;
+import io.github.yololoss.Npy;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloLossException;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.cli.Main.InputException;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** {@code yololoss targets}. */
+@Command(name = "targets", mixinStandardHelpOptions = true, sortOptions = false,
+    description = "Makes truths from an annotation file or from boxes: boxes.npy (B,T,5) and y_true_<l>.npy (B,H,W,A,5+C).",
+    footer = {"", "Example:", "  yololoss targets --annotations train.txt --spec yolov3.json --output truths"})
+final class TargetsCommand implements Callable<Integer> {
+  @Spec
+  private CommandSpec command;
+
+  @ArgGroup(multiplicity = "1")
+  private Source source;
+
+  @Option(names = "--spec", required = true, paramLabel = "FILE",
+      description = "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height, width].")
+  private Path specFile;
+
+  @Option(names = "--output", required = true, paramLabel = "DIR", description = "Where to; made if it is not there.")
+  private Path output;
+
+  @Option(names = "--bad-boxes", paramLabel = "error|skip", defaultValue = "error",
+      description = "Boxes without area, with a class outside 0..C-1 or a centre outside the input: refuse them (default), "
+          + "or leave them out and count them.")
+  private Targets.BoxPolicy badBoxes;
+
+  private static final class Source {
+    @Option(names = "--annotations", paramLabel = "FILE",
+        description = "keras-yolo3 annotation file; boxes are letterboxed into the input.")
+    private Path annotations;
+
+    @Option(names = "--boxes", paramLabel = "FILE", description = "boxes.npy (B,T,5) in input pixels.")
+    private Path boxes;
+  }
+
+  @Override
+  public Integer call() throws IOException {
+    YoloSpec spec = SpecFile.read(specFile);
+    try (Arena arena = Arena.ofConfined()) {
+      Targets.Boxes boxes = source.boxes != null ? LossRun.readBoxes(source.boxes, 0, arena)
+          : pack(Annotations.read(source.annotations, spec), arena);
+      boxes = new Targets.Boxes(boxes.boxes(), boxes.perImage(), badBoxes);
+      int perImage = boxes.perImage();
+      int batch = source.boxes != null ? (int) Npy.map(source.boxes, arena).shape()[0] : images;
+      MemorySegment[] yTrue = spec.allocate(arena, batch);
+      Targets.BoxCounts counts;
+      try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).open()) {
+        counts = loss.buildYTrue(batch, boxes, yTrue);
+      } catch (YoloLossException e) {
+        throw e.status() == YoloLossException.Status.INVALID_BOXES
+            ? new InputException((source.boxes != null ? source.boxes : source.annotations) + ": " + e.getMessage()
+                + " (--bad-boxes skip)") : e;
+      }
+      Outputs.folder(output);
+      Npy.write(output.resolve("boxes.npy"), boxes.boxes(), batch, perImage, 5);
+      for (int l = 0; l < yTrue.length; l++) {
+        Npy.write(output.resolve("y_true_" + l + ".npy"), yTrue[l], LossRun.shape("y_true", spec, l, batch));
+      }
+      PrintWriter out = command.commandLine().getOut();
+      out.println(batch + " images, at most " + perImage + " boxes in one; " + counts.used() + " boxes used, "
+          + counts.skipped() + " skipped, " + counts.dropped() + " without a layer, " + counts.collided()
+          + " on a taken cell");
+      for (int l = 0; l < yTrue.length; l++) {
+        out.println("layer " + l + ": " + objects(yTrue[l], 5 + spec.numClasses()) + " objects");
+      }
+      return 0;
+    }
+  }
+
+  private int images;
+
+  private Targets.Boxes pack(List<float[][]> perImage, Arena arena) {
+    images = perImage.size();
+    int rows = perImage.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
+    MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images);
+    for (int i = 0; i < images; i++) {
+      float[][] boxes = perImage.get(i);
+      for (int t = 0; t < boxes.length; t++) {
+        MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
+      }
+    }
+    return Targets.boxes(packed, rows);
+  }
+
+  private static long objects(MemorySegment yTrue, int channels) {
+    long count = 0;
+    for (long at = 4; at < yTrue.byteSize() / Float.BYTES; at += channels) {
+      count += yTrue.getAtIndex(JAVA_FLOAT, at) != 0 ? 1 : 0;
+    }
+    return count;
+  }
+}
