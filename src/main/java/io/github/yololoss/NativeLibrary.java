@@ -214,8 +214,10 @@ final class NativeLibrary {
 
   /** Names the folder of the cache; the content's hash decides. */
   private static String version() {
-    String version = NativeLibrary.class.getPackage().getImplementationVersion();
-    return version == null ? "dev" : version;
+    Module module = NativeLibrary.class.getModule();
+    String version = module.isNamed() ? module.getDescriptor().rawVersion().orElse(null)
+        : NativeLibrary.class.getPackage().getImplementationVersion();
+    return version == null ? "unpackaged" : version;
   }
 
   private static YoloLossException unavailable(String sentence, Throwable cause) {

@@ -86,19 +86,21 @@ final class LossRun {
     if (targets == Form.DENSE || targets == null && Files.exists(dense)) {
       return Targets.dense(readLayers("y_true", arena));
     }
-    return readBoxes(boxes, batch, arena);
+    return readBoxes(boxes, batch, Targets.BoxPolicy.ERROR, arena).boxes();
   }
 
   /** Boxes of a file of shape (B, T, 5); batch 0 takes any B. */
-  static Targets.Boxes readBoxes(Path file, int batch, Arena arena) throws IOException {
+  static TargetsCommand.Batch readBoxes(Path file, int batch, Targets.BoxPolicy policy, Arena arena)
+      throws IOException {
     Npy array = Npy.map(file, arena);
     long[] shape = array.shape();
     if (shape.length != 3 || shape[2] != 5 || shape[0] < 1 || batch > 0 && shape[0] != batch
-        || shape[1] > Integer.MAX_VALUE) {
+        || shape[0] > Integer.MAX_VALUE || shape[1] > Integer.MAX_VALUE) {
       throw new InputException(file + ": shape " + array.shapeText() + ", expected (" + (batch > 0 ? batch : "B")
           + ", T, 5): x_min, y_min, x_max, y_max, class");
     }
-    return Targets.boxes(array.floats(arena), (int) shape[1]);
+    return new TargetsCommand.Batch((int) shape[0],
+        new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
   }
 
   /** The arrays of all layers; the first decides the batch. */

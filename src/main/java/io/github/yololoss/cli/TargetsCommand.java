@@ -54,33 +54,33 @@ final class TargetsCommand implements Callable<Integer> {
     private Path boxes;
   }
 
+  /** Boxes and how many images they are of. */
+  record Batch(int images, Targets.Boxes boxes) {}
+
   @Override
   public Integer call() throws IOException {
     YoloSpec spec = SpecFile.read(specFile);
     try (Arena arena = Arena.ofConfined()) {
-      Targets.Boxes boxes = source.boxes != null ? LossRun.readBoxes(source.boxes, 0, arena)
+      Batch batch = source.boxes != null ? LossRun.readBoxes(source.boxes, 0, badBoxes, arena)
           : pack(Annotations.read(source.annotations, spec), arena);
-      boxes = new Targets.Boxes(boxes.boxes(), boxes.perImage(), badBoxes);
-      int perImage = boxes.perImage();
-      int batch = source.boxes != null ? (int) Npy.map(source.boxes, arena).shape()[0] : images;
-      MemorySegment[] yTrue = spec.allocate(arena, batch);
+      MemorySegment[] yTrue = spec.allocate(arena, batch.images);
       Targets.BoxCounts counts;
-      try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).open()) {
-        counts = loss.buildYTrue(batch, boxes, yTrue);
+      try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch.images).device(Device.CPU).open()) {
+        counts = loss.buildYTrue(batch.images, batch.boxes, yTrue);
       } catch (YoloLossException e) {
         throw e.status() == YoloLossException.Status.INVALID_BOXES
             ? new InputException((source.boxes != null ? source.boxes : source.annotations) + ": " + e.getMessage()
                 + " (--bad-boxes skip)") : e;
       }
       Outputs.folder(output);
-      Npy.write(output.resolve("boxes.npy"), boxes.boxes(), batch, perImage, 5);
+      Npy.write(output.resolve("boxes.npy"), batch.boxes.boxes(), batch.images, batch.boxes.perImage(), 5);
       for (int l = 0; l < yTrue.length; l++) {
-        Npy.write(output.resolve("y_true_" + l + ".npy"), yTrue[l], LossRun.shape("y_true", spec, l, batch));
+        Npy.write(output.resolve("y_true_" + l + ".npy"), yTrue[l], LossRun.shape("y_true", spec, l, batch.images));
       }
       PrintWriter out = command.commandLine().getOut();
-      out.println(batch + " images, at most " + perImage + " boxes in one; " + counts.used() + " boxes used, "
-          + counts.skipped() + " skipped, " + counts.dropped() + " without a layer, " + counts.collided()
-          + " on a taken cell");
+      out.println(batch.images + " images, at most " + batch.boxes.perImage() + " boxes in one; " + counts.used()
+          + " boxes used, " + counts.skipped() + " skipped, " + counts.dropped() + " without a layer, "
+          + counts.collided() + " on a taken cell");
       for (int l = 0; l < yTrue.length; l++) {
         out.println("layer " + l + ": " + objects(yTrue[l], 5 + spec.numClasses()) + " objects");
       }
@@ -88,19 +88,16 @@ final class TargetsCommand implements Callable<Integer> {
     }
   }
 
-  private int images;
-
-  private Targets.Boxes pack(List<float[][]> perImage, Arena arena) {
-    images = perImage.size();
-    int rows = perImage.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
-    MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images);
-    for (int i = 0; i < images; i++) {
-      float[][] boxes = perImage.get(i);
+  private Batch pack(List<float[][]> images, Arena arena) {
+    int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
+    MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());
+    for (int i = 0; i < images.size(); i++) {
+      float[][] boxes = images.get(i);
       for (int t = 0; t < boxes.length; t++) {
         MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
       }
     }
-    return Targets.boxes(packed, rows);
+    return new Batch(images.size(), new Targets.Boxes(packed, rows, badBoxes));
   }
 
   private static long objects(MemorySegment yTrue, int channels) {
