@@ -244,13 +244,13 @@ public final class YoloLoss implements AutoCloseable {
    */
   public void compute(int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads, LossOptions options,
       LossResult result) {
+    requireBatch(batch);
     if (result == null || !result.fits(batch, bytes.length)) {
       throw new IllegalArgumentException(
           "result is null or of another YoloLoss; make one with newResult() of this object");
     }
     synchronized (lock) {
       requireOpen();
-      requireBatch(batch);
       Arrays.fill(held, MemorySegment.NULL);
       point(this.feats, "feats", feats, batch, 0, false);
       switch (targets) {

@@ -1,0 +1,163 @@
+package io.github.yololoss;
+
+import static org.junit.jupiter.api.Assertions.assertDoesNotThrow;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.concurrent.Callable;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+/** Close and use, in every order and from several threads. */
+class LifecycleTest {
+  private static final YoloSpec SPEC = YoloSpec.yolov3(3, 416, 416);
+
+  @Test
+  void closeTwice() {
+    YoloLoss loss = YoloLoss.open(SPEC, 1);
+    loss.close();
+    assertDoesNotThrow(loss::close);
+  }
+
+  @Test
+  void useAfterCloseIsRefused() {
+    try (Arena arena = Arena.ofConfined()) {
+      Golden g = new Golden("a_small_3scale", arena);
+      YoloLoss loss = g.open(Device.CPU, 2);
+      LossResult result = loss.compute(g.batch, g.feats, g.boxes, null);
+      double total = result.total();
+      loss.close();
+      for (Callable<?> use : new Callable<?>[] {
+          () -> loss.compute(g.batch, g.feats, g.boxes, null),
+          () -> loss.buildYTrue(g.batch, g.boxes, g.garbage(arena)),
+          () -> {
+            loss.yoloHead(0, 1, g.feats[0], new YoloLoss.Head(null, null, null, null, null));
+            return null;
+          }}) {
+        String sentence = assertThrows(IllegalStateException.class, use::call).getMessage();
+        assertTrue(sentence.contains("this YoloLoss is closed"), sentence);
+      }
+      assertEquals(total, result.total(), "a result outlives its YoloLoss");
+      assertEquals(g.spec, loss.spec());
+    }
+  }
+
+  /** While one thread calls without pause, another closes what the calls use: each attempt is refused or comes between. */
+  @Test
+  void closeDuringACallIsRefused() throws Exception {
+    int batch = 16;
+    try (ExecutorService caller = Executors.newSingleThreadExecutor(); Arena memory = Arena.ofShared()) {
+      int refused = 0;
+      for (int round = 0; round < 200 && refused < 3; round++) {
+        YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open();
+        MemorySegment[] feats = SPEC.allocate(memory, batch);
+        AtomicBoolean started = new AtomicBoolean();
+        Future<Double> call = caller.submit(() -> {
+          started.set(true);
+          return loss.compute(batch, feats, Targets.dense(feats), null).total();
+        });
+        while (!started.get()) {
+          Thread.onSpinWait();
+        }
+        Thread.sleep(round % 20);
+        try {
+          loss.close();
+        } catch (IllegalStateException e) {
+          assertTrue(e.getMessage().contains("a call is running"), e.getMessage());
+          assertTrue(call.get() > 0, "the call goes on");
+          refused++;
+        }
+        try {
+          call.get();
+        } catch (java.util.concurrent.ExecutionException e) {
+          assertTrue(e.getCause() instanceof IllegalStateException, e.toString());
+        }
+        loss.close();
+      }
+      assertTrue(refused > 0, "no close ever met a call");
+    }
+  }
+
+  @Test
+  void closingTheMemoryOfARunningCallIsRefused() throws Exception {
+    int batch = 64;
+    try (ExecutorService caller = Executors.newSingleThreadExecutor();
+        YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open()) {
+      int refused = 0;
+      for (int round = 0; round < 200 && refused < 9; round++) {
+        Arena[] arenas = {Arena.ofShared(), Arena.ofShared(), Arena.ofShared()};
+        MemorySegment[] feats = SPEC.allocate(arenas[0], batch);
+        MemorySegment[] yTrue = SPEC.allocate(arenas[1], batch);
+        MemorySegment[] grads = SPEC.allocate(arenas[2], batch);
+        AtomicBoolean started = new AtomicBoolean();
+        Future<Double> call = caller.submit(() -> {
+          started.set(true);
+          return loss.compute(batch, feats, Targets.dense(yTrue), grads).total();
+        });
+        while (!started.get()) {
+          Thread.onSpinWait();
+        }
+        Thread.sleep(1 + round % 20);
+        for (Arena arena : arenas) {
+          try {
+            arena.close();
+          } catch (IllegalStateException e) {
+            refused++; // "Session is acquired"
+          }
+        }
+        try {
+          call.get();
+        } catch (java.util.concurrent.ExecutionException e) {
+          assertTrue(e.getCause() instanceof IllegalStateException, e.toString());
+        }
+        for (Arena arena : arenas) {
+          if (arena.scope().isAlive()) {
+            arena.close();
+          }
+        }
+      }
+      assertTrue(refused >= 3, "no close ever met a call");
+    }
+  }
+
+  @Test
+  void severalThreadsShareOne() throws Exception {
+    try (Arena arena = Arena.ofShared(); ExecutorService callers = Executors.newFixedThreadPool(4)) {
+      Golden g = new Golden("d_nonsquare", arena);
+      try (YoloLoss loss = g.open(Device.CPU, 2)) {
+        double total = loss.compute(g.batch, g.feats, g.boxes, null).total();
+        AtomicInteger right = new AtomicInteger();
+        for (int t = 0; t < 4; t++) {
+          MemorySegment[] grads = g.garbage(arena);
+          LossResult result = loss.newResult();
+          callers.submit(() -> {
+            for (int i = 0; i < 100; i++) {
+              Targets targets = i % 2 == 0 ? g.boxes : Targets.dense(g.yTrue);
+              loss.compute(g.batch, g.feats, targets, i % 3 == 0 ? null : grads, LossOptions.DEFAULT, result);
+              right.addAndGet(result.total() == total ? 1 : 0);
+            }
+          });
+        }
+        callers.shutdown();
+        assertTrue(callers.awaitTermination(60, java.util.concurrent.TimeUnit.SECONDS));
+        assertEquals(400, right.get());
+      }
+    }
+  }
+
+  @Test
+  void openAndCloseManyTimes() {
+    for (int i = 0; i < 300; i++) {
+      try (YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(32).threads(1 + i % 4).open()) {
+        assertEquals("cpu", loss.deviceName());
+      }
+    }
+  }
+}
