@@ -15,13 +15,13 @@ import java.util.Objects;
  * while a call writes it.
  */
 public final class LossResult {
-  private static final long TOTAL = Native.offset(Native.SUMMARY, "total");
-  private static final long NORMALISER = Native.offset(Native.SUMMARY, "normaliser");
-  private static final long OBJECTS = Native.offset(Native.SUMMARY, "objects");
-  private static final long IGNORED = Native.offset(Native.SUMMARY, "ignored");
-  private static final long IGNORED_BACKGROUND = Native.offset(Native.SUMMARY, "ignored_background");
-  private static final long NON_FINITE = Native.offset(Native.SUMMARY, "non_finite");
-  private static final long BOXES = Native.offset(Native.SUMMARY, "boxes");
+  private static final long TOTAL = Layouts.offset(Layouts.SUMMARY, "total");
+  private static final long NORMALISER = Layouts.offset(Layouts.SUMMARY, "normaliser");
+  private static final long OBJECTS = Layouts.offset(Layouts.SUMMARY, "objects");
+  private static final long IGNORED = Layouts.offset(Layouts.SUMMARY, "ignored");
+  private static final long IGNORED_BACKGROUND = Layouts.offset(Layouts.SUMMARY, "ignored_background");
+  private static final long NON_FINITE = Layouts.offset(Layouts.SUMMARY, "non_finite");
+  private static final long BOXES = Layouts.offset(Layouts.SUMMARY, "boxes");
 
   private final int maxBatch;
   private final int layers;
@@ -35,14 +35,14 @@ public final class LossResult {
     Arena arena = Arena.ofAuto();
     this.maxBatch = maxBatch;
     this.layers = layers;
-    summary = arena.allocate(Native.SUMMARY);
-    layerParts = arena.allocate(Native.PARTS, layers);
-    rows = arena.allocate(Native.PARTS, (long) maxBatch * layers);
-    struct = arena.allocate(Native.RESULT);
-    struct.set(JAVA_LONG, Native.offset(Native.RESULT, "struct_size"), Native.RESULT.byteSize());
-    struct.set(ADDRESS, Native.offset(Native.RESULT, "summary"), summary);
-    struct.set(ADDRESS, Native.offset(Native.RESULT, "layers"), layerParts);
-    struct.set(ADDRESS, Native.offset(Native.RESULT, "rows"), rows);
+    summary = arena.allocate(Layouts.SUMMARY);
+    layerParts = arena.allocate(Layouts.PARTS, layers);
+    rows = arena.allocate(Layouts.PARTS, (long) maxBatch * layers);
+    struct = arena.allocate(Layouts.RESULT);
+    struct.set(JAVA_LONG, Layouts.offset(Layouts.RESULT, "struct_size"), Layouts.RESULT.byteSize());
+    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "summary"), summary);
+    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "layers"), layerParts);
+    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "rows"), rows);
   }
 
   MemorySegment struct() {
@@ -99,7 +99,7 @@ public final class LossResult {
 
   /** What became of the boxes; zeros for dense truths. */
   public Targets.BoxCounts boxes() {
-    return boxCounts(summary.asSlice(BOXES, Native.BOX_COUNTS));
+    return boxCounts(summary.asSlice(BOXES, Layouts.BOX_COUNTS));
   }
 
   static Targets.BoxCounts boxCounts(MemorySegment counts) {
@@ -162,7 +162,7 @@ public final class LossResult {
       long objects, long ignored, long ignoredBackground, long nonFinite) {
 
     private static Parts read(MemorySegment parts, long index) {
-      long at = index * Native.PARTS.byteSize() / Double.BYTES;
+      long at = index * Layouts.PARTS.byteSize() / Double.BYTES;
       return new Parts(parts.getAtIndex(JAVA_DOUBLE, at), parts.getAtIndex(JAVA_DOUBLE, at + 1),
           parts.getAtIndex(JAVA_DOUBLE, at + 2), parts.getAtIndex(JAVA_DOUBLE, at + 3),
           parts.getAtIndex(JAVA_DOUBLE, at + 4), parts.getAtIndex(JAVA_LONG, at + 5),

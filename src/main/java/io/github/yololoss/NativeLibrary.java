@@ -5,8 +5,10 @@ import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileSystems;
@@ -115,16 +117,24 @@ final class NativeLibrary {
     return new NativeLibrary(symbols, origin);
   }
 
-  /** The text of the dynamic linker, which libraryLookup does not give. */
+  /** The words of the dynamic linker, which libraryLookup keeps to itself. */
   private static String reason(Path file) {
     if (!Files.exists(file)) {
       return "no such file";
     }
-    try {
-      System.load(file.toString());
-      return "unknown reason";
-    } catch (UnsatisfiedLinkError e) {
-      return e.getMessage();
+    Linker linker = Linker.nativeLinker();
+    try (Arena arena = Arena.ofConfined()) {
+      MethodHandle dlopen = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlopen"),
+          FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+      MethodHandle dlerror = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlerror"),
+          FunctionDescriptor.of(ValueLayout.ADDRESS));
+      int now = 2; // RTLD_NOW
+      MemorySegment handle = (MemorySegment) dlopen.invokeExact(arena.allocateFrom(file.toString()), now);
+      MemorySegment text = (MemorySegment) dlerror.invokeExact();
+      return handle.address() != 0 || text.address() == 0 ? "unknown reason"
+          : text.reinterpret(Integer.MAX_VALUE).getString(0);
+    } catch (Throwable t) {
+      return "reason unknown: " + t;
     }
   }
 

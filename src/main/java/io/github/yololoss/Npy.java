@@ -8,6 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.FileSystemException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
@@ -53,9 +54,13 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
    * Maps a file.
    *
    * @param arena owns the mapping
-   * @throws IOException with one sentence naming file and fault, if it cannot be read or is of another form
+   * @throws java.nio.file.FileSystemException if it cannot be opened
+   * @throws IOException with one sentence naming file and fault, if it is of another form
    */
   public static Npy map(Path file, Arena arena) throws IOException {
+    if (Files.isDirectory(file)) {
+      throw new IOException(file + ": is a folder, a .npy file is expected");
+    }
     try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
       ByteBuffer start = read(file, channel, 0, 12);
       byte[] magic = new byte[MAGIC.length];
@@ -103,14 +108,7 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
       MemorySegment data = bytes == 0 ? MemorySegment.NULL
           : channel.map(FileChannel.MapMode.READ_ONLY, dataStart, bytes, arena);
       return new Npy(shape, type, data);
-    } catch (IOException e) {
-      throw e.getMessage() != null && e.getMessage().startsWith(file + ":") ? e : unreadable(file, e);
     }
-  }
-
-  private static IOException unreadable(Path file, IOException e) {
-    String reason = Files.exists(file) ? Files.isDirectory(file) ? "is a folder" : e.toString() : "no such file";
-    return new IOException(file + ": " + reason, e);
   }
 
   private static ByteBuffer read(Path file, FileChannel channel, long position, int count) throws IOException {
@@ -161,6 +159,7 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
    * sees half of it.
    *
    * @param data the values, exactly as many as the shape says
+   * @throws java.nio.file.FileSystemException if it cannot be made
    * @throws IOException with one sentence naming the file, if it cannot be written
    */
   public static void write(Path file, MemorySegment data, long... shape) throws IOException {
@@ -191,8 +190,10 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
         }
       }
       Files.move(part, file, StandardCopyOption.ATOMIC_MOVE);
+    } catch (FileSystemException e) {
+      throw e;
     } catch (IOException e) {
-      throw new IOException(file + ": cannot be written: " + e, e);
+      throw new IOException(file + ": cannot be written: " + e.getMessage(), e);
     } finally {
       Files.deleteIfExists(part);
     }

@@ -28,16 +28,16 @@ import java.util.Objects;
  * another thread, and {@link YoloLossException} with the native sentence for everything else. Then nothing has been written.
  */
 public final class YoloLoss implements AutoCloseable {
-  private static final long CALL_BATCH = Native.offset(Native.CALL, "batch");
-  private static final long CALL_Y_TRUE = Native.offset(Native.CALL, "y_true");
-  private static final long CALL_BOXES = Native.offset(Native.CALL, "boxes");
-  private static final long CALL_GRADS = Native.offset(Native.CALL, "grads");
-  private static final long CALL_NORMALISER = Native.offset(Native.CALL, "normaliser");
-  private static final long CALL_NORMALISER_VALUE = Native.offset(Native.CALL, "normaliser_value");
-  private static final long CALL_GRAD_SCALE = Native.offset(Native.CALL, "grad_scale");
-  private static final long BOXES_DATA = Native.offset(Native.BOXES, "data");
-  private static final long BOXES_PER_IMAGE = Native.offset(Native.BOXES, "per_image");
-  private static final long BOXES_POLICY = Native.offset(Native.BOXES, "policy");
+  private static final long CALL_BATCH = Layouts.offset(Layouts.CALL, "batch");
+  private static final long CALL_Y_TRUE = Layouts.offset(Layouts.CALL, "y_true");
+  private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
+  private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
+  private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
+  private static final long CALL_NORMALISER_VALUE = Layouts.offset(Layouts.CALL, "normaliser_value");
+  private static final long CALL_GRAD_SCALE = Layouts.offset(Layouts.CALL, "grad_scale");
+  private static final long BOXES_DATA = Layouts.offset(Layouts.BOXES, "data");
+  private static final long BOXES_PER_IMAGE = Layouts.offset(Layouts.BOXES, "per_image");
+  private static final long BOXES_POLICY = Layouts.offset(Layouts.BOXES, "policy");
 
   private final YoloSpec spec;
   private final int maxBatch;
@@ -71,14 +71,14 @@ public final class YoloLoss implements AutoCloseable {
       plan = create(b, arena);
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
-      call = arena.allocate(Native.CALL);
-      boxes = arena.allocate(Native.BOXES);
+      call = arena.allocate(Layouts.CALL);
+      boxes = arena.allocate(Layouts.BOXES);
       feats = arena.allocate(ADDRESS, layers);
       yTrue = arena.allocate(ADDRESS, layers);
       grads = arena.allocate(ADDRESS, layers);
-      call.set(JAVA_LONG, Native.offset(Native.CALL, "struct_size"), Native.CALL.byteSize());
-      call.set(ADDRESS, Native.offset(Native.CALL, "feats"), feats);
-      boxes.set(JAVA_LONG, Native.offset(Native.BOXES, "struct_size"), Native.BOXES.byteSize());
+      call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
+      call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
+      boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
       held = new MemorySegment[3 * layers];
       lossHandle = Native.bindLoss(held.length);
       buildYTrueHandle = Native.bindBuildYTrue(held.length);
@@ -92,35 +92,35 @@ public final class YoloLoss implements AutoCloseable {
     try (Arena scratch = Arena.ofConfined()) {
       YoloSpec spec = b.spec;
       List<YoloSpec.Layer> layers = spec.layers();
-      MemorySegment layerStructs = scratch.allocate(Native.LAYER, layers.size());
+      MemorySegment layerStructs = scratch.allocate(Layouts.LAYER, layers.size());
       for (int l = 0; l < layers.size(); l++) {
         YoloSpec.Layer layer = layers.get(l);
-        MemorySegment struct = layerStructs.asSlice(l * Native.LAYER.byteSize(), Native.LAYER);
+        MemorySegment struct = layerStructs.asSlice(l * Layouts.LAYER.byteSize(), Layouts.LAYER);
         int[] mask = layer.anchorMask().stream().mapToInt(Integer::intValue).toArray();
-        struct.set(JAVA_INT, Native.offset(Native.LAYER, "grid_height"), layer.gridHeight());
-        struct.set(JAVA_INT, Native.offset(Native.LAYER, "grid_width"), layer.gridWidth());
-        struct.set(ADDRESS, Native.offset(Native.LAYER, "anchor_mask"), scratch.allocateFrom(JAVA_INT, mask));
-        struct.set(JAVA_INT, Native.offset(Native.LAYER, "anchor_count"), mask.length);
+        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_height"), layer.gridHeight());
+        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_width"), layer.gridWidth());
+        struct.set(ADDRESS, Layouts.offset(Layouts.LAYER, "anchor_mask"), scratch.allocateFrom(JAVA_INT, mask));
+        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "anchor_count"), mask.length);
       }
       MemorySegment anchors = scratch.allocate(JAVA_FLOAT, 2L * spec.anchors().size());
       for (int n = 0; n < spec.anchors().size(); n++) {
         anchors.setAtIndex(JAVA_FLOAT, 2L * n, spec.anchors().get(n).width());
         anchors.setAtIndex(JAVA_FLOAT, 2L * n + 1, spec.anchors().get(n).height());
       }
-      MemorySegment config = scratch.allocate(Native.CONFIG);
-      config.set(JAVA_LONG, Native.offset(Native.CONFIG, "struct_size"), Native.CONFIG.byteSize());
-      config.set(ADDRESS, Native.offset(Native.CONFIG, "layers"), layerStructs);
-      config.set(ADDRESS, Native.offset(Native.CONFIG, "anchors"), anchors);
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "layer_count"), layers.size());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "anchor_count"), spec.anchors().size());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "input_height"), spec.inputHeight());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "input_width"), spec.inputWidth());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "num_classes"), spec.numClasses());
-      config.set(JAVA_FLOAT, Native.offset(Native.CONFIG, "ignore_thresh"), spec.ignoreThresh());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "max_batch"), b.maxBatch);
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "device"), b.device.kind().ordinal());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "device_index"), b.device.index());
-      config.set(JAVA_INT, Native.offset(Native.CONFIG, "threads"), b.threads);
+      MemorySegment config = scratch.allocate(Layouts.CONFIG);
+      config.set(JAVA_LONG, Layouts.offset(Layouts.CONFIG, "struct_size"), Layouts.CONFIG.byteSize());
+      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "layers"), layerStructs);
+      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "anchors"), anchors);
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layer_count"), layers.size());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "anchor_count"), spec.anchors().size());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_height"), spec.inputHeight());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_width"), spec.inputWidth());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "num_classes"), spec.numClasses());
+      config.set(JAVA_FLOAT, Layouts.offset(Layouts.CONFIG, "ignore_thresh"), spec.ignoreThresh());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "max_batch"), b.maxBatch);
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device"), b.device.kind().ordinal());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device_index"), b.device.index());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "threads"), b.threads);
       MemorySegment made = scratch.allocate(ADDRESS);
       Native.check(Native.planCreate(config, made));
       return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
@@ -311,14 +311,14 @@ public final class YoloLoss implements AutoCloseable {
         optional("boxConfidence", head.boxConfidence(), cells),
         optional("boxClassProbs", head.boxClassProbs(), cells * spec.numClasses())};
     try (Arena scratch = Arena.ofConfined()) {
-      MemorySegment struct = scratch.allocate(Native.HEAD);
-      struct.set(JAVA_LONG, Native.offset(Native.HEAD, "struct_size"), Native.HEAD.byteSize());
-      long first = Native.offset(Native.HEAD, "feats");
+      MemorySegment struct = scratch.allocate(Layouts.HEAD);
+      struct.set(JAVA_LONG, Layouts.offset(Layouts.HEAD, "struct_size"), Layouts.HEAD.byteSize());
+      long first = Layouts.offset(Layouts.HEAD, "feats");
       for (int i = 0; i < used.length; i++) { // the six pointers stand in this order
         struct.set(ADDRESS, first + i * ADDRESS.byteSize(), used[i]);
       }
-      struct.set(JAVA_INT, Native.offset(Native.HEAD, "layer"), layer);
-      struct.set(JAVA_INT, Native.offset(Native.HEAD, "batch"), batch);
+      struct.set(JAVA_INT, Layouts.offset(Layouts.HEAD, "layer"), layer);
+      struct.set(JAVA_INT, Layouts.offset(Layouts.HEAD, "batch"), batch);
       requireOpen();
       Native.check(Native.yoloHead(plan, struct, used));
     }
@@ -339,7 +339,7 @@ public final class YoloLoss implements AutoCloseable {
       point(source, batch, 0);
       point(yTrue, "y_true", out, batch, bytes.length, true);
       try (Arena scratch = Arena.ofConfined()) {
-        MemorySegment counts = scratch.allocate(Native.BOX_COUNTS);
+        MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
         Native.check(Native.buildYTrue(buildYTrueHandle, plan, batch, boxes, yTrue, counts, held));
         return LossResult.boxCounts(counts);
       }

@@ -18,8 +18,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** The binding against the library that is loaded and the header in the source tree. */
 class NativeTest {
   static StructLayout[] layouts() {
-    return new StructLayout[] {Native.LAYER, Native.CONFIG, Native.BOXES, Native.BOX_COUNTS, Native.CALL, Native.PARTS,
-        Native.SUMMARY, Native.RESULT, Native.HEAD};
+    return new StructLayout[] {Layouts.LAYER, Layouts.CONFIG, Layouts.BOXES, Layouts.BOX_COUNTS, Layouts.CALL, Layouts.PARTS,
+        Layouts.SUMMARY, Layouts.RESULT, Layouts.HEAD};
   }
 
   @ParameterizedTest
@@ -32,7 +32,7 @@ class NativeTest {
       StringBuilder fields = new StringBuilder();
       for (MemoryLayout member : layout.memberLayouts()) {
         String field = member.name().orElseThrow();
-        assertEquals(Native.offsetOf(struct, arena.allocateFrom(field)), Native.offset(layout, field), name + "." + field);
+        assertEquals(Native.offsetOf(struct, arena.allocateFrom(field)), Layouts.offset(layout, field), name + "." + field);
         fields.append(field).append(' ');
       }
       Matcher declared = Pattern.compile("typedef struct " + name + " \\{(.*?)\\} " + name + ";", Pattern.DOTALL)

@@ -14,6 +14,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -115,7 +116,7 @@ class NpyTest {
     try (Arena arena = Arena.ofConfined()) {
       Path file = file(4, F4, floats(6));
       refused(arena, file, ".npy version 4, expected 1, 2 or 3");
-      refused(arena, folder.resolve("none.npy"), "no such file");
+      assertThrows(NoSuchFileException.class, () -> Npy.map(folder.resolve("none.npy"), arena));
       refused(arena, folder, "is a folder");
       refused(arena, Files.write(folder.resolve("empty.npy"), new byte[0]), "ends within its .npy header");
       refused(arena, Files.write(folder.resolve("text.npy"), "these are no numbers".getBytes(StandardCharsets.UTF_8)),
@@ -149,8 +150,7 @@ class NpyTest {
       assertArrayEquals(new long[] {6}, Npy.map(file, arena).shape());
       assertThrows(IllegalArgumentException.class, () -> Npy.write(file, data, 7));
       Path nowhere = folder.resolve("none/w.npy");
-      String sentence = assertThrows(IOException.class, () -> Npy.write(nowhere, data, 6)).getMessage();
-      assertTrue(sentence.startsWith(nowhere + ": cannot be written"), sentence);
+      assertThrows(NoSuchFileException.class, () -> Npy.write(nowhere, data, 6));
       assertFalse(Files.list(folder).anyMatch(p -> p.toString().endsWith(".part")));
     }
   }

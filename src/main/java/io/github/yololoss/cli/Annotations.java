@@ -5,7 +5,6 @@ import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -23,16 +22,12 @@ final class Annotations {
   private Annotations() {}
 
   /** For each image its boxes, each x_min, y_min, x_max, y_max, class in input pixels. */
-  static List<float[][]> read(Path file, YoloSpec spec) {
+  static List<float[][]> read(Path file, YoloSpec spec) throws IOException {
     List<String> lines;
     try {
       lines = Files.readAllLines(file);
-    } catch (NoSuchFileException e) {
-      throw new InputException(file + ": no such file");
     } catch (CharacterCodingException e) {
       throw new InputException(file + ": not UTF-8 text");
-    } catch (IOException e) {
-      throw new InputException(file + ": cannot be read: " + e);
     }
     List<float[][]> images = new ArrayList<>();
     for (int i = 0; i < lines.size(); i++) {

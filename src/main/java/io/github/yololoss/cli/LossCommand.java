@@ -66,7 +66,7 @@ final class LossCommand implements Callable<Integer> {
     try (Arena arena = Arena.ofConfined()) {
       run.compute(gradient != null, arena);
       if (gradient != null) {
-        Outputs.folder(gradient);
+        Files.createDirectories(gradient);
         for (int l = 0; l < run.grads.length; l++) {
           Npy.write(gradient.resolve("grad_" + l + ".npy"), run.grads[l],
               LossRun.shape("grad", run.spec, l, run.batch));
@@ -78,7 +78,7 @@ final class LossCommand implements Callable<Integer> {
         if (jsonToStdout) {
           line.getOut().println(text);
         } else {
-          Outputs.text(Path.of(json), text + System.lineSeparator());
+          Files.writeString(Path.of(json), text + System.lineSeparator());
         }
       }
       PrintWriter talk = jsonToStdout ? line.getErr() : line.getOut();

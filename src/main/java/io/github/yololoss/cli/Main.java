@@ -3,6 +3,10 @@ package io.github.yololoss.cli;
 import io.github.yololoss.YoloLossException;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -77,11 +81,26 @@ public final class Main {
       case CommandLine.ParameterException usage -> throw usage;
       default -> INTERNAL;
     };
-    boolean sentence = !(code == INTERNAL && !(e instanceof YoloLossException));
-    err.println("yololoss: " + (sentence ? e.getMessage() : "internal fault, please report it: " + e));
+    err.println("yololoss: " + switch (e) {
+      case FileSystemException file -> describe(file);
+      case InputException sentence -> sentence.getMessage();
+      case IOException sentence -> sentence.getMessage();
+      case YoloLossException sentence -> sentence.getMessage();
+      default -> "internal fault, please report it: " + e;
+    });
     if (System.getProperty("yololoss.debug") != null) {
       e.printStackTrace(err);
     }
     return code;
+  }
+
+  /** The JDK's file exceptions name the file and, by their class or reason, the fault. */
+  private static String describe(FileSystemException e) {
+    return e.getFile() + ": " + switch (e) {
+      case NoSuchFileException missing -> "no such file or folder";
+      case AccessDeniedException denied -> "permission denied";
+      case FileAlreadyExistsException taken -> "a file is in the way";
+      default -> e.getReason() != null ? e.getReason() : e.toString();
+    };
   }
 }

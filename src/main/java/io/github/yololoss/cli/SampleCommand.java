@@ -1,6 +1,5 @@
 package io.github.yololoss.cli;
 
-import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.file.Files;
@@ -30,7 +29,7 @@ final class SampleCommand implements Callable<Integer> {
   private Path output;
 
   @Override
-  public Integer call() {
+  public Integer call() throws IOException {
     write(output);
     command.commandLine().getOut().println(output);
     command.commandLine().getErr().println("two images of 64x64, three layers, three classes: feats, y_true, boxes, "
@@ -38,13 +37,11 @@ final class SampleCommand implements Callable<Integer> {
     return 0;
   }
 
-  static void write(Path folder) {
-    Outputs.folder(folder);
+  static void write(Path folder) throws IOException {
+    Files.createDirectories(folder);
     for (String name : FILES) {
       try (InputStream in = SampleCommand.class.getResourceAsStream("/META-INF/sample/" + name)) {
         Files.copy(in, folder.resolve(name), StandardCopyOption.REPLACE_EXISTING);
-      } catch (IOException e) {
-        throw new InputException(folder.resolve(name) + ": cannot be written: " + e);
       }
     }
   }

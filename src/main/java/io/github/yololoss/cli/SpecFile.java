@@ -17,7 +17,7 @@ import java.nio.file.Path;
 final class SpecFile {
   private SpecFile() {}
 
-  static YoloSpec read(Path file) {
+  static YoloSpec read(Path file) throws IOException {
     JsonNode root = readJson(file);
     try {
       float[][] anchors = new float[array(root, "anchors").size()][];
@@ -43,7 +43,7 @@ final class SpecFile {
   }
 
   /** The object in a JSON file. */
-  static JsonNode readJson(Path file) {
+  static JsonNode readJson(Path file) throws IOException {
     try {
       JsonNode root = new ObjectMapper().readTree(Files.readAllBytes(file));
       if (root == null || !root.isObject()) {
@@ -53,8 +53,6 @@ final class SpecFile {
     } catch (JacksonException e) {
       throw new InputException(file + ": not JSON: " + e.getOriginalMessage() + " (line "
           + e.getLocation().getLineNr() + ")");
-    } catch (IOException e) {
-      throw new InputException(file + ": " + (Files.exists(file) ? "cannot be read: " + e : "no such file"));
     }
   }
 

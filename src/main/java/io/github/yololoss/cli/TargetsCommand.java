@@ -13,6 +13,7 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -72,7 +73,7 @@ final class TargetsCommand implements Callable<Integer> {
             ? new InputException((source.boxes != null ? source.boxes : source.annotations) + ": " + e.getMessage()
                 + " (--bad-boxes skip)") : e;
       }
-      Outputs.folder(output);
+      Files.createDirectories(output);
       Npy.write(output.resolve("boxes.npy"), batch.boxes.boxes(), batch.images, batch.boxes.perImage(), 5);
       for (int l = 0; l < yTrue.length; l++) {
         Npy.write(output.resolve("y_true_" + l + ".npy"), yTrue[l], LossRun.shape("y_true", spec, l, batch.images));

@@ -80,7 +80,7 @@ final class VerifyCommand implements Callable<Integer> {
     return failed == 0 ? 0 : Main.COMPARISON_FAILED;
   }
 
-  private void compareLoss(Path file) {
+  private void compareLoss(Path file) throws IOException {
     JsonNode want = SpecFile.readJson(file);
     JsonNode got = run.json();
     if (!want.has("total") && !want.has("layers")) {
