@@ -95,11 +95,11 @@ final class NativeLibrary {
 
   private static NativeLibrary open(Path path, String how) {
     Path file = path.toAbsolutePath();
-    try {
-      return checked(SymbolLookup.libraryLookup(file, Arena.global()), file + " (" + how + ")");
-    } catch (IllegalArgumentException e) {
-      throw unavailable(file + " (" + how + ") could not be loaded: " + reason(file) + FIX, e);
+    String fault = fault(file);
+    if (fault != null) {
+      throw unavailable(file + " (" + how + ") could not be loaded: " + fault + FIX, null);
     }
+    return checked(SymbolLookup.libraryLookup(file, Arena.global()), file + " (" + how + ")");
   }
 
   private static NativeLibrary checked(SymbolLookup symbols, String origin) {
@@ -117,24 +117,23 @@ final class NativeLibrary {
     return new NativeLibrary(symbols, origin);
   }
 
-  /** The words of the dynamic linker, which libraryLookup keeps to itself. */
-  private static String reason(Path file) {
+  /** What the dynamic linker has against a file, which libraryLookup keeps to itself; null if it can be loaded. */
+  private static String fault(Path file) {
     if (!Files.exists(file)) {
       return "no such file";
     }
     Linker linker = Linker.nativeLinker();
+    MethodHandle dlopen = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlopen"),
+        FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+    MethodHandle dlerror = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlerror"),
+        FunctionDescriptor.of(ValueLayout.ADDRESS));
     try (Arena arena = Arena.ofConfined()) {
-      MethodHandle dlopen = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlopen"),
-          FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
-      MethodHandle dlerror = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlerror"),
-          FunctionDescriptor.of(ValueLayout.ADDRESS));
       int now = 2; // RTLD_NOW
       MemorySegment handle = (MemorySegment) dlopen.invokeExact(arena.allocateFrom(file.toString()), now);
-      MemorySegment text = (MemorySegment) dlerror.invokeExact();
-      return handle.address() != 0 || text.address() == 0 ? "unknown reason"
-          : text.reinterpret(Integer.MAX_VALUE).getString(0);
+      return handle.address() != 0 ? null
+          : ((MemorySegment) dlerror.invokeExact()).reinterpret(Integer.MAX_VALUE).getString(0);
     } catch (Throwable t) {
-      return "reason unknown: " + t;
+      throw new AssertionError(t); // neither throws
     }
   }
 
