@@ -49,7 +49,7 @@ typedef enum yl_status {
   YL_INVALID_BOXES = 2,    /* a row of boxes that the policy YL_BOXES_ERROR refuses */
   YL_UNSUPPORTED = 3,      /* in the contract, but not in this build or version */
   YL_NO_DEVICE = 4,        /* the device asked for cannot be used on this machine */
-  YL_OUT_OF_MEMORY = 5,    /* the workspace could not be allocated */
+  YL_OUT_OF_MEMORY = 5,    /* workspace or threads could not be had */
   YL_INTERNAL = 6          /* a fault of the library; please report it with yl_last_error() */
 } yl_status;
 
@@ -163,7 +163,7 @@ typedef struct yl_call {
   const void *const *feats;   /* L pointers */
   const float *const *y_true; /* L pointers, or NULL: boxes */
   const yl_boxes *boxes;      /* or NULL: y_true */
-  void *const *grads;         /* L pointers, or NULL: loss only. grads[l] may be feats[l]; no other overlap is allowed */
+  void *const *grads;         /* L pointers, or NULL: loss only. grads[l] may be feats[l]; no other overlap */
   int32_t batch;              /* B, 1..max_batch */
   int32_t grad_mode;          /* YL_GRAD_...; default OVERWRITE */
   int32_t normaliser;         /* YL_NORMALISER_...; default BATCH */
@@ -192,13 +192,13 @@ typedef struct yl_parts {
 
 /* The result of the whole call. Counts are sums over images and layers. */
 typedef struct yl_summary {
-  double total;              /* all parts of all layers / normaliser */
-  double normaliser;         /* what the sums were divided by */
-  int64_t objects;           /* as in yl_parts */
-  int64_t ignored;           /* as in yl_parts */
+  double total;               /* all parts of all layers / normaliser */
+  double normaliser;          /* what the sums were divided by */
+  int64_t objects;            /* as in yl_parts */
+  int64_t ignored;            /* as in yl_parts */
   int64_t ignored_background; /* as in yl_parts */
-  int64_t non_finite;        /* as in yl_parts; 0 says that every value that counts was finite */
-  yl_box_counts boxes;       /* zeros for a dense call */
+  int64_t non_finite;         /* as in yl_parts; 0 says that every value that counts was finite */
+  yl_box_counts boxes;        /* zeros for a dense call */
 } yl_summary;
 
 /* Where the result goes: the caller's memory, each part optional (NULL). Written only on YL_OK. */
@@ -280,10 +280,13 @@ YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream,
 YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
 
 /* Writes the dense truths of boxes, as keras-yolo3's preprocess_true_boxes: L pointers y_true, each (batch, H, W, A,
-   5+C), written whole. counts may be NULL. For each row of boxes, in order: centre = floor((min+max)/2), size = max-min;
-   of all anchors the first with the largest IoU at a common centre; every layer whose mask holds that anchor gets the
-   box at column floor(x*W), row floor(y*H) (product in double); a later box of the same cell replaces the coordinates
-   and adds its class. Errors as yl_loss. */
+   5+C), written whole. counts may be NULL. For each row of boxes, in order:
+     1. centre = floor((min+max)/2), size = max-min; divided by the input's size, rounded once to float32;
+     2. of all anchors the first with the largest IoU at a common centre;
+     3. every layer whose mask holds that anchor gets the box at column floor(x*W), row floor(y*H), products in double;
+     4. there x, y, w, h are set, the mask and the flag of the class become 1. A later box of the same cell replaces the
+        coordinates; class flags stay, so that two may be set.
+   Errors as yl_loss. */
 YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                  yl_box_counts *counts);
 

@@ -59,16 +59,15 @@ template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexc
 }
 
 void make_backend(const yl_config &config, yl_plan &plan) {
-  const std::string threads =
-      std::to_string(plan.shape.threads) + (plan.shape.threads == 1 ? " thread" : " threads");
+  const std::string threads = std::to_string(plan.shape.threads) + (plan.shape.threads == 1 ? " thread" : " threads");
   if (config.device == YL_DEVICE_REFERENCE) {
     plan.device_name = "reference";
     plan.device_why = "asked for by name; double precision, 1 thread";
     plan.backend = yl::make_reference(plan.shape);
   } else {
     plan.device_name = "cpu";
-    plan.device_why = (config.device == YL_DEVICE_CPU ? "asked for by name; " : "auto: host memory and no CUDA backend; ") +
-                      ("float32, " + threads);
+    const char *why = config.device == YL_DEVICE_CPU ? "asked for by name" : "auto: host memory and no CUDA backend";
+    plan.device_why = std::string(why) + "; float32, " + threads;
     plan.backend = yl::make_cpu(plan.shape);
   }
 }
@@ -86,8 +85,7 @@ void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome
     summary.ignored += layer.ignored;
     summary.ignored_background += layer.ignored_background;
     summary.non_finite += layer.non_finite;
-    for (double *part :
-         {&layer.xy, &layer.wh, &layer.confidence_object, &layer.confidence_background, &layer.class_}) {
+    for (double *part : {&layer.xy, &layer.wh, &layer.confidence_object, &layer.confidence_background, &layer.class_}) {
       sum += *part;
       *part /= outcome.normaliser;
     }
@@ -130,8 +128,11 @@ struct Field {
   int64_t offset;
 };
 
-#define YL_SIZE(type) {#type, nullptr, sizeof(type)}
-#define YL_FIELD(type, field) {#type, #field, offsetof(type, field)}
+#define YL_SIZE(type) \
+  { #type, nullptr, sizeof(type) }
+#define YL_FIELD(type, field) \
+  { #type, #field, offsetof(type, field) }
+// clang-format off
 const Field kFields[] = {
     YL_SIZE(yl_layer), YL_FIELD(yl_layer, grid_height), YL_FIELD(yl_layer, grid_width),
     YL_FIELD(yl_layer, anchor_mask), YL_FIELD(yl_layer, anchor_count), YL_FIELD(yl_layer, reserved),
@@ -161,6 +162,7 @@ const Field kFields[] = {
     YL_FIELD(yl_head, box_xy), YL_FIELD(yl_head, box_wh), YL_FIELD(yl_head, box_confidence),
     YL_FIELD(yl_head, box_class_probs), YL_FIELD(yl_head, layer), YL_FIELD(yl_head, batch),
 };
+// clang-format on
 #undef YL_SIZE
 #undef YL_FIELD
 

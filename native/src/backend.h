@@ -13,9 +13,9 @@ namespace yl {
 // One scale. Cells are numbered (row*W + column)*A + anchor.
 struct Layer {
   int32_t height, width, anchors;
-  int64_t cells;                      // H*W*A
-  std::vector<int32_t> anchor_mask;   // A indices into Shape::anchors
-  std::vector<double> anchor_sizes;   // A pairs: width, height as fractions of the input
+  int64_t cells;                     // H*W*A
+  std::vector<int32_t> anchor_mask;  // A indices into Shape::anchors
+  std::vector<double> anchor_sizes;  // A pairs: width, height as fractions of the input
 };
 
 // The config after its checks.
@@ -24,7 +24,7 @@ struct Shape {
   std::vector<float> anchors;  // pairs: width, height in input pixels
   int32_t input_height, input_width;
   int32_t num_classes;
-  int32_t channels;            // of a cell: 5 + C
+  int32_t channels;  // of a cell: 5 + C
   float ignore_thresh;
   int32_t max_batch;
   int32_t threads;

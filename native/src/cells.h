@@ -11,11 +11,17 @@ namespace yl {
 
 template <class T> Cell<T> cell_at(const Layer &layer, int64_t cell) {
   const int64_t anchor = cell % layer.anchors, place = cell / layer.anchors;
-  return {T(place % layer.width), T(place / layer.width), T(layer.width), T(layer.height),
-          T(layer.anchor_sizes[2 * anchor]), T(layer.anchor_sizes[2 * anchor + 1])};
+  return {T(place % layer.width),
+          T(place / layer.width),
+          T(layer.width),
+          T(layer.height),
+          T(layer.anchor_sizes[2 * anchor]),
+          T(layer.anchor_sizes[2 * anchor + 1])};
 }
 
-template <class T> Box<T> box_logits(const float *feats) { return {T(feats[0]), T(feats[1]), T(feats[2]), T(feats[3])}; }
+template <class T> Box<T> box_logits(const float *feats) {
+  return {T(feats[0]), T(feats[1]), T(feats[2]), T(feats[3])};
+}
 
 // The normaliser, once the truths are known.
 inline double resolve_normaliser(const Call &call, int64_t objects) {

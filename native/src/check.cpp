@@ -39,7 +39,8 @@ void check_zero(const char *name, int32_t value) {
 // The only value of a choice that this version knows is the default, 0.
 void check_choice(const char *name, int32_t value, int32_t most, const char *meaning) {
   check_between(name, value, 0, most);
-  if (value != 0) fail(YL_UNSUPPORTED, "%s is %d (%s), which this version does not support; use 0", name, value, meaning);
+  if (value != 0)
+    fail(YL_UNSUPPORTED, "%s is %d (%s), which this version does not support; use 0", name, value, meaning);
 }
 
 int64_t product(const char *what, std::initializer_list<int64_t> factors) {
@@ -93,8 +94,8 @@ void add_range(std::vector<Range> &ranges, const char *name, int32_t layer, cons
                size_t alignment = sizeof(float)) {
   char index[16] = "";
   if (layer >= 0) std::snprintf(index, sizeof index, "[%d]", layer);
-  if (!start) fail(YL_INVALID_ARGUMENT, "%s%s is NULL, %lld bytes are expected", name, index,
-                   static_cast<long long>(bytes));
+  if (!start)
+    fail(YL_INVALID_ARGUMENT, "%s%s is NULL, %lld bytes are expected", name, index, static_cast<long long>(bytes));
   if (reinterpret_cast<uintptr_t>(start) % alignment)
     fail(YL_INVALID_ARGUMENT, "%s%s at %p is not aligned to %zu bytes", name, index, start, alignment);
   ranges.push_back({start, bytes, name, layer});
@@ -213,8 +214,15 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
          call.y_true ? "both y_true and boxes are given" : "neither y_true nor boxes is given");
 
   ranges.clear();
-  Call checked{call.batch, reinterpret_cast<const float *const *>(call.feats), call.y_true, nullptr, 0,
-               reinterpret_cast<float *const *>(call.grads), call.normaliser, call.normaliser_value, call.grad_scale};
+  Call checked{call.batch,
+               reinterpret_cast<const float *const *>(call.feats),
+               call.y_true,
+               nullptr,
+               0,
+               reinterpret_cast<float *const *>(call.grads),
+               call.normaliser,
+               call.normaliser_value,
+               call.grad_scale};
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
     const int64_t bytes = layer_bytes(shape, call.batch, l);
     add_range(ranges, "feats", l, call.feats[l], bytes);

@@ -24,8 +24,8 @@ template <class T> T take_sized(const char *name, const T *given, T defaults, si
     fail(YL_INVALID_ARGUMENT, "%s.struct_size is %zu, at least %zu is expected; begin with the _INIT macro", name,
          given->struct_size, smallest);
   if (given->struct_size > sizeof(T))
-    fail(YL_UNSUPPORTED, "%s.struct_size is %zu, this library (%d.%d.%d) knows %zu bytes; use the header of the library",
-         name, given->struct_size, YL_VERSION_MAJOR, YL_VERSION_MINOR, YL_VERSION_PATCH, sizeof(T));
+    fail(YL_UNSUPPORTED, "%s.struct_size is %zu, the library %s knows %zu bytes; use the header of the library", name,
+         given->struct_size, yl_version_string(), sizeof(T));
   std::memcpy(static_cast<void *>(&defaults), given, given->struct_size);
   return defaults;
 }

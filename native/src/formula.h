@@ -1,6 +1,8 @@
 // The loss of a cell and its derivative, once, for every backend: plain functions over a number type T (float or
-// double; a vector type that has the same operators, exp, fma, log, log1p, fabs and select can be added). Compiles as C++
+// double; a vector type with the same operators, exp, fma, log, log1p, fabs and select can be added). Compiles as C++
 // and as CUDA. Names and formulas as in yololoss.h at yl_loss.
+//
+// clang-format off: a loss and its derivative stand on adjacent lines, so that a reader can check one by the other.
 #pragma once
 
 #include <cmath>
@@ -24,14 +26,10 @@ template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a <
 template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }   // b if unordered
 
 // A part of the loss and its derivative with respect to the logit.
-template <class T> struct Term {
-  T loss, slope;
-};
+template <class T> struct Term { T loss, slope; };
 
 // Centre and size as fractions of the input.
-template <class T> struct Box {
-  T x, y, w, h;
-};
+template <class T> struct Box { T x, y, w, h; };
 
 // Where a cell is.
 template <class T> struct Cell {
@@ -48,19 +46,17 @@ template <class T> YL_HOST_DEVICE inline T sigmoid(T u) {
 
 template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u) {
   const T e = exp(-fabs(u));
-  return {larger(u, T(0)) - u * z + log1p(e),
-          select(u >= T(0), T(1), e) / (T(1) + e) - z};  // sigmoid(u) - z
+  return {larger(u, T(0)) - u * z + log1p(e), select(u >= T(0), T(1), e) / (T(1) + e) - z};  // sigmoid(u) - z
 }
 
 template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
-  return {(u - goal) * (u - goal) / T(2),
-          u - goal};
+  return {(u - goal) * (u - goal) / T(2), u - goal};
 }
 
 // yolo_head of the four box logits.
 template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
-  return {(sigmoid(t.x) + c.column) / c.grid_width, (sigmoid(t.y) + c.row) / c.grid_height,
-          c.anchor_width * exp(t.w), c.anchor_height * exp(t.h)};
+  return {(sigmoid(t.x) + c.column) / c.grid_width, (sigmoid(t.y) + c.row) / c.grid_height, c.anchor_width * exp(t.w),
+          c.anchor_height * exp(t.h)};
 }
 
 // Length of the overlap of two intervals given by centre and length; 0 if any of the four is NaN.
@@ -81,7 +77,7 @@ template <class T> struct BoxLoss {
 };
 
 template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T m, const Box<T> &t, const Cell<T> &c) {
-  const T weight = m * (T(2) - y.w * y.h);  // m * box_loss_scale
+  const T weight = m * (T(2) - y.w * y.h);                                       // m * box_loss_scale
   const Term<T> x_term = cross_entropy(fma(y.x, c.grid_width, -c.column), t.x);  // fma: the product is not rounded,
   const Term<T> y_term = cross_entropy(fma(y.y, c.grid_height, -c.row), t.y);    // the difference would magnify that
   const Term<T> w_term = half_square(log(y.w / c.anchor_width), t.w);
@@ -95,14 +91,12 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
   const Term<T> ce = cross_entropy(m, logit);
-  return {select(weight == T(0), T(0), weight * ce.loss),
-          select(weight == T(0), T(0), weight * ce.slope)};
+  return {select(weight == T(0), T(0), weight * ce.loss), select(weight == T(0), T(0), weight * ce.slope)};
 }
 
 template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
   const Term<T> ce = cross_entropy(y, logit);
-  return {m * ce.loss,
-          m * ce.slope};
+  return {m * ce.loss, m * ce.slope};
 }
 
 }  // namespace yl

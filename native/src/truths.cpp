@@ -7,7 +7,7 @@
 namespace yl {
 namespace {
 
-// golden/README.md of the project, "Truth tensors from boxes", steps 1 and 2: whole-pixel centre, one rounding to float.
+// The steps of yl_build_y_true in yololoss.h. Step 1: whole-pixel centre, one rounding to float.
 Box<float> truth_of(const Shape &shape, const float *row) {
   const auto width = static_cast<float>(shape.input_width), height = static_cast<float>(shape.input_height);
   return {std::floor((row[0] + row[2]) / 2) / width, std::floor((row[1] + row[3]) / 2) / height,
@@ -16,7 +16,7 @@ Box<float> truth_of(const Shape &shape, const float *row) {
 
 bool unused(const float *row) { return row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0; }
 
-// Step 3: the first of all anchors with the largest IoU at a common centre.
+// Step 2: the first of all anchors with the largest IoU at a common centre.
 int32_t best_anchor(const Shape &shape, const float *row) {
   const double width = row[2] - row[0], height = row[3] - row[1];
   int32_t best = 0;
@@ -32,7 +32,7 @@ int32_t best_anchor(const Shape &shape, const float *row) {
   return best;
 }
 
-// Step 4: the product in double, so that a centre on a cell border falls as in keras-yolo3.
+// Step 3: the product in double, so that a centre on a cell border falls as in keras-yolo3.
 int32_t grid_index(float centre, int32_t size) { return static_cast<int32_t>(std::floor(double(centre) * size)); }
 
 }  // namespace

@@ -41,13 +41,13 @@ class Truths {
   int64_t slot(int32_t image, int32_t layer) const { return image * cells_per_image_ + layer_start_[layer]; }
 
   const Shape &shape_;
-  std::vector<int64_t> layer_start_;          // first cell of the layer within an image
+  std::vector<int64_t> layer_start_;  // first cell of the layer within an image
   int64_t cells_per_image_;
-  int64_t flag_words_;                        // words of 32 class flags
-  std::unique_ptr<Object[]> objects_;         // (max_batch, cells_per_image): a list for each (image, layer)
-  std::unique_ptr<uint32_t[]> class_flags_;   // (max_batch, cells_per_image, flag_words), by Object::flags
-  std::vector<int32_t> counts_;               // (max_batch, L): lengths of the lists
-  std::vector<int32_t> object_at_;            // (workers, cells_per_image): index into the list, or -1 between calls
+  int64_t flag_words_;                       // words of 32 class flags
+  std::unique_ptr<Object[]> objects_;        // (max_batch, cells_per_image): a list for each (image, layer)
+  std::unique_ptr<uint32_t[]> class_flags_;  // (max_batch, cells_per_image, flag_words), by Object::flags
+  std::vector<int32_t> counts_;              // (max_batch, L): lengths of the lists
+  std::vector<int32_t> object_at_;           // (workers, cells_per_image): index into the list, or -1 between calls
 };
 
 }  // namespace yl

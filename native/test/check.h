@@ -132,9 +132,9 @@ inline Golden read_golden(const std::string &name) {
   return g;
 }
 
-inline const std::vector<std::string> kGoldenNames = {
-    "a_small_3scale", "b_one_class_416", "c_tiny_2scale",    "d_nonsquare",     "e_empty_and_crowded",
-    "e2_all_empty",   "f_soft_targets",  "g_extreme_logits", "h_builder_edges"};
+inline const std::vector<std::string> kGoldenNames = {"a_small_3scale", "b_one_class_416",     "c_tiny_2scale",
+                                                      "d_nonsquare",    "e_empty_and_crowded", "e2_all_empty",
+                                                      "f_soft_targets", "g_extreme_logits",    "h_builder_edges"};
 
 // The devices that every case runs over.
 struct DeviceCase {
@@ -210,3 +210,29 @@ class Plan {
 template <class T> bool same_bits(const std::vector<T> &a, const std::vector<T> &b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
 }
+
+inline bool says(const char *words) { return std::strstr(yl_last_error(), words) != nullptr; }
+#define REFUSED(call, status, words) CHECK((call) == (status) && says(words), yl_last_error())
+
+// A plan of one layer of 4x4, three anchors and two classes, for 128x128, to be changed before it is made.
+struct Config {
+  std::vector<float> anchors{10, 10, 30, 30, 50, 60};
+  std::vector<int32_t> mask{0, 1, 2};
+  yl_layer layer{4, 4, mask.data(), 3, 0};
+  yl_config config = YL_CONFIG_INIT;
+  yl_plan *plan = nullptr;
+  Config() {
+    config.layers = &layer;
+    config.anchors = anchors.data();
+    config.layer_count = 1;
+    config.anchor_count = 3;
+    config.input_height = config.input_width = 128;
+    config.num_classes = 2;
+    config.max_batch = 2;
+  }
+  ~Config() { yl_plan_destroy(plan); }
+  yl_status create() {
+    yl_plan_destroy(plan);
+    return yl_plan_create(&config, &plan);
+  }
+};

@@ -78,7 +78,8 @@ void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
   yl_box_counts counts;
   CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, pointers.data(), &counts) == YL_OK, where);
   CHECK(counts.used == p.summary.boxes.used && counts.dropped == p.summary.boxes.dropped &&
-        counts.collided == p.summary.boxes.collided && counts.skipped == 0, where);
+            counts.collided == p.summary.boxes.collided && counts.skipped == 0,
+        where);
   for (size_t l = 0; l < built.size(); ++l) CHECK(same_bits(built[l], g.y_true[l].data), where + ", y_true");
 }
 
@@ -104,9 +105,11 @@ void split_and_permuted(const Golden &g, const DeviceCase &device) {
     CHECK(std::memcmp(part.rows.data(), &whole.rows[image * layers], layers * sizeof(yl_parts)) == 0, where);
     sum += part.summary.total;
     for (size_t l = 0; l < layers; ++l)
-      CHECK(std::memcmp(part.grads[l], static_cast<const char *>(whole.grads[l]) +
-                        image * (g.feats[l].data.size() / batch) * sizeof(float),
-                        g.feats[l].data.size() / batch * sizeof(float)) == 0, where);
+      CHECK(std::memcmp(
+                part.grads[l],
+                static_cast<const char *>(whole.grads[l]) + image * (g.feats[l].data.size() / batch) * sizeof(float),
+                g.feats[l].data.size() / batch * sizeof(float)) == 0,
+            where);
   }
   CHECK(std::fabs(sum - whole.summary.total) <= 1e-12 * sum, where);
 
@@ -126,7 +129,8 @@ void split_and_permuted(const Golden &g, const DeviceCase &device) {
   CHECK(part.run(true) == YL_OK, where);
   for (size_t image = 0; image < batch; ++image)
     CHECK(std::memcmp(&part.rows[(batch - 1 - image) * layers], &whole.rows[image * layers],
-                      layers * sizeof(yl_parts)) == 0, where);
+                      layers * sizeof(yl_parts)) == 0,
+          where);
 }
 
 }  // namespace

@@ -29,8 +29,7 @@ struct Problem {
     for (const yl_layer &layer : layers) {
       const int32_t cells = kBatch * layer.grid_height * layer.grid_width * layer.anchor_count;
       std::vector<float> f, y(static_cast<size_t>(cells * kChannels), 0.0f);
-      for (int32_t i = 0; i < cells * kChannels; ++i)
-        f.push_back(std::floor(uniform(-1.5, 1.5) * 1024) / 1024);
+      for (int32_t i = 0; i < cells * kChannels; ++i) f.push_back(std::floor(uniform(-1.5, 1.5) * 1024) / 1024);
       for (int32_t cell = 0; cell < cells; cell += 1 + static_cast<int32_t>(random() % 9)) {
         float *row = &y[static_cast<size_t>(cell * kChannels)];
         const int32_t place = cell / layer.anchor_count;
@@ -89,8 +88,8 @@ int main() {
     Problem p(YL_DEVICE_REFERENCE, seed), cpu(YL_DEVICE_CPU, seed);
     p.run(true);
     cpu.run(true);
-    CHECK(p.summary.objects > 10 && p.summary.ignored > 5, "seed " + std::to_string(seed) + ": " + std::to_string(p.summary.objects) + " objects, " +
-          std::to_string(p.summary.ignored) + " ignored");
+    CHECK(p.summary.objects > 10 && p.summary.ignored > 5,
+          std::to_string(p.summary.objects) + " objects, " + std::to_string(p.summary.ignored) + " ignored");
     const int64_t ignored = p.summary.ignored;
     for (size_t l = 0; l < p.feats.size(); ++l) {
       for (size_t i = 0; i < p.feats[l].size(); ++i) {
@@ -115,7 +114,7 @@ int main() {
         const double want = 3 * sum / (12 * kStep), got = p.grad[l][i];
         CHECK(std::fabs(got - want) <= 1e-6 * (1 + std::fabs(want)),
               "layer " + std::to_string(l) + " element " + std::to_string(i) + ": gradient " + number(got) +
-              ", finite difference " + number(want));
+                  ", finite difference " + number(want));
       }
     }
   }

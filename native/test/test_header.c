@@ -1,9 +1,9 @@
 /* The header in strict C99, its macros, and a call by a program that knows nothing else. */
-#include "yololoss.h"
-#include "yololoss.h" /* twice is allowed */
-
 #include <stdio.h>
 #include <string.h>
+
+#include "yololoss.h"
+#include "yololoss.h" /* twice is allowed */
 
 int main(void) {
   yl_config config = YL_CONFIG_INIT;

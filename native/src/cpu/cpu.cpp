@@ -13,7 +13,10 @@ int64_t chunks_of(const Layer &layer) { return (layer.cells + kChunk - 1) / kChu
 class Cpu final : public Backend {
  public:
   explicit Cpu(const Shape &shape)
-      : shape_(shape), pool_(shape.threads), truths_(shape, shape.threads), box_counts_(shape.max_batch),
+      : shape_(shape),
+        pool_(shape.threads),
+        truths_(shape, shape.threads),
+        box_counts_(shape.max_batch),
         scratch_(static_cast<size_t>(shape.threads) * shape.channels) {
     for (int32_t l = 0; l < shape.layer_count(); ++l)
       for (int64_t i = 0; i < chunks_of(shape.layers[l]); ++i) chunks_.push_back({l, i * kChunk});
@@ -72,8 +75,8 @@ class Cpu final : public Backend {
 
   void gather_boxes(int32_t batch, const float *boxes, int32_t per_image) noexcept {
     pool_.run(batch, [&](int64_t image, int32_t worker) {
-      box_counts_[image] = truths_.gather_boxes(static_cast<int32_t>(image), boxes + image * per_image * 5, per_image,
-                                                worker);
+      box_counts_[image] =
+          truths_.gather_boxes(static_cast<int32_t>(image), boxes + image * per_image * 5, per_image, worker);
     });
   }
 

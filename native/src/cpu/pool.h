@@ -23,7 +23,8 @@ class Pool {
 
   // body(item, worker) for items [0, count), worker in [0, threads()); returns when all are done. body must not throw.
   template <class Body> void run(int64_t count, const Body &body) noexcept {
-    run(count, [](const void *b, int64_t item, int32_t worker) { (*static_cast<const Body *>(b))(item, worker); },
+    run(
+        count, [](const void *b, int64_t item, int32_t worker) { (*static_cast<const Body *>(b))(item, worker); },
         &body);
   }
 

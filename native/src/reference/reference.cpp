@@ -40,8 +40,8 @@ class Reference final : public Backend {
       for (int32_t l = 0; l < shape_.layer_count(); ++l)
         truths_.gather_dense(image, l, call.y_true[l] + image * shape_.layers[l].cells * shape_.channels);
     } else {
-      add(counts, truths_.gather_boxes(image, call.boxes + int64_t(image) * call.boxes_per_image * 5,
-                                       call.boxes_per_image, 0));
+      add(counts,
+          truths_.gather_boxes(image, call.boxes + int64_t(image) * call.boxes_per_image * 5, call.boxes_per_image, 0));
     }
   }
 

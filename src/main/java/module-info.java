@@ -1,6 +1,7 @@
 /**
- * The YOLOv3 training loss and its gradient, computed by a native library through {@code java.lang.foreign}. Run with
- * {@code --enable-native-access=io.github.yololoss} (on the class path: {@code ALL-UNNAMED}).
+ * The YOLOv3 training loss and its gradient, computed by a native library through {@code
+ * java.lang.foreign}. Run with {@code --enable-native-access=io.github.yololoss} (on the class
+ * path: {@code ALL-UNNAMED}).
  */
 module io.github.yololoss {
   exports io.github.yololoss;
@@ -10,5 +11,6 @@ module io.github.yololoss {
   requires static com.fasterxml.jackson.databind;
   requires static java.desktop;
 
-  opens io.github.yololoss.cli to info.picocli;
+  opens io.github.yololoss.cli to
+      info.picocli;
 }

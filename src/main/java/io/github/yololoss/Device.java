@@ -35,7 +35,8 @@ public record Device(Kind kind, int index) {
   public Device {
     Objects.requireNonNull(kind, "kind");
     if (index < 0 || index > 0 && kind != Kind.CUDA) {
-      throw new IllegalArgumentException("device index " + index + ": 0 is expected, or a CUDA device's number");
+      throw new IllegalArgumentException(
+          "device index " + index + ": 0 is expected, or a CUDA device's number");
     }
   }
 
@@ -49,7 +50,8 @@ public record Device(Kind kind, int index) {
   }
 
   /**
-   * The device of a name: {@code auto}, {@code reference}, {@code cpu}, {@code cuda} or {@code cuda:N}.
+   * The device of a name: {@code auto}, {@code reference}, {@code cpu}, {@code cuda} or {@code
+   * cuda:N}.
    *
    * @throws IllegalArgumentException for any other name
    */

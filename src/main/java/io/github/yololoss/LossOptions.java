@@ -17,7 +17,8 @@ public record LossOptions(Normaliser normaliser, double gradientScale) {
   public LossOptions {
     Objects.requireNonNull(normaliser, "normaliser");
     if (!Double.isFinite(gradientScale)) {
-      throw new IllegalArgumentException("gradientScale is " + gradientScale + ", a finite number is expected");
+      throw new IllegalArgumentException(
+          "gradientScale is " + gradientScale + ", a finite number is expected");
     }
   }
 
@@ -54,7 +55,8 @@ public record LossOptions(Normaliser normaliser, double gradientScale) {
     public Normaliser {
       Objects.requireNonNull(kind, "kind");
       if (!(value > 0) || Double.isInfinite(value)) {
-        throw new IllegalArgumentException("normaliser is " + value + ", a finite number > 0 is expected");
+        throw new IllegalArgumentException(
+            "normaliser is " + value + ", a finite number > 0 is expected");
       }
     }
 

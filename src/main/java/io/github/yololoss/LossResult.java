@@ -10,16 +10,17 @@ import java.util.Locale;
 import java.util.Objects;
 
 /**
- * The result of a call: total, parts of each layer, raw rows of each image and layer. It has memory of its own and stays
- * valid after its {@link YoloLoss} is closed. One result may be given to many calls; each overwrites it. Not to be read
- * while a call writes it.
+ * The result of a call: total, parts of each layer, raw rows of each image and layer. It has memory
+ * of its own and stays valid after its {@link YoloLoss} is closed. One result may be given to many
+ * calls; each overwrites it. Not to be read while a call writes it.
  */
 public final class LossResult {
   private static final long TOTAL = Layouts.offset(Layouts.SUMMARY, "total");
   private static final long NORMALISER = Layouts.offset(Layouts.SUMMARY, "normaliser");
   private static final long OBJECTS = Layouts.offset(Layouts.SUMMARY, "objects");
   private static final long IGNORED = Layouts.offset(Layouts.SUMMARY, "ignored");
-  private static final long IGNORED_BACKGROUND = Layouts.offset(Layouts.SUMMARY, "ignored_background");
+  private static final long IGNORED_BACKGROUND =
+      Layouts.offset(Layouts.SUMMARY, "ignored_background");
   private static final long NON_FINITE = Layouts.offset(Layouts.SUMMARY, "non_finite");
   private static final long BOXES = Layouts.offset(Layouts.SUMMARY, "boxes");
 
@@ -92,7 +93,9 @@ public final class LossResult {
     return summary.get(JAVA_LONG, IGNORED_BACKGROUND);
   }
 
-  /** NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy batch. */
+  /**
+   * NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy batch.
+   */
   public long nonFinite() {
     return summary.get(JAVA_LONG, NON_FINITE);
   }
@@ -103,8 +106,11 @@ public final class LossResult {
   }
 
   static Targets.BoxCounts boxCounts(MemorySegment counts) {
-    return new Targets.BoxCounts(counts.getAtIndex(JAVA_LONG, 0), counts.getAtIndex(JAVA_LONG, 1),
-        counts.getAtIndex(JAVA_LONG, 2), counts.getAtIndex(JAVA_LONG, 3));
+    return new Targets.BoxCounts(
+        counts.getAtIndex(JAVA_LONG, 0),
+        counts.getAtIndex(JAVA_LONG, 1),
+        counts.getAtIndex(JAVA_LONG, 2),
+        counts.getAtIndex(JAVA_LONG, 3));
   }
 
   /** Parts and counts of a layer; the parts are divided by {@link #normaliser()}. */
@@ -112,7 +118,9 @@ public final class LossResult {
     return Parts.read(layerParts, Objects.checkIndex(layer, layers));
   }
 
-  /** Parts and counts of one image in one layer, as raw sums: rows of the shards of a batch add up. */
+  /**
+   * Parts and counts of one image in one layer, as raw sums: rows of the shards of a batch add up.
+   */
   public Parts row(int image, int layer) {
     long row = (long) Objects.checkIndex(image, batch) * layers;
     return Parts.read(rows, row + Objects.checkIndex(layer, layers));
@@ -121,15 +129,35 @@ public final class LossResult {
   /** The loss table, a line for each layer. */
   @Override
   public String toString() {
-    StringBuilder text = new StringBuilder(String.format(Locale.ROOT, "%-7s%12s%12s%12s%12s%12s%10s%10s%n",
-        "layer", "xy", "wh", "confidence", "class", "sum", "objects", "ignored"));
+    StringBuilder text =
+        new StringBuilder(
+            String.format(
+                Locale.ROOT,
+                "%-7s%12s%12s%12s%12s%12s%10s%10s%n",
+                "layer",
+                "xy",
+                "wh",
+                "confidence",
+                "class",
+                "sum",
+                "objects",
+                "ignored"));
     double xy = 0;
     double wh = 0;
     double confidence = 0;
     double classes = 0;
     for (int l = 0; l < layers; l++) {
       Parts p = layer(l);
-      line(text, Integer.toString(l), p.xy(), p.wh(), p.confidence(), p.classes(), p.sum(), p.objects(), p.ignored());
+      line(
+          text,
+          Integer.toString(l),
+          p.xy(),
+          p.wh(),
+          p.confidence(),
+          p.classes(),
+          p.sum(),
+          p.objects(),
+          p.ignored());
       xy += p.xy();
       wh += p.wh();
       confidence += p.confidence();
@@ -139,10 +167,28 @@ public final class LossResult {
     return text.toString();
   }
 
-  private static void line(StringBuilder text, String name, double xy, double wh, double confidence, double classes,
-      double sum, long objects, long ignored) {
-    text.append(String.format(Locale.ROOT, "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
-        name, xy, wh, confidence, classes, sum, objects, ignored));
+  private static void line(
+      StringBuilder text,
+      String name,
+      double xy,
+      double wh,
+      double confidence,
+      double classes,
+      double sum,
+      long objects,
+      long ignored) {
+    text.append(
+        String.format(
+            Locale.ROOT,
+            "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
+            name,
+            xy,
+            wh,
+            confidence,
+            classes,
+            sum,
+            objects,
+            ignored));
   }
 
   /**
@@ -158,15 +204,28 @@ public final class LossResult {
    * @param ignoredBackground cells with k = 0 and m = 0
    * @param nonFinite NaN and infinities among the values that count
    */
-  public record Parts(double xy, double wh, double confidenceObject, double confidenceBackground, double classes,
-      long objects, long ignored, long ignoredBackground, long nonFinite) {
+  public record Parts(
+      double xy,
+      double wh,
+      double confidenceObject,
+      double confidenceBackground,
+      double classes,
+      long objects,
+      long ignored,
+      long ignoredBackground,
+      long nonFinite) {
 
     private static Parts read(MemorySegment parts, long index) {
       long at = index * Layouts.PARTS.byteSize() / Double.BYTES;
-      return new Parts(parts.getAtIndex(JAVA_DOUBLE, at), parts.getAtIndex(JAVA_DOUBLE, at + 1),
-          parts.getAtIndex(JAVA_DOUBLE, at + 2), parts.getAtIndex(JAVA_DOUBLE, at + 3),
-          parts.getAtIndex(JAVA_DOUBLE, at + 4), parts.getAtIndex(JAVA_LONG, at + 5),
-          parts.getAtIndex(JAVA_LONG, at + 6), parts.getAtIndex(JAVA_LONG, at + 7),
+      return new Parts(
+          parts.getAtIndex(JAVA_DOUBLE, at),
+          parts.getAtIndex(JAVA_DOUBLE, at + 1),
+          parts.getAtIndex(JAVA_DOUBLE, at + 2),
+          parts.getAtIndex(JAVA_DOUBLE, at + 3),
+          parts.getAtIndex(JAVA_DOUBLE, at + 4),
+          parts.getAtIndex(JAVA_LONG, at + 5),
+          parts.getAtIndex(JAVA_LONG, at + 6),
+          parts.getAtIndex(JAVA_LONG, at + 7),
           parts.getAtIndex(JAVA_LONG, at + 8));
     }
 

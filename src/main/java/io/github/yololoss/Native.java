@@ -14,8 +14,9 @@ import java.lang.foreign.SymbolLookup;
 import java.lang.invoke.MethodHandle;
 
 /**
- * The binding: one static method for each function of {@code yololoss.h}. Initialising this class loads the library, so
- * {@link NativeLibrary#get} comes first: its failure is an exception with a sentence.
+ * The binding: one static method for each function of {@code yololoss.h}. Initialising this class
+ * loads the library, so {@link NativeLibrary#get} comes first: its failure is an exception with a
+ * sentence.
  */
 final class Native {
   private static final Linker LINKER = Linker.nativeLinker();
@@ -25,35 +26,52 @@ final class Native {
 
   private static final MethodHandle PLAN_CREATE =
       bind("yl_plan_create", FunctionDescriptor.of(JAVA_INT, ADDRESS, ADDRESS));
-  private static final MethodHandle PLAN_DESTROY = bind("yl_plan_destroy", FunctionDescriptor.ofVoid(ADDRESS));
-  private static final MethodHandle DEVICE_NAME = bind("yl_device_name", FunctionDescriptor.of(TEXT, ADDRESS));
-  private static final MethodHandle DEVICE_WHY = bind("yl_device_why", FunctionDescriptor.of(TEXT, ADDRESS));
+  private static final MethodHandle PLAN_DESTROY =
+      bind("yl_plan_destroy", FunctionDescriptor.ofVoid(ADDRESS));
+  private static final MethodHandle DEVICE_NAME =
+      bind("yl_device_name", FunctionDescriptor.of(TEXT, ADDRESS));
+  private static final MethodHandle DEVICE_WHY =
+      bind("yl_device_why", FunctionDescriptor.of(TEXT, ADDRESS));
   private static final MethodHandle DEVICE_CHECK =
       bind("yl_device_check", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT));
   private static final MethodHandle LAST_ERROR = bind("yl_last_error", FunctionDescriptor.of(TEXT));
-  private static final MethodHandle VERSION_STRING = bind("yl_version_string", FunctionDescriptor.of(TEXT));
+  private static final MethodHandle VERSION_STRING =
+      bind("yl_version_string", FunctionDescriptor.of(TEXT));
   private static final MethodHandle OFFSET_OF =
       bind("yl_offset_of", FunctionDescriptor.of(JAVA_LONG, ADDRESS, ADDRESS));
-  private static final MethodHandle YOLO_HEAD = bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
+  private static final MethodHandle YOLO_HEAD =
+      bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
 
   private Native() {}
 
   private static MemorySegment symbol(String name) {
-    return SYMBOLS.find(name).orElseThrow(() -> new YoloLossException(YoloLossException.Status.NO_LIBRARY,
-        NativeLibrary.get().origin() + " has no function " + name + "; it is not of this version"));
+    return SYMBOLS
+        .find(name)
+        .orElseThrow(
+            () ->
+                new YoloLossException(
+                    YoloLossException.Status.NO_LIBRARY,
+                    NativeLibrary.get().origin()
+                        + " has no function "
+                        + name
+                        + "; it is not of this version"));
   }
 
   private static MethodHandle bind(String name, FunctionDescriptor descriptor) {
     return LINKER.downcallHandle(symbol(name), descriptor);
   }
 
-  /** A function with a tail of held segments, taken as an array of that length: they cannot be closed during the call. */
+  /**
+   * A function with a tail of held segments, taken as an array of that length: they cannot be
+   * closed during the call.
+   */
   private static MethodHandle bindHolding(String name, int held, MemoryLayout... fixed) {
     FunctionDescriptor descriptor = FunctionDescriptor.of(JAVA_INT, fixed);
     for (int i = 0; i < held; i++) {
       descriptor = descriptor.appendArgumentLayouts(ADDRESS);
     }
-    return LINKER.downcallHandle(symbol(name), descriptor, Linker.Option.firstVariadicArg(fixed.length))
+    return LINKER
+        .downcallHandle(symbol(name), descriptor, Linker.Option.firstVariadicArg(fixed.length))
         .asSpreader(MemorySegment[].class, held);
   }
 
@@ -64,7 +82,8 @@ final class Native {
 
   /** A handle of {@link #buildYTrue} for that many held segments. */
   static MethodHandle bindBuildYTrue(int held) {
-    return bindHolding("yl_build_y_true_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
+    return bindHolding(
+        "yl_build_y_true_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
   }
 
   /** {@code yl_status yl_plan_create(const yl_config *config, yl_plan **plan)}. */
@@ -112,8 +131,15 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...)}. */
-  static int loss(MethodHandle handle, MemorySegment plan, MemorySegment call, MemorySegment result,
+  /**
+   * {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result,
+   * ...)}.
+   */
+  static int loss(
+      MethodHandle handle,
+      MemorySegment plan,
+      MemorySegment call,
+      MemorySegment result,
       MemorySegment[] held) {
     try {
       return (int) handle.invokeExact(plan, call, result, held);
@@ -122,7 +148,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding six segments. */
+  /**
+   * {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding six
+   * segments.
+   */
   static int yoloHead(MemorySegment plan, MemorySegment head, MemorySegment[] held) {
     try {
       return (int) YOLO_HEAD.invokeExact(plan, head, held);
@@ -132,11 +161,17 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
-   * yl_box_counts *counts, ...)}.
+   * {@code yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes,
+   * float *const *y_true, yl_box_counts *counts, ...)}.
    */
-  static int buildYTrue(MethodHandle handle, MemorySegment plan, int batch, MemorySegment boxes, MemorySegment yTrue,
-      MemorySegment counts, MemorySegment[] held) {
+  static int buildYTrue(
+      MethodHandle handle,
+      MemorySegment plan,
+      int batch,
+      MemorySegment boxes,
+      MemorySegment yTrue,
+      MemorySegment counts,
+      MemorySegment[] held) {
     try {
       return (int) handle.invokeExact(plan, batch, boxes, yTrue, counts, held);
     } catch (Throwable t) {
@@ -175,8 +210,9 @@ final class Native {
   static void check(int status) {
     if (status != 0) {
       YoloLossException.Status[] known = YoloLossException.Status.values();
-      throw new YoloLossException(status > 0 && status < known.length ? known[status]
-          : YoloLossException.Status.INTERNAL, lastError());
+      throw new YoloLossException(
+          status > 0 && status < known.length ? known[status] : YoloLossException.Status.INTERNAL,
+          lastError());
     }
   }
 

@@ -25,8 +25,8 @@ import java.util.HexFormat;
 import java.util.Locale;
 
 /**
- * Finds and loads the native library, once: the property, the environment, the jar, the system, in this order. A library
- * named by property or environment is never replaced by another.
+ * Finds and loads the native library, once: the property, the environment, the jar, the system, in
+ * this order. A library named by property or environment is never replaced by another.
  */
 final class NativeLibrary {
   static final String PROPERTY = "yololoss.library";
@@ -82,14 +82,32 @@ final class NativeLibrary {
         return unpack(in.readAllBytes());
       }
     } catch (IOException e) {
-      throw unavailable("the library in the jar could not be unpacked: " + e
-          + "; set -D" + CACHE_PROPERTY + " to a folder that can be written", e);
+      throw unavailable(
+          "the library in the jar could not be unpacked: "
+              + e
+              + "; set -D"
+              + CACHE_PROPERTY
+              + " to a folder that can be written",
+          e);
     }
     try {
-      return checked(SymbolLookup.libraryLookup(SYSTEM_NAME, Arena.global()), SYSTEM_NAME + " of the system");
+      return checked(
+          SymbolLookup.libraryLookup(SYSTEM_NAME, Arena.global()), SYSTEM_NAME + " of the system");
     } catch (IllegalArgumentException e) {
-      throw unavailable("tried -D" + PROPERTY + " (not set), " + ENVIRONMENT + " (not set), " + resource
-          + " in the jar (not there), " + SYSTEM_NAME + " on the system path (" + e.getMessage() + ")" + FIX, e);
+      throw unavailable(
+          "tried -D"
+              + PROPERTY
+              + " (not set), "
+              + ENVIRONMENT
+              + " (not set), "
+              + resource
+              + " in the jar (not there), "
+              + SYSTEM_NAME
+              + " on the system path ("
+              + e.getMessage()
+              + ")"
+              + FIX,
+          e);
     }
   }
 
@@ -103,41 +121,63 @@ final class NativeLibrary {
   }
 
   private static NativeLibrary checked(SymbolLookup symbols, String origin) {
-    int version = symbols.find("yl_abi_version").map(function -> {
-      try {
-        return (int) Linker.nativeLinker()
-            .downcallHandle(function, FunctionDescriptor.of(ValueLayout.JAVA_INT)).invokeExact();
-      } catch (Throwable t) {
-        throw new AssertionError(t); // the function takes nothing and throws nothing
-      }
-    }).orElseThrow(() -> unavailable(origin + " is not yololoss: it has no yl_abi_version" + FIX, null));
+    int version =
+        symbols
+            .find("yl_abi_version")
+            .map(
+                function -> {
+                  try {
+                    return (int)
+                        Linker.nativeLinker()
+                            .downcallHandle(function, FunctionDescriptor.of(ValueLayout.JAVA_INT))
+                            .invokeExact();
+                  } catch (Throwable t) {
+                    throw new AssertionError(t); // the function takes nothing and throws nothing
+                  }
+                })
+            .orElseThrow(
+                () ->
+                    unavailable(origin + " is not yololoss: it has no yl_abi_version" + FIX, null));
     if (version != ABI_VERSION) {
-      throw unavailable(origin + " has ABI version " + version + ", this jar needs " + ABI_VERSION + FIX, null);
+      throw unavailable(
+          origin + " has ABI version " + version + ", this jar needs " + ABI_VERSION + FIX, null);
     }
     return new NativeLibrary(symbols, origin);
   }
 
-  /** What the dynamic linker has against a file, which libraryLookup keeps to itself; null if it can be loaded. */
+  /**
+   * What the dynamic linker has against a file, which libraryLookup keeps to itself; null if it can
+   * be loaded.
+   */
   private static String fault(Path file) {
     if (!Files.exists(file)) {
       return "no such file";
     }
     Linker linker = Linker.nativeLinker();
-    MethodHandle dlopen = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlopen"),
-        FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
-    MethodHandle dlerror = linker.downcallHandle(linker.defaultLookup().findOrThrow("dlerror"),
-        FunctionDescriptor.of(ValueLayout.ADDRESS));
+    MethodHandle dlopen =
+        linker.downcallHandle(
+            linker.defaultLookup().findOrThrow("dlopen"),
+            FunctionDescriptor.of(ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT));
+    MethodHandle dlerror =
+        linker.downcallHandle(
+            linker.defaultLookup().findOrThrow("dlerror"),
+            FunctionDescriptor.of(ValueLayout.ADDRESS));
     try (Arena arena = Arena.ofConfined()) {
       int now = 2; // RTLD_NOW
-      MemorySegment handle = (MemorySegment) dlopen.invokeExact(arena.allocateFrom(file.toString()), now);
-      return handle.address() != 0 ? null
+      MemorySegment handle =
+          (MemorySegment) dlopen.invokeExact(arena.allocateFrom(file.toString()), now);
+      return handle.address() != 0
+          ? null
           : ((MemorySegment) dlerror.invokeExact()).reinterpret(Integer.MAX_VALUE).getString(0);
     } catch (Throwable t) {
       throw new AssertionError(t); // neither throws
     }
   }
 
-  /** Into a folder named after the content, by an atomic rename: any number of JVMs may do this at once. */
+  /**
+   * Into a folder named after the content, by an atomic rename: any number of JVMs may do this at
+   * once.
+   */
   private static NativeLibrary unpack(byte[] library) throws IOException {
     String hash = HexFormat.of().formatHex(sha256(library));
     String folder = version() + "-" + hash.substring(0, 12);
@@ -146,7 +186,8 @@ final class NativeLibrary {
       Path home = cacheHome().resolve(folder);
       createPrivate(home);
       Path file = home.resolve("libyololoss.so");
-      if (!Files.exists(file) || !Arrays.equals(sha256(Files.readAllBytes(file)), sha256(library))) {
+      if (!Files.exists(file)
+          || !Arrays.equals(sha256(Files.readAllBytes(file)), sha256(library))) {
         replace(file, library);
       }
       return open(file, "from the jar");
@@ -178,7 +219,10 @@ final class NativeLibrary {
       return Path.of(property).toAbsolutePath();
     }
     String xdg = System.getenv("XDG_CACHE_HOME");
-    Path caches = xdg != null && !xdg.isEmpty() ? Path.of(xdg) : Path.of(System.getProperty("user.home"), ".cache");
+    Path caches =
+        xdg != null && !xdg.isEmpty()
+            ? Path.of(xdg)
+            : Path.of(System.getProperty("user.home"), ".cache");
     return caches.toAbsolutePath().resolve("yololoss");
   }
 
@@ -200,7 +244,8 @@ final class NativeLibrary {
 
   private static void createPrivate(Path folder) throws IOException {
     if (FileSystems.getDefault().supportedFileAttributeViews().contains("posix")) {
-      FileAttribute<?> owner = PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+      FileAttribute<?> owner =
+          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
       Files.createDirectories(folder, owner);
     } else {
       Files.createDirectories(folder);
@@ -224,12 +269,15 @@ final class NativeLibrary {
   /** Names the folder of the cache; the content's hash decides. */
   private static String version() {
     Module module = NativeLibrary.class.getModule();
-    String version = module.isNamed() ? module.getDescriptor().rawVersion().orElse(null)
-        : NativeLibrary.class.getPackage().getImplementationVersion();
+    String version =
+        module.isNamed()
+            ? module.getDescriptor().rawVersion().orElse(null)
+            : NativeLibrary.class.getPackage().getImplementationVersion();
     return version == null ? "unpackaged" : version;
   }
 
   private static YoloLossException unavailable(String sentence, Throwable cause) {
-    return new YoloLossException(YoloLossException.Status.NO_LIBRARY, "no native library: " + sentence, cause);
+    return new YoloLossException(
+        YoloLossException.Status.NO_LIBRARY, "no native library: " + sentence, cause);
   }
 }

@@ -19,8 +19,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * A NumPy {@code .npy} file, mapped: versions 1, 2 and 3, little-endian float32 or float64, C order. The format is that
- * of numpy.lib.format.
+ * A NumPy {@code .npy} file, mapped: versions 1, 2 and 3, little-endian float32 or float64, C
+ * order. The format is that of numpy.lib.format.
  *
  * @param shape the array's sizes; empty for a scalar
  * @param type float32 or float64
@@ -46,9 +46,10 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
 
   private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
   private static final int MAX_HEADER = 1 << 16;
-  private static final Pattern HEADER = Pattern.compile(
-      "\\{\\s*'descr':\\s*'([^']*)',\\s*'fortran_order':\\s*(True|False),\\s*'shape':\\s*"
-          + "\\(\\s*((?:\\d+\\s*,\\s*)*(?:\\d+\\s*)?)\\),?\\s*\\}\\s*");
+  private static final Pattern HEADER =
+      Pattern.compile(
+          "\\{\\s*'descr':\\s*'([^']*)',\\s*'fortran_order':\\s*(True|False),\\s*'shape':\\s*"
+              + "\\(\\s*((?:\\d+\\s*,\\s*)*(?:\\d+\\s*)?)\\),?\\s*\\}\\s*");
 
   /**
    * Maps a file.
@@ -76,24 +77,42 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
       long headerLength = version == 1 ? start.getShort() & 0xFFFF : start.getInt() & 0xFFFFFFFFL;
       long headerStart = version == 1 ? 10 : 12;
       if (headerLength > MAX_HEADER) {
-        throw new IOException(file + ": a header of " + headerLength + " bytes, expected at most " + MAX_HEADER);
+        throw new IOException(
+            file + ": a header of " + headerLength + " bytes, expected at most " + MAX_HEADER);
       }
       ByteBuffer header = read(file, channel, headerStart, (int) headerLength);
-      String text = (version == 3 ? StandardCharsets.UTF_8 : StandardCharsets.ISO_8859_1).decode(header).toString();
+      String text =
+          (version == 3 ? StandardCharsets.UTF_8 : StandardCharsets.ISO_8859_1)
+              .decode(header)
+              .toString();
       Matcher fields = HEADER.matcher(text);
       if (!fields.matches()) {
         throw new IOException(file + ": unreadable .npy header " + text.strip());
       }
-      Type type = Arrays.stream(Type.values()).filter(t -> t.descr.equals(fields.group(1))).findFirst().orElseThrow(
-          () -> new IOException(file + ": dtype " + fields.group(1) + ", expected <f4 or <f8 (little-endian)"));
+      Type type =
+          Arrays.stream(Type.values())
+              .filter(t -> t.descr.equals(fields.group(1)))
+              .findFirst()
+              .orElseThrow(
+                  () ->
+                      new IOException(
+                          file
+                              + ": dtype "
+                              + fields.group(1)
+                              + ", expected <f4 or <f8 (little-endian)"));
       if (fields.group(2).equals("True")) {
-        throw new IOException(file + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
+        throw new IOException(
+            file + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
       }
       long[] shape;
       long bytes = type.bytes;
       try {
-        shape = Arrays.stream(fields.group(3).split(",")).map(String::strip).filter(s -> !s.isEmpty())
-            .mapToLong(Long::parseLong).toArray();
+        shape =
+            Arrays.stream(fields.group(3).split(","))
+                .map(String::strip)
+                .filter(s -> !s.isEmpty())
+                .mapToLong(Long::parseLong)
+                .toArray();
         for (long size : shape) {
           bytes = Math.multiplyExact(bytes, size);
         }
@@ -102,16 +121,27 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
       }
       long dataStart = headerStart + headerLength;
       if (channel.size() - dataStart != bytes) {
-        throw new IOException(file + ": " + (channel.size() - dataStart) + " bytes of data, " + bytes
-            + " are expected for shape " + shapeText(shape) + " of " + type.descr);
+        throw new IOException(
+            file
+                + ": "
+                + (channel.size() - dataStart)
+                + " bytes of data, "
+                + bytes
+                + " are expected for shape "
+                + shapeText(shape)
+                + " of "
+                + type.descr);
       }
-      MemorySegment data = bytes == 0 ? MemorySegment.NULL
-          : channel.map(FileChannel.MapMode.READ_ONLY, dataStart, bytes, arena);
+      MemorySegment data =
+          bytes == 0
+              ? MemorySegment.NULL
+              : channel.map(FileChannel.MapMode.READ_ONLY, dataStart, bytes, arena);
       return new Npy(shape, type, data);
     }
   }
 
-  private static ByteBuffer read(Path file, FileChannel channel, long position, int count) throws IOException {
+  private static ByteBuffer read(Path file, FileChannel channel, long position, int count)
+      throws IOException {
     ByteBuffer bytes = ByteBuffer.allocate(count).order(ByteOrder.LITTLE_ENDIAN);
     while (bytes.hasRemaining()) {
       if (channel.read(bytes, position + bytes.position()) < 0) {
@@ -128,11 +158,15 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
 
   /** One value, by its index in C order. */
   public double get(long index) {
-    return type == Type.FLOAT32 ? data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4)
+    return type == Type.FLOAT32
+        ? data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4)
         : data.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, index * 8);
   }
 
-  /** The values as float32 aligned to 4 bytes: the mapping itself where possible, otherwise a rounded copy. */
+  /**
+   * The values as float32 aligned to 4 bytes: the mapping itself where possible, otherwise a
+   * rounded copy.
+   */
   public MemorySegment floats(Arena arena) {
     if (type == Type.FLOAT32 && data.address() % Float.BYTES == 0) {
       return data;
@@ -155,8 +189,8 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
   }
 
   /**
-   * Writes float32 values as a version 1 file: into a file beside it that then takes its name, so that a reader never
-   * sees half of it.
+   * Writes float32 values as a version 1 file: into a file beside it that then takes its name, so
+   * that a reader never sees half of it.
    *
    * @param data the values, exactly as many as the shape says
    * @throws java.nio.file.FileSystemException if it cannot be made
@@ -168,11 +202,17 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
       bytes = Math.multiplyExact(bytes, size);
     }
     if (data.byteSize() != bytes) {
-      throw new IllegalArgumentException("data holds " + data.byteSize() + " bytes, " + bytes
-          + " are expected for shape " + shapeText(shape));
+      throw new IllegalArgumentException(
+          "data holds "
+              + data.byteSize()
+              + " bytes, "
+              + bytes
+              + " are expected for shape "
+              + shapeText(shape));
     }
     String header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shapeText(shape) + ", }";
-    int padded = (10 + header.length() + 1 + 63) / 64 * 64; // as numpy: data begin at a multiple of 64
+    int padded =
+        (10 + header.length() + 1 + 63) / 64 * 64; // as numpy: data begin at a multiple of 64
     ByteBuffer start = ByteBuffer.allocate(padded).order(ByteOrder.LITTLE_ENDIAN);
     start.put(MAGIC).put((byte) 1).put((byte) 0).putShort((short) (padded - 10));
     start.put(header.getBytes(StandardCharsets.US_ASCII));
@@ -182,8 +222,12 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
     start.put((byte) '\n').flip();
     Path part = file.resolveSibling(file.getFileName() + ".part");
     try {
-      try (FileChannel channel = FileChannel.open(part, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING,
-          StandardOpenOption.WRITE)) {
+      try (FileChannel channel =
+          FileChannel.open(
+              part,
+              StandardOpenOption.CREATE,
+              StandardOpenOption.TRUNCATE_EXISTING,
+              StandardOpenOption.WRITE)) {
         writeAll(channel, start);
         for (long at = 0; at < bytes; at += 1 << 30) {
           writeAll(channel, data.asSlice(at, Math.min(1 << 30, bytes - at)).asByteBuffer());

@@ -3,14 +3,17 @@ package io.github.yololoss;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
-/** The truths of a batch: dense {@code y_true}, or boxes. Boxes give the same bits as the dense truths they stand for. */
+/**
+ * The truths of a batch: dense {@code y_true}, or boxes. Boxes give the same bits as the dense
+ * truths they stand for.
+ */
 public sealed interface Targets {
 
   /**
    * Dense truths.
    *
-   * @param yTrue for each layer (B, H, W, A, 5+C), float32: centre x, centre y, width, height as fractions of the input,
-   *     object mask, C class targets
+   * @param yTrue for each layer (B, H, W, A, 5+C), float32: centre x, centre y, width, height as
+   *     fractions of the input, object mask, C class targets
    */
   record Dense(MemorySegment... yTrue) implements Targets {
     /** Refuses null. */
@@ -22,7 +25,8 @@ public sealed interface Targets {
   /**
    * Sparse truths.
    *
-   * @param boxes (B, T, 5), float32: x_min, y_min, x_max, y_max in input pixels, class; unused rows are zero
+   * @param boxes (B, T, 5), float32: x_min, y_min, x_max, y_max in input pixels, class; unused rows
+   *     are zero
    * @param perImage T, rows of an image
    * @param policy what happens to a row that names no object
    */
@@ -37,7 +41,10 @@ public sealed interface Targets {
     }
   }
 
-  /** What happens to a row of boxes with no area, a class outside 0..C-1, a centre outside the input, or a NaN. */
+  /**
+   * What happens to a row of boxes with no area, a class outside 0..C-1, a centre outside the
+   * input, or a NaN.
+   */
   enum BoxPolicy {
     /** The call fails, naming image and row, and writes nothing. */
     ERROR,

@@ -2,7 +2,6 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -10,22 +9,23 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
 import java.util.Arrays;
-import java.util.List;
 import java.util.Objects;
 
 /**
- * The YOLOv3 training loss: {@link #open} once, {@link #compute} often, {@link #close}. The semantics and formulas are
- * those of keras-yolo3's {@code yolo_loss}, written down in {@code yololoss.h} at {@code yl_loss}.
+ * The YOLOv3 training loss: {@link #open} once, {@link #compute} often, {@link #close}. The
+ * semantics and formulas are those of keras-yolo3's {@code yolo_loss}, written down in {@code
+ * yololoss.h} at {@code yl_loss}.
  *
- * <p>All data lie off the heap, in segments of the caller: float32, C order, aligned to 4 bytes, of any arena. A segment
- * cannot be closed while a call uses it.
+ * <p>All data lie off the heap, in segments of the caller: float32, C order, aligned to 4 bytes, of
+ * any arena. A segment cannot be closed while a call uses it.
  *
- * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent; during a call it throws
- * {@link IllegalStateException} and changes nothing.
+ * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent;
+ * during a call it throws {@link IllegalStateException} and changes nothing.
  *
- * <p>Every call throws {@link IllegalArgumentException} for an argument that is null or of the wrong size, {@link
- * IllegalStateException} if this object or a segment is closed, {@link WrongThreadException} for a segment confined to
- * another thread, and {@link YoloLossException} with the native sentence for everything else. Then nothing has been written.
+ * <p>Every call throws {@link IllegalArgumentException} for an argument that is null or of the
+ * wrong size, {@link IllegalStateException} if this object or a segment is closed, {@link
+ * WrongThreadException} for a segment confined to another thread, and {@link YoloLossException}
+ * with the native sentence for everything else. Then nothing has been written.
  */
 public final class YoloLoss implements AutoCloseable {
   private static final long CALL_BATCH = Layouts.offset(Layouts.CALL, "batch");
@@ -33,7 +33,8 @@ public final class YoloLoss implements AutoCloseable {
   private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
   private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
   private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
-  private static final long CALL_NORMALISER_VALUE = Layouts.offset(Layouts.CALL, "normaliser_value");
+  private static final long CALL_NORMALISER_VALUE =
+      Layouts.offset(Layouts.CALL, "normaliser_value");
   private static final long CALL_GRAD_SCALE = Layouts.offset(Layouts.CALL, "grad_scale");
   private static final long BOXES_DATA = Layouts.offset(Layouts.BOXES, "data");
   private static final long BOXES_PER_IMAGE = Layouts.offset(Layouts.BOXES, "per_image");
@@ -90,33 +91,7 @@ public final class YoloLoss implements AutoCloseable {
 
   private static MemorySegment create(Builder b, Arena arena) {
     try (Arena scratch = Arena.ofConfined()) {
-      YoloSpec spec = b.spec;
-      List<YoloSpec.Layer> layers = spec.layers();
-      MemorySegment layerStructs = scratch.allocate(Layouts.LAYER, layers.size());
-      for (int l = 0; l < layers.size(); l++) {
-        YoloSpec.Layer layer = layers.get(l);
-        MemorySegment struct = layerStructs.asSlice(l * Layouts.LAYER.byteSize(), Layouts.LAYER);
-        int[] mask = layer.anchorMask().stream().mapToInt(Integer::intValue).toArray();
-        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_height"), layer.gridHeight());
-        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_width"), layer.gridWidth());
-        struct.set(ADDRESS, Layouts.offset(Layouts.LAYER, "anchor_mask"), scratch.allocateFrom(JAVA_INT, mask));
-        struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "anchor_count"), mask.length);
-      }
-      MemorySegment anchors = scratch.allocate(JAVA_FLOAT, 2L * spec.anchors().size());
-      for (int n = 0; n < spec.anchors().size(); n++) {
-        anchors.setAtIndex(JAVA_FLOAT, 2L * n, spec.anchors().get(n).width());
-        anchors.setAtIndex(JAVA_FLOAT, 2L * n + 1, spec.anchors().get(n).height());
-      }
-      MemorySegment config = scratch.allocate(Layouts.CONFIG);
-      config.set(JAVA_LONG, Layouts.offset(Layouts.CONFIG, "struct_size"), Layouts.CONFIG.byteSize());
-      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "layers"), layerStructs);
-      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "anchors"), anchors);
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layer_count"), layers.size());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "anchor_count"), spec.anchors().size());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_height"), spec.inputHeight());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_width"), spec.inputWidth());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "num_classes"), spec.numClasses());
-      config.set(JAVA_FLOAT, Layouts.offset(Layouts.CONFIG, "ignore_thresh"), spec.ignoreThresh());
+      MemorySegment config = b.spec.config(scratch);
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "max_batch"), b.maxBatch);
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device"), b.device.kind().ordinal());
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device_index"), b.device.index());
@@ -130,7 +105,8 @@ public final class YoloLoss implements AutoCloseable {
   /**
    * A loss for batches up to maxBatch on the best device.
    *
-   * @throws YoloLossException if the library, the device or memory cannot be had, or the spec is refused
+   * @throws YoloLossException if the library, the device or memory cannot be had, or the spec is
+   *     refused
    */
   public static YoloLoss open(YoloSpec spec, int maxBatch) {
     return builder(spec).maxBatch(maxBatch).open();
@@ -184,7 +160,10 @@ public final class YoloLoss implements AutoCloseable {
       return this;
     }
 
-    /** Threads of the cpu device, 1..1024; default 0: one for each processor that this process may use. */
+    /**
+     * Threads of the cpu device, 1..1024; default 0: one for each processor that this process may
+     * use.
+     */
     public Builder threads(int value) {
       threads = value;
       return this;
@@ -228,10 +207,11 @@ public final class YoloLoss implements AutoCloseable {
    * @param batch B, 1..maxBatch
    * @param feats for each layer (B, H, W, A*(5+C)): raw outputs; may be read-only
    * @param targets the truths
-   * @param grads for each layer (B, H, W, A*(5+C)), written whole: d total / d feats; {@code grads[l]} may be
-   *     {@code feats[l]}. Null: loss only
+   * @param grads for each layer (B, H, W, A*(5+C)), written whole: d total / d feats; {@code
+   *     grads[l]} may be {@code feats[l]}. Null: loss only
    */
-  public LossResult compute(int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads) {
+  public LossResult compute(
+      int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads) {
     LossResult result = newResult();
     compute(batch, feats, targets, grads, LossOptions.DEFAULT, result);
     return result;
@@ -242,7 +222,12 @@ public final class YoloLoss implements AutoCloseable {
    *
    * @param result from {@link #newResult()}; overwritten
    */
-  public void compute(int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads, LossOptions options,
+  public void compute(
+      int batch,
+      MemorySegment[] feats,
+      Targets targets,
+      MemorySegment[] grads,
+      LossOptions options,
       LossResult result) {
     requireBatch(batch);
     if (result == null || !result.fits(batch, bytes.length)) {
@@ -264,7 +249,9 @@ public final class YoloLoss implements AutoCloseable {
           call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
           call.set(ADDRESS, CALL_BOXES, boxes);
         }
-        case null -> throw new IllegalArgumentException("targets is null, dense truths or boxes are expected");
+        case null ->
+            throw new IllegalArgumentException(
+                "targets is null, dense truths or boxes are expected");
       }
       if (grads != null) {
         point(this.grads, "grads", grads, batch, 2 * bytes.length, true);
@@ -280,18 +267,6 @@ public final class YoloLoss implements AutoCloseable {
   }
 
   /**
-   * Outputs of {@link #yoloHead}, float32; each may be null.
-   *
-   * @param grid (H, W, 1, 2): column, row
-   * @param boxXy (B, H, W, A, 2): centre as a fraction of the input
-   * @param boxWh (B, H, W, A, 2): size as a fraction of the input
-   * @param boxConfidence (B, H, W, A, 1)
-   * @param boxClassProbs (B, H, W, A, C)
-   */
-  public record Head(MemorySegment grid, MemorySegment boxXy, MemorySegment boxWh, MemorySegment boxConfidence,
-      MemorySegment boxClassProbs) {}
-
-  /**
    * Decodes the raw outputs of a layer as keras-yolo3's {@code yolo_head}.
    *
    * @param layer 0..L-1
@@ -299,17 +274,18 @@ public final class YoloLoss implements AutoCloseable {
    * @param layerFeats (B, H, W, A*(5+C))
    * @param head where to
    */
-  public void yoloHead(int layer, int batch, MemorySegment layerFeats, Head head) {
+  public void yoloHead(int layer, int batch, MemorySegment layerFeats, YoloHead head) {
     requireBatch(batch);
     YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, bytes.length));
     long cells = spec.cells(layer) * batch;
     MemorySegment[] used = {
-        checked("feats", layerFeats, bytes[layer] * batch, false),
-        optional("grid", head.grid(), 2L * l.gridHeight() * l.gridWidth()),
-        optional("boxXy", head.boxXy(), 2 * cells),
-        optional("boxWh", head.boxWh(), 2 * cells),
-        optional("boxConfidence", head.boxConfidence(), cells),
-        optional("boxClassProbs", head.boxClassProbs(), cells * spec.numClasses())};
+      Segments.checked("feats", layerFeats, bytes[layer] * batch, false),
+      Segments.optional("grid", head.grid(), 2L * l.gridHeight() * l.gridWidth()),
+      Segments.optional("boxXy", head.boxXy(), 2 * cells),
+      Segments.optional("boxWh", head.boxWh(), 2 * cells),
+      Segments.optional("boxConfidence", head.boxConfidence(), cells),
+      Segments.optional("boxClassProbs", head.boxClassProbs(), cells * spec.numClasses())
+    };
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment struct = scratch.allocate(Layouts.HEAD);
       struct.set(JAVA_LONG, Layouts.offset(Layouts.HEAD, "struct_size"), Layouts.HEAD.byteSize());
@@ -360,7 +336,8 @@ public final class YoloLoss implements AutoCloseable {
       arena.close();
     } catch (IllegalStateException e) {
       if (arena.scope().isAlive()) {
-        throw new IllegalStateException("a call is running on another thread; close this YoloLoss after it", e);
+        throw new IllegalStateException(
+            "a call is running on another thread; close this YoloLoss after it", e);
       }
     }
   }
@@ -373,22 +350,34 @@ public final class YoloLoss implements AutoCloseable {
 
   private void requireBatch(int batch) {
     if (batch < 1 || batch > maxBatch) {
-      throw new IllegalArgumentException("batch is " + batch + ", expected 1.." + maxBatch
-          + "; open a YoloLoss with a larger maxBatch");
+      throw new IllegalArgumentException(
+          "batch is "
+              + batch
+              + ", expected 1.."
+              + maxBatch
+              + "; open a YoloLoss with a larger maxBatch");
     }
   }
 
   /** Checks a segment for each layer and writes their addresses into pointers. */
-  private void point(MemorySegment pointers, String name, MemorySegment[] segments, int batch, int firstHeld,
+  private void point(
+      MemorySegment pointers,
+      String name,
+      MemorySegment[] segments,
+      int batch,
+      int firstHeld,
       boolean written) {
     if (segments == null || segments.length != bytes.length) {
-      throw new IllegalArgumentException(name + (segments == null ? " is null, " : " has " + segments.length
-          + " segments, ") + bytes.length + " are expected, one for each layer");
+      throw new IllegalArgumentException(
+          name
+              + (segments == null ? " is null, " : " has " + segments.length + " segments, ")
+              + bytes.length
+              + " are expected, one for each layer");
     }
     for (int l = 0; l < bytes.length; l++) {
       MemorySegment segment = segments[l];
-      if (!fits(segment, bytes[l] * batch, written)) {
-        refuse(name + "[" + l + "]", segment, bytes[l] * batch, written);
+      if (!Segments.fits(segment, bytes[l] * batch, written)) {
+        Segments.refuse(name + "[" + l + "]", segment, bytes[l] * batch, written);
       }
       pointers.setAtIndex(ADDRESS, l, segment);
       held[firstHeld + l] = segment;
@@ -399,48 +388,7 @@ public final class YoloLoss implements AutoCloseable {
     boxes.set(JAVA_INT, BOXES_PER_IMAGE, source.perImage());
     boxes.set(JAVA_INT, BOXES_POLICY, source.policy().ordinal());
     long needed = Math.multiplyExact(5L * Float.BYTES * batch, source.perImage());
-    held[heldAt] = checked("boxes", source.boxes(), needed, false);
+    held[heldAt] = Segments.checked("boxes", source.boxes(), needed, false);
     boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
-  }
-
-  private static MemorySegment optional(String name, MemorySegment segment, long floats) {
-    return segment == null ? MemorySegment.NULL : checked(name, segment, floats * Float.BYTES, true);
-  }
-
-  private static MemorySegment checked(String name, MemorySegment segment, long needed, boolean written) {
-    if (!fits(segment, needed, written)) {
-      refuse(name, segment, needed, written);
-    }
-    return segment;
-  }
-
-  private static boolean fits(MemorySegment segment, long needed, boolean written) {
-    return segment != null && segment.isNative() && segment.isAccessibleBy(Thread.currentThread())
-        && segment.scope().isAlive() && segment.byteSize() >= needed && segment.address() % Float.BYTES == 0
-        && !(written && segment.isReadOnly());
-  }
-
-  /** Says which of the rules of {@link #fits} is broken. */
-  private static void refuse(String name, MemorySegment segment, long needed, boolean written) {
-    if (segment == null) {
-      throw new IllegalArgumentException(name + " is null, a segment of " + needed + " bytes is expected");
-    }
-    if (!segment.isNative()) {
-      throw new IllegalArgumentException(name + " lies on the heap, memory of an Arena is expected");
-    }
-    if (!segment.scope().isAlive()) {
-      throw new IllegalStateException(name + " is closed: its arena was closed before the call");
-    }
-    if (!segment.isAccessibleBy(Thread.currentThread())) {
-      throw new WrongThreadException(name + " is confined to another thread; allocate it with Arena.ofShared()");
-    }
-    if (segment.byteSize() < needed) {
-      throw new IllegalArgumentException(name + " holds " + segment.byteSize() + " bytes, " + needed
-          + " are expected for this batch and spec");
-    }
-    if (written && segment.isReadOnly()) {
-      throw new IllegalArgumentException(name + " is read-only, but it is written");
-    }
-    throw new IllegalArgumentException(name + " at " + segment.address() + " is not aligned to 4 bytes");
   }
 }

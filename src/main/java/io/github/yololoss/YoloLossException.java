@@ -1,6 +1,9 @@
 package io.github.yololoss;
 
-/** A call that the native library refused, or the library itself missing; the message is one sentence that says why. */
+/**
+ * A call that the native library refused, or the library itself missing; the message is one
+ * sentence that says why.
+ */
 public final class YoloLossException extends RuntimeException {
   private static final long serialVersionUID = 1;
 

@@ -1,5 +1,10 @@
 package io.github.yololoss;
 
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -8,18 +13,24 @@ import java.util.List;
 /**
  * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
  *
- * <p>Shapes (C order, float32): {@code feats[l]} is (B, H, W, A*(5+C)) and {@code y_true[l]} is (B, H, W, A, 5+C), with B
- * the batch, H and W the grid of layer l, A its anchors and C the classes.
+ * <p>Shapes (C order, float32): {@code feats[l]} is (B, H, W, A*(5+C)) and {@code y_true[l]} is (B,
+ * H, W, A, 5+C), with B the batch, H and W the grid of layer l, A its anchors and C the classes.
  *
  * @param inputHeight height of the network's input in pixels
  * @param inputWidth width of the network's input in pixels
  * @param numClasses C, at least 1
- * @param ignoreThresh a background cell counts while its best IoU with the truths of its image and layer is strictly below
+ * @param ignoreThresh a background cell counts while its best IoU with the truths of its image and
+ *     layer is strictly below
  * @param anchors all anchors; boxes are matched with all of them, in no layer or not
  * @param layers the scales, in the order of feats
  */
 public record YoloSpec(
-    int inputHeight, int inputWidth, int numClasses, float ignoreThresh, List<Anchor> anchors, List<Layer> layers) {
+    int inputHeight,
+    int inputWidth,
+    int numClasses,
+    float ignoreThresh,
+    List<Anchor> anchors,
+    List<Layer> layers) {
 
   /**
    * An anchor.
@@ -60,7 +71,8 @@ public record YoloSpec(
     atLeastOne("input width", inputWidth);
     atLeastOne("num_classes", numClasses);
     if (!Float.isFinite(ignoreThresh)) {
-      throw new IllegalArgumentException("ignore_thresh is " + ignoreThresh + ", a finite number is expected");
+      throw new IllegalArgumentException(
+          "ignore_thresh is " + ignoreThresh + ", a finite number is expected");
     }
     anchors = List.copyOf(anchors);
     layers = List.copyOf(layers);
@@ -70,7 +82,12 @@ public record YoloSpec(
       for (int n : layers.get(l).anchorMask()) {
         if (n < 0 || n >= anchors.size()) {
           throw new IllegalArgumentException(
-              "anchor_mask of layer " + l + " names anchor " + n + ", expected 0.." + (anchors.size() - 1));
+              "anchor_mask of layer "
+                  + l
+                  + " names anchor "
+                  + n
+                  + ", expected 0.."
+                  + (anchors.size() - 1));
         }
       }
     }
@@ -81,10 +98,16 @@ public record YoloSpec(
    *
    * @param anchors pairs of width and height in input pixels
    * @param anchorMask for each layer, indices into anchors; six layers at most
-   * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out of range
+   * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out
+   *     of range
    */
   public static YoloSpec of(
-      float[][] anchors, int[][] anchorMask, int numClasses, float ignoreThresh, int inputHeight, int inputWidth) {
+      float[][] anchors,
+      int[][] anchorMask,
+      int numClasses,
+      float ignoreThresh,
+      int inputHeight,
+      int inputWidth) {
     int[] strides = new int[anchorMask.length];
     for (int l = 0; l < strides.length; l++) {
       strides[l] = 32 >> l;
@@ -97,17 +120,30 @@ public record YoloSpec(
    *
    * @param strides input pixels per grid cell, one for each layer
    */
-  public static YoloSpec of(float[][] anchors, int[][] anchorMask, int[] strides, int numClasses, float ignoreThresh,
-      int inputHeight, int inputWidth) {
+  public static YoloSpec of(
+      float[][] anchors,
+      int[][] anchorMask,
+      int[] strides,
+      int numClasses,
+      float ignoreThresh,
+      int inputHeight,
+      int inputWidth) {
     if (strides.length != anchorMask.length) {
       throw new IllegalArgumentException(
-          strides.length + " strides for " + anchorMask.length + " layers of anchor_mask; one for each is expected");
+          strides.length
+              + " strides for "
+              + anchorMask.length
+              + " layers of anchor_mask; one for each is expected");
     }
     List<Anchor> pairs = new ArrayList<>();
     for (float[] anchor : anchors) {
       if (anchor.length != 2) {
         throw new IllegalArgumentException(
-            "anchor " + pairs.size() + " has " + anchor.length + " values, width and height are expected");
+            "anchor "
+                + pairs.size()
+                + " has "
+                + anchor.length
+                + " values, width and height are expected");
       }
       pairs.add(new Anchor(anchor[0], anchor[1]));
     }
@@ -115,8 +151,15 @@ public record YoloSpec(
     for (int l = 0; l < strides.length; l++) {
       int stride = strides[l];
       if (stride < 1 || inputHeight % stride != 0 || inputWidth % stride != 0) {
-        throw new IllegalArgumentException("input_shape [" + inputHeight + ", " + inputWidth
-            + "] is not a multiple of the stride " + stride + " of layer " + l);
+        throw new IllegalArgumentException(
+            "input_shape ["
+                + inputHeight
+                + ", "
+                + inputWidth
+                + "] is not a multiple of the stride "
+                + stride
+                + " of layer "
+                + l);
       }
       List<Integer> mask = new ArrayList<>();
       for (int n : anchorMask[l]) {
@@ -129,12 +172,17 @@ public record YoloSpec(
 
   /** YOLOv3: three layers and the nine anchors of its COCO weights, ignore_thresh 0.5. */
   public static YoloSpec yolov3(int numClasses, int inputHeight, int inputWidth) {
-    float[][] anchors = {{10, 13}, {16, 30}, {33, 23}, {30, 61}, {62, 45}, {59, 119}, {116, 90}, {156, 198}, {373, 326}};
+    float[][] anchors = {
+      {10, 13}, {16, 30}, {33, 23}, {30, 61}, {62, 45}, {59, 119}, {116, 90}, {156, 198}, {373, 326}
+    };
     int[][] anchorMask = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
     return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
   }
 
-  /** Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor 0 in no layer, anchor 3 in both). */
+  /**
+   * Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor 0 in no layer, anchor
+   * 3 in both).
+   */
   public static YoloSpec tinyYolov3(int numClasses, int inputHeight, int inputWidth) {
     float[][] anchors = {{10, 14}, {23, 27}, {37, 58}, {81, 82}, {135, 169}, {344, 319}};
     int[][] anchorMask = {{3, 4, 5}, {1, 2, 3}};
@@ -152,18 +200,57 @@ public record YoloSpec(
     return (long) l.gridHeight * l.gridWidth * l.anchorMask.size();
   }
 
-  /** Bytes of {@code feats[layer]}, and of {@code y_true[layer]} and {@code grads[layer]}, of a batch. */
+  /**
+   * Bytes of {@code feats[layer]}, and of {@code y_true[layer]} and {@code grads[layer]}, of a
+   * batch.
+   */
   public long bytes(int layer, int batch) {
     return Math.multiplyExact(Math.multiplyExact(cells(layer), 5L + numClasses), 4L * batch);
   }
 
-  /** Zeroed memory for feats, y_true or grads of a batch: one segment for each layer, aligned for any vector unit. */
+  /**
+   * Zeroed memory for feats, y_true or grads of a batch: one segment for each layer, aligned for
+   * any vector unit.
+   */
   public MemorySegment[] allocate(Arena arena, int batch) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
     for (int l = 0; l < segments.length; l++) {
       segments[l] = arena.allocate(bytes(l, batch), 64);
     }
     return segments;
+  }
+
+  /** A zeroed yl_config with the fields that a spec decides. */
+  MemorySegment config(Arena arena) {
+    MemorySegment layerStructs = arena.allocate(Layouts.LAYER, layers.size());
+    for (int l = 0; l < layers.size(); l++) {
+      Layer layer = layers.get(l);
+      MemorySegment struct = layerStructs.asSlice(l * Layouts.LAYER.byteSize(), Layouts.LAYER);
+      int[] mask = layer.anchorMask().stream().mapToInt(Integer::intValue).toArray();
+      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_height"), layer.gridHeight());
+      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_width"), layer.gridWidth());
+      struct.set(
+          ADDRESS,
+          Layouts.offset(Layouts.LAYER, "anchor_mask"),
+          arena.allocateFrom(JAVA_INT, mask));
+      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "anchor_count"), mask.length);
+    }
+    MemorySegment sizes = arena.allocate(JAVA_FLOAT, 2L * anchors.size());
+    for (int n = 0; n < anchors.size(); n++) {
+      sizes.setAtIndex(JAVA_FLOAT, 2L * n, anchors.get(n).width());
+      sizes.setAtIndex(JAVA_FLOAT, 2L * n + 1, anchors.get(n).height());
+    }
+    MemorySegment config = arena.allocate(Layouts.CONFIG);
+    config.set(JAVA_LONG, Layouts.offset(Layouts.CONFIG, "struct_size"), Layouts.CONFIG.byteSize());
+    config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "layers"), layerStructs);
+    config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "anchors"), sizes);
+    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layer_count"), layers.size());
+    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "anchor_count"), anchors.size());
+    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_height"), inputHeight);
+    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_width"), inputWidth);
+    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "num_classes"), numClasses);
+    config.set(JAVA_FLOAT, Layouts.offset(Layouts.CONFIG, "ignore_thresh"), ignoreThresh);
+    return config;
   }
 
   private static void atLeastOne(String what, int value) {

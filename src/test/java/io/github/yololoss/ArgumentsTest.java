@@ -61,24 +61,48 @@ class ArgumentsTest {
     Arena ended = Arena.ofConfined();
     MemorySegment closed = ended.allocate(size, 64);
     ended.close();
-    MemorySegment foreign = CompletableFuture.supplyAsync(() -> Arena.ofConfined().allocate(size, 64)).get();
+    MemorySegment foreign =
+        CompletableFuture.supplyAsync(() -> Arena.ofConfined().allocate(size, 64)).get();
     Class<IllegalArgumentException> bad = IllegalArgumentException.class;
 
-    refused(bad, "feats[1] holds " + (size - 1) + " bytes, " + size, () -> compute(with(g.feats, 1, small), dense, grads));
+    refused(
+        bad,
+        "feats[1] holds " + (size - 1) + " bytes, " + size,
+        () -> compute(with(g.feats, 1, small), dense, grads));
     refused(bad, "feats[1] lies on the heap", () -> compute(with(g.feats, 1, heap), dense, grads));
     refused(bad, "not aligned to 4", () -> compute(with(g.feats, 1, misaligned), dense, grads));
     refused(bad, "feats[1] is null", () -> compute(with(g.feats, 1, null), dense, grads));
-    refused(bad, "feats[1] holds 0 bytes", () -> compute(with(g.feats, 1, MemorySegment.NULL), dense, grads));
-    refused(IllegalStateException.class, "feats[1] is closed", () -> compute(with(g.feats, 1, closed), dense, grads));
-    refused(WrongThreadException.class, "feats[1] is confined", () -> compute(with(g.feats, 1, foreign), dense, grads));
+    refused(
+        bad,
+        "feats[1] holds 0 bytes",
+        () -> compute(with(g.feats, 1, MemorySegment.NULL), dense, grads));
+    refused(
+        IllegalStateException.class,
+        "feats[1] is closed",
+        () -> compute(with(g.feats, 1, closed), dense, grads));
+    refused(
+        WrongThreadException.class,
+        "feats[1] is confined",
+        () -> compute(with(g.feats, 1, foreign), dense, grads));
     refused(bad, "feats is null", () -> compute(null, dense, grads));
     refused(bad, "feats has 2 segments, 3", () -> compute(Arrays.copyOf(g.feats, 2), dense, grads));
     refused(bad, "targets is null", () -> compute(g.feats, null, grads));
-    refused(bad, "y_true[0] is null", () -> compute(g.feats, Targets.dense(with(g.yTrue, 0, null)), grads));
-    refused(bad, "grads[2] holds", () -> compute(g.feats, dense, with(grads, 2, arena.allocate(16))));
-    refused(bad, "grads[1] is read-only", () -> compute(g.feats, dense, with(grads, 1, grads[1].asReadOnly())));
-    refused(bad, "grads[0] is read-only", () -> compute(g.feats, dense, g.feats)); // mapped read-only
-    refused(YoloLossException.class, "overlap", () -> compute(g.feats, dense, with(grads, 0, grads[2])));
+    refused(
+        bad,
+        "y_true[0] is null",
+        () -> compute(g.feats, Targets.dense(with(g.yTrue, 0, null)), grads));
+    refused(
+        bad, "grads[2] holds", () -> compute(g.feats, dense, with(grads, 2, arena.allocate(16))));
+    refused(
+        bad,
+        "grads[1] is read-only",
+        () -> compute(g.feats, dense, with(grads, 1, grads[1].asReadOnly())));
+    refused(
+        bad, "grads[0] is read-only", () -> compute(g.feats, dense, g.feats)); // mapped read-only
+    refused(
+        YoloLossException.class,
+        "overlap",
+        () -> compute(g.feats, dense, with(grads, 0, grads[2])));
     refused(bad, "boxes holds", () -> compute(g.feats, Targets.boxes(arena.allocate(8), 4), grads));
     refused(bad, "boxes lies on the heap", () -> compute(g.feats, Targets.boxes(heap, 1), grads));
   }
@@ -90,28 +114,46 @@ class ArgumentsTest {
     refused(bad, "batch is 0, expected 1..2", () -> loss.compute(0, g.feats, dense, null));
     refused(bad, "batch is 3", () -> loss.compute(3, g.feats, dense, null));
     refused(bad, "batch is -1", () -> loss.compute(-1, g.feats, dense, null));
-    refused(bad, "result is null", () -> loss.compute(2, g.feats, dense, null, LossOptions.DEFAULT, null));
+    refused(
+        bad,
+        "result is null",
+        () -> loss.compute(2, g.feats, dense, null, LossOptions.DEFAULT, null));
     try (YoloLoss other = YoloLoss.open(YoloSpec.tinyYolov3(3, 64, 64), 2)) {
-      refused(bad, "of another YoloLoss",
+      refused(
+          bad,
+          "of another YoloLoss",
           () -> loss.compute(2, g.feats, dense, null, LossOptions.DEFAULT, other.newResult()));
     }
-    refused(NullPointerException.class, "", () -> loss.compute(2, g.feats, dense, null, null, loss.newResult()));
+    refused(
+        NullPointerException.class,
+        "",
+        () -> loss.compute(2, g.feats, dense, null, null, loss.newResult()));
     refused(bad, "normaliser is 0", () -> LossOptions.Normaliser.value(0));
     refused(bad, "normaliser is NaN", () -> LossOptions.Normaliser.value(Double.NaN));
-    refused(bad, "gradientScale is Infinity",
+    refused(
+        bad,
+        "gradientScale is Infinity",
         () -> new LossOptions(LossOptions.Normaliser.BATCH, Double.POSITIVE_INFINITY));
     refused(bad, "perImage is -1", () -> Targets.boxes(MemorySegment.NULL, -1));
     refused(IndexOutOfBoundsException.class, "3", () -> loss.newResult().layer(3));
-    refused(IndexOutOfBoundsException.class, "0", () -> loss.newResult().row(0, 0)); // before the first call
+    refused(
+        IndexOutOfBoundsException.class,
+        "0",
+        () -> loss.newResult().row(0, 0)); // before the first call
   }
 
   @Test
   void boxes() {
-    MemorySegment rows = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 0, 0, 0, 0, 0, 1, 1, 20, 30, 1, 5, 5, 9, 9, 3, 0, 0, 0, 0, 0);
-    YoloLossException e = assertThrows(YoloLossException.class, () -> compute(g.feats, Targets.boxes(rows, 2), grads));
+    MemorySegment rows =
+        arena.allocateFrom(
+            ValueLayout.JAVA_FLOAT, 0, 0, 0, 0, 0, 1, 1, 20, 30, 1, 5, 5, 9, 9, 3, 0, 0, 0, 0, 0);
+    YoloLossException e =
+        assertThrows(
+            YoloLossException.class, () -> compute(g.feats, Targets.boxes(rows, 2), grads));
     assertEquals(YoloLossException.Status.INVALID_BOXES, e.status());
     assertTrue(e.getMessage().contains("image 1, row 0 [5, 5, 9, 9, 3]"), e.getMessage());
-    LossResult result = loss.compute(g.batch, g.feats, new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP), null);
+    LossResult result =
+        loss.compute(g.batch, g.feats, new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP), null);
     assertEquals(new Targets.BoxCounts(1, 1, 0, 0), result.boxes());
     assertEquals(1, result.objects());
   }
@@ -122,16 +164,29 @@ class ArgumentsTest {
     refused(bad, "not a multiple of the stride 32 of layer 0", () -> YoloSpec.yolov3(3, 100, 96));
     refused(bad, "num_classes is 0", () -> YoloSpec.yolov3(0, 96, 96));
     refused(bad, "finite sizes > 0", () -> new YoloSpec.Anchor(0, 3));
-    refused(bad, "ignore_thresh is NaN", () -> YoloSpec.yolov3(3, 96, 96).withIgnoreThresh(Float.NaN));
-    refused(bad, "names anchor 9, expected 0..0",
+    refused(
+        bad, "ignore_thresh is NaN", () -> YoloSpec.yolov3(3, 96, 96).withIgnoreThresh(Float.NaN));
+    refused(
+        bad,
+        "names anchor 9, expected 0..0",
         () -> YoloSpec.of(new float[][] {{1, 2}}, new int[][] {{9}}, 1, 0.5f, 32, 32));
-    refused(bad, "2 strides for 1 layers",
-        () -> YoloSpec.of(new float[][] {{1, 2}}, new int[][] {{0}}, new int[] {8, 4}, 1, 0.5f, 32, 32));
+    refused(
+        bad,
+        "2 strides for 1 layers",
+        () ->
+            YoloSpec.of(
+                new float[][] {{1, 2}}, new int[][] {{0}}, new int[] {8, 4}, 1, 0.5f, 32, 32));
     refused(YoloLossException.class, "max_batch is 0", () -> YoloLoss.open(g.spec, 0));
-    refused(YoloLossException.class, "threads is 9999", () -> YoloLoss.builder(g.spec).threads(9999).open());
-    YoloLossException e = assertThrows(YoloLossException.class, () -> YoloLoss.builder(g.spec).device(Device.cuda(0)).open());
+    refused(
+        YoloLossException.class,
+        "threads is 9999",
+        () -> YoloLoss.builder(g.spec).threads(9999).open());
+    YoloLossException e =
+        assertThrows(
+            YoloLossException.class, () -> YoloLoss.builder(g.spec).device(Device.cuda(0)).open());
     assertEquals(YoloLossException.Status.NO_DEVICE, e.status());
-    assertEquals(YoloLossException.Status.NO_DEVICE,
+    assertEquals(
+        YoloLossException.Status.NO_DEVICE,
         assertThrows(YoloLossException.class, () -> YoloLoss.checkDevice(Device.cuda(2))).status());
     for (Device device : new Device[] {Device.AUTO, Device.CPU, Device.REFERENCE, Device.cuda(3)}) {
       assertEquals(device, Device.parse(device.toString()));

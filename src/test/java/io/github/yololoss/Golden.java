@@ -16,8 +16,17 @@ import java.util.stream.IntStream;
 /** A golden case, read from the test resources into memory of an arena. */
 final class Golden {
   static final Path ROOT = Path.of("src/test/resources/golden");
-  static final List<String> NAMES = List.of("a_small_3scale", "b_one_class_416", "c_tiny_2scale", "d_nonsquare",
-      "e_empty_and_crowded", "e2_all_empty", "f_soft_targets", "g_extreme_logits", "h_builder_edges");
+  static final List<String> NAMES =
+      List.of(
+          "a_small_3scale",
+          "b_one_class_416",
+          "c_tiny_2scale",
+          "d_nonsquare",
+          "e_empty_and_crowded",
+          "e2_all_empty",
+          "f_soft_targets",
+          "g_extreme_logits",
+          "h_builder_edges");
 
   final JsonNode expected;
   final YoloSpec spec;
@@ -32,9 +41,14 @@ final class Golden {
     try {
       expected = new ObjectMapper().readTree(Files.readAllBytes(folder.resolve("expected.json")));
       batch = expected.get("batch").intValue();
-      spec = YoloSpec.of(floats(expected.get("anchors")), ints(expected.get("anchor_mask")),
-          expected.get("num_classes").intValue(), expected.get("ignore_thresh").floatValue(),
-          expected.get("input_shape").get(0).intValue(), expected.get("input_shape").get(1).intValue());
+      spec =
+          YoloSpec.of(
+              floats(expected.get("anchors")),
+              ints(expected.get("anchor_mask")),
+              expected.get("num_classes").intValue(),
+              expected.get("ignore_thresh").floatValue(),
+              expected.get("input_shape").get(0).intValue(),
+              expected.get("input_shape").get(1).intValue());
       feats = layers(folder, "feats", arena);
       yTrue = layers(folder, "y_true", arena);
       wantedGrads = layers(folder, "grad", arena);
@@ -50,13 +64,16 @@ final class Golden {
   }
 
   private MemorySegment[] layers(Path folder, String name, Arena arena) {
-    return IntStream.range(0, spec.layers().size()).mapToObj(l -> {
-      try {
-        return Npy.map(folder.resolve(name + "_" + l + ".npy"), arena).data();
-      } catch (IOException e) {
-        throw new UncheckedIOException(e);
-      }
-    }).toArray(MemorySegment[]::new);
+    return IntStream.range(0, spec.layers().size())
+        .mapToObj(
+            l -> {
+              try {
+                return Npy.map(folder.resolve(name + "_" + l + ".npy"), arena).data();
+              } catch (IOException e) {
+                throw new UncheckedIOException(e);
+              }
+            })
+        .toArray(MemorySegment[]::new);
   }
 
   private static float[][] floats(JsonNode list) {

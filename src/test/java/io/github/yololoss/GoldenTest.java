@@ -15,8 +15,14 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Every golden case through Java, over every device: loss, parts, counts, gradient, truths. */
 class GoldenTest {
   static Stream<Arguments> cases() {
-    return Golden.NAMES.stream().flatMap(name -> Stream.of(Arguments.of(name, Device.REFERENCE, 0),
-        Arguments.of(name, Device.AUTO, 0), Arguments.of(name, Device.CPU, 1), Arguments.of(name, Device.CPU, 3)));
+    return Golden.NAMES.stream()
+        .flatMap(
+            name ->
+                Stream.of(
+                    Arguments.of(name, Device.REFERENCE, 0),
+                    Arguments.of(name, Device.AUTO, 0),
+                    Arguments.of(name, Device.CPU, 1),
+                    Arguments.of(name, Device.CPU, 3)));
   }
 
   @ParameterizedTest(name = "{0}, {1}, {2} threads")
@@ -29,7 +35,8 @@ class GoldenTest {
         LossResult dense = loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), grads);
         compare(g, dense);
         compareGradient(g, grads);
-        assertEquals(dense.total(), loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), null).total());
+        assertEquals(
+            dense.total(), loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), null).total());
         if (g.boxes == null) {
           return;
         }
@@ -85,7 +92,8 @@ class GoldenTest {
       for (float w : want) {
         largest = Math.max(largest, Math.abs(w));
       }
-      assertArrayEquals(want, Golden.values(grads[l]), 1e-6f + 1e-5f * largest, "gradient of layer " + l);
+      assertArrayEquals(
+          want, Golden.values(grads[l]), 1e-6f + 1e-5f * largest, "gradient of layer " + l);
     }
   }
 
@@ -101,7 +109,8 @@ class GoldenTest {
       }
       try (YoloLoss loss = g.open(device, threads)) {
         double total = loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), grads).total();
-        assertEquals(total, loss.compute(g.batch, inPlace, Targets.dense(g.yTrue), inPlace).total());
+        assertEquals(
+            total, loss.compute(g.batch, inPlace, Targets.dense(g.yTrue), inPlace).total());
         for (int l = 0; l < grads.length; l++) {
           assertEquals(-1, grads[l].mismatch(inPlace[l]));
         }
@@ -120,8 +129,13 @@ class GoldenTest {
         LossResult result = loss.newResult();
         loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), grads, LossOptions.DEFAULT, result);
         double raw = result.total() * g.batch;
-        loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), scaled,
-            new LossOptions(LossOptions.Normaliser.OBJECTS, 4), result);
+        loss.compute(
+            g.batch,
+            g.feats,
+            Targets.dense(g.yTrue),
+            scaled,
+            new LossOptions(LossOptions.Normaliser.OBJECTS, 4),
+            result);
         double objects = Math.max(1, result.objects());
         assertEquals(objects, result.normaliser());
         assertEquals(raw / objects, result.total(), 1e-12 * raw);
@@ -133,11 +147,21 @@ class GoldenTest {
             assertEquals(expected, got[i], 4e-7 * Math.abs(expected) + 1e-40);
           }
         }
-        loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), null,
-            new LossOptions(LossOptions.Normaliser.value(0.25), 1), result);
+        loss.compute(
+            g.batch,
+            g.feats,
+            Targets.dense(g.yTrue),
+            null,
+            new LossOptions(LossOptions.Normaliser.value(0.25), 1),
+            result);
         assertEquals(raw / 0.25, result.total(), 1e-12 * raw / 0.25);
-        loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), null,
-            new LossOptions(LossOptions.Normaliser.NONE, 1), result);
+        loss.compute(
+            g.batch,
+            g.feats,
+            Targets.dense(g.yTrue),
+            null,
+            new LossOptions(LossOptions.Normaliser.NONE, 1),
+            result);
         assertEquals(raw, result.total(), 1e-12 * raw);
         assertTrue(result.toString().contains("total"));
       }

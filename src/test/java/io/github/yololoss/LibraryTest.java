@@ -22,19 +22,34 @@ import picocli.CommandLine;
 class LibraryTest {
   private static final Path CLASSES = Path.of("target/classes").toAbsolutePath();
 
-  @TempDir
-  Path folder;
+  @TempDir Path folder;
 
   private record Ended(int code, String text) {}
 
-  private Process start(Path classes, Map<String, String> environment, String... options) throws IOException {
-    List<String> command = new ArrayList<>(List.of(Path.of(System.getProperty("java.home"), "bin/java").toString(),
-        "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "--enable-native-access=ALL-UNNAMED"));
+  private Process start(Path classes, Map<String, String> environment, String... options)
+      throws IOException {
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin/java").toString(),
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "--enable-native-access=ALL-UNNAMED"));
     command.addAll(List.of(options));
-    command.addAll(List.of("-cp", classes + ":" + Stream.of(CommandLine.class, ObjectMapper.class,
-        com.fasterxml.jackson.core.JsonFactory.class, com.fasterxml.jackson.annotation.JsonProperty.class)
-        .map(c -> c.getProtectionDomain().getCodeSource().getLocation().getPath())
-        .collect(java.util.stream.Collectors.joining(":")), "io.github.yololoss.cli.Main", "info"));
+    command.addAll(
+        List.of(
+            "-cp",
+            classes
+                + ":"
+                + Stream.of(
+                        CommandLine.class,
+                        ObjectMapper.class,
+                        com.fasterxml.jackson.core.JsonFactory.class,
+                        com.fasterxml.jackson.annotation.JsonProperty.class)
+                    .map(c -> c.getProtectionDomain().getCodeSource().getLocation().getPath())
+                    .collect(java.util.stream.Collectors.joining(":")),
+            "io.github.yololoss.cli.Main",
+            "info"));
     ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
     builder.environment().remove("YOLOLOSS_LIBRARY");
     builder.environment().putAll(environment);
@@ -46,10 +61,13 @@ class LibraryTest {
     return new Ended(process.waitFor(), text);
   }
 
-  private void refused(String words, Map<String, String> environment, String... options) throws Exception {
+  private void refused(String words, Map<String, String> environment, String... options)
+      throws Exception {
     Ended ended = end(start(CLASSES, environment, options));
     assertEquals(4, ended.code, ended.text);
-    assertTrue(ended.text.startsWith("yololoss: no native library: ") && ended.text.contains(words), ended.text);
+    assertTrue(
+        ended.text.startsWith("yololoss: no native library: ") && ended.text.contains(words),
+        ended.text);
     assertEquals(1, ended.text.lines().count(), ended.text);
   }
 
@@ -57,13 +75,20 @@ class LibraryTest {
   void aNamedLibraryIsTakenOrRefused() throws Exception {
     Path built = Path.of("target/native/libyololoss.so").toAbsolutePath();
     Ended ended = end(start(CLASSES, Map.of(), "-Dyololoss.library=" + built));
-    assertTrue(ended.code == 0 && ended.text.contains(built + " (named by -Dyololoss.library)"), ended.text);
+    assertTrue(
+        ended.code == 0 && ended.text.contains(built + " (named by -Dyololoss.library)"),
+        ended.text);
     ended = end(start(CLASSES, Map.of("YOLOLOSS_LIBRARY", built.toString())));
-    assertTrue(ended.code == 0 && ended.text.contains(built + " (named by YOLOLOSS_LIBRARY)"), ended.text);
+    assertTrue(
+        ended.code == 0 && ended.text.contains(built + " (named by YOLOLOSS_LIBRARY)"), ended.text);
 
     Path none = folder.resolve("none.so");
-    refused(none + " (named by -Dyololoss.library) could not be loaded: no such file; set -Dyololoss.library or "
-        + "YOLOLOSS_LIBRARY", Map.of("YOLOLOSS_LIBRARY", built.toString()), "-Dyololoss.library=" + none);
+    refused(
+        none
+            + " (named by -Dyololoss.library) could not be loaded: no such file; set"
+            + " -Dyololoss.library or YOLOLOSS_LIBRARY",
+        Map.of("YOLOLOSS_LIBRARY", built.toString()),
+        "-Dyololoss.library=" + none);
     Path text = Files.writeString(folder.resolve("text.so"), "not a library");
     refused("file too short", Map.of("YOLOLOSS_LIBRARY", text.toString()));
     Path other = Path.of(System.getProperty("java.home"), "lib/libzip.so");
@@ -78,13 +103,18 @@ class LibraryTest {
     TestFiles.copy(CLASSES, bare, path -> !path.toString().endsWith(".so"));
     Ended ended = end(start(bare, Map.of("LD_LIBRARY_PATH", "")));
     assertEquals(4, ended.code, ended.text);
-    assertTrue(ended.text.contains("tried -Dyololoss.library (not set), YOLOLOSS_LIBRARY (not set), "
-        + "/META-INF/native/linux-x86_64/libyololoss.so in the jar (not there), libyololoss.so.0 on the system path"),
+    assertTrue(
+        ended.text.contains(
+            "tried -Dyololoss.library (not set), YOLOLOSS_LIBRARY (not set),"
+                + " /META-INF/native/linux-x86_64/libyololoss.so in the jar (not there),"
+                + " libyololoss.so.0 on the system path"),
         ended.text);
     Path system = Files.createDirectories(folder.resolve("lib"));
-    Files.copy(Path.of("target/native/libyololoss.so.0").toRealPath(), system.resolve("libyololoss.so.0"));
+    Files.copy(
+        Path.of("target/native/libyololoss.so.0").toRealPath(), system.resolve("libyololoss.so.0"));
     ended = end(start(bare, Map.of("LD_LIBRARY_PATH", system.toString())));
-    assertTrue(ended.code == 0 && ended.text.contains("libyololoss.so.0 of the system"), ended.text);
+    assertTrue(
+        ended.code == 0 && ended.text.contains("libyololoss.so.0 of the system"), ended.text);
   }
 
   @Test
@@ -98,7 +128,9 @@ class LibraryTest {
       assertEquals(1, all.size(), all.toString());
       file = all.getFirst();
     }
-    assertEquals("rwx------", PosixFilePermissions.toString(Files.getPosixFilePermissions(file.getParent())));
+    assertEquals(
+        "rwx------",
+        PosixFilePermissions.toString(Files.getPosixFilePermissions(file.getParent())));
     Object first = Files.getLastModifiedTime(file);
     assertEquals(0, end(start(CLASSES, Map.of(), option)).code);
     assertEquals(first, Files.getLastModifiedTime(file), "used again");
@@ -112,9 +144,17 @@ class LibraryTest {
   @Test
   void aCacheThatCannotBeWritten() throws Exception {
     Path file = Files.writeString(folder.resolve("file"), "in the way");
-    refused("set -Dyololoss.cache to a folder that can be written", Map.of(), "-Dyololoss.cache=" + file);
+    refused(
+        "set -Dyololoss.cache to a folder that can be written",
+        Map.of(),
+        "-Dyololoss.cache=" + file);
     Path temporary = Files.createDirectories(folder.resolve("tmp"));
-    Ended ended = end(start(CLASSES, Map.of("XDG_CACHE_HOME", file.toString()), "-Djava.io.tmpdir=" + temporary));
+    Ended ended =
+        end(
+            start(
+                CLASSES,
+                Map.of("XDG_CACHE_HOME", file.toString()),
+                "-Djava.io.tmpdir=" + temporary));
     assertTrue(ended.code == 0 && ended.text.contains("for this process only"), ended.text);
     try (Stream<Path> left = Files.list(temporary)) {
       assertEquals(List.of(), left.filter(p -> !p.toString().contains("hsperfdata")).toList());

@@ -34,13 +34,15 @@ class LifecycleTest {
       LossResult result = loss.compute(g.batch, g.feats, g.boxes, null);
       double total = result.total();
       loss.close();
-      for (Callable<?> use : new Callable<?>[] {
-          () -> loss.compute(g.batch, g.feats, g.boxes, null),
-          () -> loss.buildYTrue(g.batch, g.boxes, g.garbage(arena)),
-          () -> {
-            loss.yoloHead(0, 1, g.feats[0], new YoloLoss.Head(null, null, null, null, null));
-            return null;
-          }}) {
+      for (Callable<?> use :
+          new Callable<?>[] {
+            () -> loss.compute(g.batch, g.feats, g.boxes, null),
+            () -> loss.buildYTrue(g.batch, g.boxes, g.garbage(arena)),
+            () -> {
+              loss.yoloHead(0, 1, g.feats[0], new YoloHead(null, null, null, null, null));
+              return null;
+            }
+          }) {
         String sentence = assertThrows(IllegalStateException.class, use::call).getMessage();
         assertTrue(sentence.contains("this YoloLoss is closed"), sentence);
       }
@@ -49,20 +51,26 @@ class LifecycleTest {
     }
   }
 
-  /** While one thread calls without pause, another closes what the calls use: each attempt is refused or comes between. */
+  /**
+   * While one thread calls without pause, another closes what the calls use: each attempt is
+   * refused or comes between.
+   */
   @Test
   void closeDuringACallIsRefused() throws Exception {
     int batch = 16;
-    try (ExecutorService caller = Executors.newSingleThreadExecutor(); Arena memory = Arena.ofShared()) {
+    try (ExecutorService caller = Executors.newSingleThreadExecutor();
+        Arena memory = Arena.ofShared()) {
       int refused = 0;
       for (int round = 0; round < 200 && refused < 3; round++) {
         YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open();
         MemorySegment[] feats = SPEC.allocate(memory, batch);
         AtomicBoolean started = new AtomicBoolean();
-        Future<Double> call = caller.submit(() -> {
-          started.set(true);
-          return loss.compute(batch, feats, Targets.dense(feats), null).total();
-        });
+        Future<Double> call =
+            caller.submit(
+                () -> {
+                  started.set(true);
+                  return loss.compute(batch, feats, Targets.dense(feats), null).total();
+                });
         while (!started.get()) {
           Thread.onSpinWait();
         }
@@ -97,10 +105,12 @@ class LifecycleTest {
         MemorySegment[] yTrue = SPEC.allocate(arenas[1], batch);
         MemorySegment[] grads = SPEC.allocate(arenas[2], batch);
         AtomicBoolean started = new AtomicBoolean();
-        Future<Double> call = caller.submit(() -> {
-          started.set(true);
-          return loss.compute(batch, feats, Targets.dense(yTrue), grads).total();
-        });
+        Future<Double> call =
+            caller.submit(
+                () -> {
+                  started.set(true);
+                  return loss.compute(batch, feats, Targets.dense(yTrue), grads).total();
+                });
         while (!started.get()) {
           Thread.onSpinWait();
         }
@@ -129,7 +139,8 @@ class LifecycleTest {
 
   @Test
   void severalThreadsShareOne() throws Exception {
-    try (Arena arena = Arena.ofShared(); ExecutorService callers = Executors.newFixedThreadPool(4)) {
+    try (Arena arena = Arena.ofShared();
+        ExecutorService callers = Executors.newFixedThreadPool(4)) {
       Golden g = new Golden("d_nonsquare", arena);
       try (YoloLoss loss = g.open(Device.CPU, 2)) {
         double total = loss.compute(g.batch, g.feats, g.boxes, null).total();
@@ -137,13 +148,20 @@ class LifecycleTest {
         for (int t = 0; t < 4; t++) {
           MemorySegment[] grads = g.garbage(arena);
           LossResult result = loss.newResult();
-          callers.submit(() -> {
-            for (int i = 0; i < 100; i++) {
-              Targets targets = i % 2 == 0 ? g.boxes : Targets.dense(g.yTrue);
-              loss.compute(g.batch, g.feats, targets, i % 3 == 0 ? null : grads, LossOptions.DEFAULT, result);
-              right.addAndGet(result.total() == total ? 1 : 0);
-            }
-          });
+          callers.submit(
+              () -> {
+                for (int i = 0; i < 100; i++) {
+                  Targets targets = i % 2 == 0 ? g.boxes : Targets.dense(g.yTrue);
+                  loss.compute(
+                      g.batch,
+                      g.feats,
+                      targets,
+                      i % 3 == 0 ? null : grads,
+                      LossOptions.DEFAULT,
+                      result);
+                  right.addAndGet(result.total() == total ? 1 : 0);
+                }
+              });
         }
         callers.shutdown();
         assertTrue(callers.awaitTermination(60, java.util.concurrent.TimeUnit.SECONDS));

@@ -18,8 +18,17 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** The binding against the library that is loaded and the header in the source tree. */
 class NativeTest {
   static StructLayout[] layouts() {
-    return new StructLayout[] {Layouts.LAYER, Layouts.CONFIG, Layouts.BOXES, Layouts.BOX_COUNTS, Layouts.CALL, Layouts.PARTS,
-        Layouts.SUMMARY, Layouts.RESULT, Layouts.HEAD};
+    return new StructLayout[] {
+      Layouts.LAYER,
+      Layouts.CONFIG,
+      Layouts.BOXES,
+      Layouts.BOX_COUNTS,
+      Layouts.CALL,
+      Layouts.PARTS,
+      Layouts.SUMMARY,
+      Layouts.RESULT,
+      Layouts.HEAD
+    };
   }
 
   @ParameterizedTest
@@ -28,17 +37,23 @@ class NativeTest {
     try (Arena arena = Arena.ofConfined()) {
       String name = layout.name().orElseThrow();
       MemorySegment struct = arena.allocateFrom(name);
-      assertEquals(Native.offsetOf(struct, MemorySegment.NULL), layout.byteSize(), "size of " + name);
+      assertEquals(
+          Native.offsetOf(struct, MemorySegment.NULL), layout.byteSize(), "size of " + name);
       StringBuilder fields = new StringBuilder();
       for (MemoryLayout member : layout.memberLayouts()) {
         String field = member.name().orElseThrow();
-        assertEquals(Native.offsetOf(struct, arena.allocateFrom(field)), Layouts.offset(layout, field), name + "." + field);
+        assertEquals(
+            Native.offsetOf(struct, arena.allocateFrom(field)),
+            Layouts.offset(layout, field),
+            name + "." + field);
         fields.append(field).append(' ');
       }
-      Matcher declared = Pattern.compile("typedef struct " + name + " \\{(.*?)\\} " + name + ";", Pattern.DOTALL)
-          .matcher(Files.readString(Path.of("native/include/yololoss.h")));
+      Matcher declared =
+          Pattern.compile("typedef struct " + name + " \\{(.*?)\\} " + name + ";", Pattern.DOTALL)
+              .matcher(Files.readString(Path.of("native/include/yololoss.h")));
       assertTrue(declared.find(), name + " is in the header");
-      Matcher field = Pattern.compile("(\\w+);").matcher(declared.group(1).replaceAll("/\\*.*?\\*/", ""));
+      Matcher field =
+          Pattern.compile("(\\w+);").matcher(declared.group(1).replaceAll("/\\*.*?\\*/", ""));
       StringBuilder inHeader = new StringBuilder();
       while (field.find()) {
         inHeader.append(field.group(1)).append(' ');
@@ -49,16 +64,21 @@ class NativeTest {
 
   @Test
   void versionsAgree() throws Exception {
-    Matcher pom = Pattern.compile("<version>([^<]*)</version>").matcher(Files.readString(Path.of("pom.xml")));
+    Matcher pom =
+        Pattern.compile("<version>([^<]*)</version>").matcher(Files.readString(Path.of("pom.xml")));
     assertTrue(pom.find());
     assertEquals(pom.group(1), Native.versionString());
-    assertTrue(Files.readString(Path.of("CHANGELOG.md")).contains("## " + pom.group(1)), "the changelog names it");
+    assertTrue(
+        Files.readString(Path.of("CHANGELOG.md")).contains("## " + pom.group(1)),
+        "the changelog names it");
   }
 
   @Test
   void statusesAreThoseOfTheHeader() throws Exception {
-    Matcher status = Pattern.compile("YL_(\\w+) = (\\d+), *+/\\*|YL_(INTERNAL) = (\\d+)")
-        .matcher(Files.readString(Path.of("native/include/yololoss.h")).split("\\} yl_status;")[0]);
+    Matcher status =
+        Pattern.compile("YL_(\\w+) = (\\d+), *+/\\*|YL_(INTERNAL) = (\\d+)")
+            .matcher(
+                Files.readString(Path.of("native/include/yololoss.h")).split("\\} yl_status;")[0]);
     int seen = 0;
     while (status.find()) {
       String name = status.group(1) != null ? status.group(1) : status.group(3);

@@ -26,11 +26,11 @@ import org.junit.jupiter.params.provider.ValueSource;
 class NpyTest {
   private static final String F4 = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
 
-  @TempDir
-  Path folder;
+  @TempDir Path folder;
 
   private Path file(int version, String header, byte[] data) throws IOException {
-    ByteBuffer bytes = ByteBuffer.allocate(12 + header.length() + 1 + data.length).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer bytes =
+        ByteBuffer.allocate(12 + header.length() + 1 + data.length).order(ByteOrder.LITTLE_ENDIAN);
     bytes.put(new byte[] {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y', (byte) version, 0});
     if (version == 1) {
       bytes.putShort((short) (header.length() + 1));
@@ -62,47 +62,71 @@ class NpyTest {
         assertEquals(5.5, array.get(5));
         MemorySegment values = array.floats(arena);
         assertEquals(0, values.address() % 4);
-        assertArrayEquals(new float[] {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f}, values.toArray(ValueLayout.JAVA_FLOAT));
+        assertArrayEquals(
+            new float[] {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f},
+            values.toArray(ValueLayout.JAVA_FLOAT));
       }
     }
   }
 
   @Test
   void float64() throws IOException {
-    ByteBuffer data = ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putDouble(0.1).putDouble(-7);
+    ByteBuffer data =
+        ByteBuffer.allocate(16).order(ByteOrder.LITTLE_ENDIAN).putDouble(0.1).putDouble(-7);
     try (Arena arena = Arena.ofConfined()) {
-      Npy array = Npy.map(file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", data.array()), arena);
+      Npy array =
+          Npy.map(
+              file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", data.array()),
+              arena);
       assertEquals(Npy.Type.FLOAT64, array.type());
       assertEquals("(2,)", array.shapeText());
       assertEquals(0.1, array.get(0));
-      assertArrayEquals(new float[] {0.1f, -7}, array.floats(arena).toArray(ValueLayout.JAVA_FLOAT));
+      assertArrayEquals(
+          new float[] {0.1f, -7}, array.floats(arena).toArray(ValueLayout.JAVA_FLOAT));
     }
   }
 
   @Test
   void scalarsAndNothing() throws IOException {
     try (Arena arena = Arena.ofConfined()) {
-      Npy scalar = Npy.map(file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (), }", floats(1)), arena);
+      Npy scalar =
+          Npy.map(
+              file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (), }", floats(1)), arena);
       assertEquals(1, scalar.size());
-      Npy empty = Npy.map(file(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 0, 5), }", new byte[0]), arena);
+      Npy empty =
+          Npy.map(
+              file(
+                  1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 0, 5), }", new byte[0]),
+              arena);
       assertEquals(0, empty.size());
       assertArrayEquals(new long[] {3, 0, 5}, empty.shape());
     }
   }
 
   @ParameterizedTest
-  @CsvSource(delimiter = '@', quoteCharacter = '"', value = {
-      "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype >f4, expected <f4 or <f8",
-      "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype <i4",
-      "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype",
-      "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), } @ 24 @ Fortran order, expected C order",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } @ 20 @ 20 bytes of data, 24 are expected for shape (2, 3)",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } @ 28 @ 28 bytes of data, 24 are expected",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 3), } @ 24 @ unreadable .npy header",
-      "{'descr': '<f4', 'shape': (2, 3), } @ 24 @ unreadable .npy header",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), } @ 24 @ is too large",
-      "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), } @ 24 @ is too large",
-      "[('x', '<f4')] @ 24 @ unreadable .npy header"})
+  @CsvSource(
+      delimiter = '@',
+      quoteCharacter = '"',
+      value = {
+        "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype >f4, expected <f4"
+            + " or <f8",
+        "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype <i4",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), } @ 24 @ Fortran order, expected"
+            + " C order",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } @ 20 @ 20 bytes of data, 24"
+            + " are expected for shape (2, 3)",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } @ 28 @ 28 bytes of data, 24"
+            + " are expected",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, 3), } @ 24 @ unreadable .npy"
+            + " header",
+        "{'descr': '<f4', 'shape': (2, 3), } @ 24 @ unreadable .npy header",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), } @ 24 @ is"
+            + " too large",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), } @ 24 @ is too"
+            + " large",
+        "[('x', '<f4')] @ 24 @ unreadable .npy header"
+      })
   void refusedForms(String header, int bytes, String words) throws IOException {
     Path file = file(1, header, new byte[bytes]);
     try (Arena arena = Arena.ofConfined()) {
@@ -118,8 +142,14 @@ class NpyTest {
       refused(arena, file, ".npy version 4, expected 1, 2 or 3");
       assertThrows(NoSuchFileException.class, () -> Npy.map(folder.resolve("none.npy"), arena));
       refused(arena, folder, "is a folder");
-      refused(arena, Files.write(folder.resolve("empty.npy"), new byte[0]), "ends within its .npy header");
-      refused(arena, Files.write(folder.resolve("text.npy"), "these are no numbers".getBytes(StandardCharsets.UTF_8)),
+      refused(
+          arena,
+          Files.write(folder.resolve("empty.npy"), new byte[0]),
+          "ends within its .npy header");
+      refused(
+          arena,
+          Files.write(
+              folder.resolve("text.npy"), "these are no numbers".getBytes(StandardCharsets.UTF_8)),
           "not a .npy file");
       byte[] whole = Files.readAllBytes(file(2, F4, floats(6)));
       for (int length = 0; length < whole.length; length++) {

@@ -21,11 +21,19 @@ class YoloHeadTest {
         for (int l = 0; l < g.spec.layers().size(); l++) {
           decodesLayer(g, loss, l, arena);
         }
-        IllegalArgumentException e = assertThrows(IllegalArgumentException.class, () -> loss.yoloHead(0, g.batch,
-            g.feats[0], new YoloLoss.Head(null, arena.allocate(8), null, null, null)));
+        IllegalArgumentException e =
+            assertThrows(
+                IllegalArgumentException.class,
+                () ->
+                    loss.yoloHead(
+                        0,
+                        g.batch,
+                        g.feats[0],
+                        new YoloHead(null, arena.allocate(8), null, null, null)));
         assertTrue(e.getMessage().contains("boxXy holds 8 bytes"), e.getMessage());
-        assertThrows(IndexOutOfBoundsException.class,
-            () -> loss.yoloHead(3, 1, g.feats[0], new YoloLoss.Head(null, null, null, null, null)));
+        assertThrows(
+            IndexOutOfBoundsException.class,
+            () -> loss.yoloHead(3, 1, g.feats[0], new YoloHead(null, null, null, null, null)));
       }
     }
   }
@@ -39,7 +47,7 @@ class YoloHeadTest {
     MemorySegment wh = arena.allocate(8 * cells, 4);
     MemorySegment confidence = arena.allocate(4 * cells, 4);
     MemorySegment probs = arena.allocate(4 * cells * classes, 4);
-    loss.yoloHead(l, g.batch, g.feats[l], new YoloLoss.Head(grid, xy, wh, confidence, probs));
+    loss.yoloHead(l, g.batch, g.feats[l], new YoloHead(grid, xy, wh, confidence, probs));
     for (int cell = 0; cell < cells; cell++) {
       int anchor = cell % 3;
       int column = cell / 3 % layer.gridWidth();
@@ -52,7 +60,9 @@ class YoloHeadTest {
       near((sigmoid(at(g.feats[l], t)) + column) / layer.gridWidth(), at(xy, 2L * cell));
       near((sigmoid(at(g.feats[l], t + 1)) + row) / layer.gridHeight(), at(xy, 2L * cell + 1));
       near(size.width() * Math.exp(at(g.feats[l], t + 2)) / g.spec.inputWidth(), at(wh, 2L * cell));
-      near(size.height() * Math.exp(at(g.feats[l], t + 3)) / g.spec.inputHeight(), at(wh, 2L * cell + 1));
+      near(
+          size.height() * Math.exp(at(g.feats[l], t + 3)) / g.spec.inputHeight(),
+          at(wh, 2L * cell + 1));
       near(sigmoid(at(g.feats[l], t + 4)), at(confidence, cell));
       for (int c = 0; c < classes; c++) {
         near(sigmoid(at(g.feats[l], t + 5 + c)), at(probs, (long) cell * classes + c));

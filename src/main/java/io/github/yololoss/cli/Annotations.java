@@ -14,9 +14,10 @@ import javax.imageio.ImageReader;
 import javax.imageio.stream.ImageInputStream;
 
 /**
- * An annotation file of keras-yolo3: a line for each image, {@code path x_min,y_min,x_max,y_max,class ...}, whole pixels of
- * the original image, paths relative to the file. Boxes are letterboxed into the input as its get_random_data does without
- * augmentation, but all are kept, in file order.
+ * An annotation file of keras-yolo3: a line for each image, {@code path
+ * x_min,y_min,x_max,y_max,class ...}, whole pixels of the original image, paths relative to the
+ * file. Boxes are letterboxed into the input as its get_random_data does without augmentation, but
+ * all are kept, in file order.
  */
 final class Annotations {
   private Annotations() {}
@@ -46,7 +47,9 @@ final class Annotations {
     int[] size = imageSize(where, file.resolveSibling(words[0]));
     float[][] boxes = new float[words.length - 1][];
     for (int t = 0; t < boxes.length; t++) {
-      boxes[t] = letterbox(box(where, words[t + 1]), size[0], size[1], spec.inputWidth(), spec.inputHeight());
+      boxes[t] =
+          letterbox(
+              box(where, words[t + 1]), size[0], size[1], spec.inputWidth(), spec.inputHeight());
     }
     return boxes;
   }
@@ -64,7 +67,8 @@ final class Annotations {
     } catch (NumberFormatException e) {
       // as a wrong count
     }
-    throw new InputException(where + "the box '" + word + "' is not x_min,y_min,x_max,y_max,class in whole numbers");
+    throw new InputException(
+        where + "the box '" + word + "' is not x_min,y_min,x_max,y_max,class in whole numbers");
   }
 
   /** keras-yolo3: one scale, offsets in whole pixels, coordinates cut to whole pixels. */
@@ -72,8 +76,13 @@ final class Annotations {
     double scale = Math.min((double) inputWidth / width, (double) inputHeight / height);
     int dx = Math.floorDiv(inputWidth - (int) (width * scale), 2);
     int dy = Math.floorDiv(inputHeight - (int) (height * scale), 2);
-    return new float[] {(int) (box[0] * scale + dx), (int) (box[1] * scale + dy), (int) (box[2] * scale + dx),
-        (int) (box[3] * scale + dy), box[4]};
+    return new float[] {
+      (int) (box[0] * scale + dx),
+      (int) (box[1] * scale + dy),
+      (int) (box[2] * scale + dx),
+      (int) (box[3] * scale + dy),
+      box[4]
+    };
   }
 
   /** Width and height from the header of a picture. */

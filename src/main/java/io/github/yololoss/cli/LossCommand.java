@@ -18,34 +18,54 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** {@code yololoss loss}. */
-@Command(name = "loss", mixinStandardHelpOptions = true, sortOptions = false,
+@Command(
+    name = "loss",
+    mixinStandardHelpOptions = true,
+    sortOptions = false,
     description = "Computes the loss of a folder of arrays, and its gradient if asked for.",
-    footer = {"", "Example:", "  yololoss loss dump --spec yolov3.json --gradient out --json -", "",
-        "From Keras: np.save('dump/feats_0.npy', outputs[0]) and so on; y_true_<l>.npy alike."})
+    footer = {
+      "",
+      "Example:",
+      "  yololoss loss dump --spec yolov3.json --gradient out --json -",
+      "",
+      "From Keras: np.save('dump/feats_0.npy', outputs[0]) and so on; y_true_<l>.npy alike."
+    })
 final class LossCommand implements Callable<Integer> {
-  @Spec
-  private CommandSpec command;
+  @Spec private CommandSpec command;
 
-  @Mixin
-  private LossRun run;
+  @Mixin private LossRun run;
 
-  @Option(names = "--sample", description = "Instead of DIR and --spec: the sample that the program carries.")
+  @Option(
+      names = "--sample",
+      description = "Instead of DIR and --spec: the sample that the program carries.")
   private boolean sample;
 
-  @Option(names = "--gradient", paramLabel = "OUTDIR", description = "Write d total / d feats as OUTDIR/grad_<l>.npy.")
+  @Option(
+      names = "--gradient",
+      paramLabel = "OUTDIR",
+      description = "Write d total / d feats as OUTDIR/grad_<l>.npy.")
   private Path gradient;
 
-  @Option(names = "--json", paramLabel = "FILE|-", description = "Write the result as JSON; - for stdout, without the table.")
+  @Option(
+      names = "--json",
+      paramLabel = "FILE|-",
+      description = "Write the result as JSON; - for stdout, without the table.")
   private String json;
 
-  @Option(names = "--print-loss", description = "Print what keras-yolo3's print_loss prints, a line for each layer: "
-      + "loss so far, xy, wh, confidence, class, sum of the ignore mask.")
+  @Option(
+      names = "--print-loss",
+      description =
+          "Print what keras-yolo3's print_loss prints, a line for each layer: "
+              + "loss so far, xy, wh, confidence, class, sum of the ignore mask.")
   private boolean printLoss;
 
   @Override
   public Integer call() throws IOException {
-    if (sample ? run.folder != null || run.specFile != null : run.folder == null || run.specFile == null) {
-      throw new ParameterException(command.commandLine(), "give DIR and --spec FILE, or --sample alone");
+    if (sample
+        ? run.folder != null || run.specFile != null
+        : run.folder == null || run.specFile == null) {
+      throw new ParameterException(
+          command.commandLine(), "give DIR and --spec FILE, or --sample alone");
     }
     if (!sample) {
       return compute();
@@ -68,13 +88,16 @@ final class LossCommand implements Callable<Integer> {
       if (gradient != null) {
         Files.createDirectories(gradient);
         for (int l = 0; l < run.grads.length; l++) {
-          Npy.write(gradient.resolve("grad_" + l + ".npy"), run.grads[l],
+          Npy.write(
+              gradient.resolve("grad_" + l + ".npy"),
+              run.grads[l],
               LossRun.shape("grad", run.spec, l, run.batch));
         }
       }
       boolean jsonToStdout = "-".equals(json);
       if (json != null) {
-        String text = new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(run.json());
+        String text =
+            new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(run.json());
         if (jsonToStdout) {
           line.getOut().println(text);
         } else {
@@ -89,8 +112,18 @@ final class LossCommand implements Callable<Integer> {
         talk.print(run.result);
         talk.flush();
       }
-      line.getErr().println("batch " + run.batch + ", " + run.deviceName + " (" + run.deviceWhy + ")"
-          + (run.result.nonFinite() > 0 ? "; " + run.result.nonFinite() + " values are not finite" : ""));
+      line.getErr()
+          .println(
+              "batch "
+                  + run.batch
+                  + ", "
+                  + run.deviceName
+                  + " ("
+                  + run.deviceWhy
+                  + ")"
+                  + (run.result.nonFinite() > 0
+                      ? "; " + run.result.nonFinite() + " values are not finite"
+                      : ""));
       return 0;
     }
   }
@@ -101,8 +134,20 @@ final class LossCommand implements Callable<Integer> {
     for (int l = 0; l < run.result.layers(); l++) {
       LossResult.Parts p = run.result.layer(l);
       total += p.sum();
-      out.println("loss: [" + (float) total + "][" + (float) p.xy() + "][" + (float) p.wh() + "]["
-          + (float) p.confidence() + "][" + (float) p.classes() + "][" + run.ignoreMaskSum(l) + "]");
+      out.println(
+          "loss: ["
+              + (float) total
+              + "]["
+              + (float) p.xy()
+              + "]["
+              + (float) p.wh()
+              + "]["
+              + (float) p.confidence()
+              + "]["
+              + (float) p.classes()
+              + "]["
+              + run.ignoreMaskSum(l)
+              + "]");
     }
   }
 }

@@ -21,9 +21,14 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.TypeConversionException;
 
-/** What {@code loss} and {@code verify} share: a folder of arrays in, a result and gradients out. */
+/**
+ * What {@code loss} and {@code verify} share: a folder of arrays in, a result and gradients out.
+ */
 final class LossRun {
-  enum Form { DENSE, BOXES }
+  enum Form {
+    DENSE,
+    BOXES
+  }
 
   static final class DeviceConverter implements ITypeConverter<Device> {
     @Override
@@ -36,19 +41,33 @@ final class LossRun {
     }
   }
 
-  @Parameters(arity = "0..1", paramLabel = "DIR",
-      description = "Folder with feats_<l>.npy (B,H,W,A*(5+C)) and y_true_<l>.npy (B,H,W,A,5+C) or boxes.npy (B,T,5).")
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "DIR",
+      description =
+          "Folder with feats_<l>.npy (B,H,W,A*(5+C)) and y_true_<l>.npy (B,H,W,A,5+C) or boxes.npy"
+              + " (B,T,5).")
   Path folder;
 
-  @Option(names = "--spec", paramLabel = "FILE",
-      description = "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height, width].")
+  @Option(
+      names = "--spec",
+      paramLabel = "FILE",
+      description =
+          "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height,"
+              + " width].")
   Path specFile;
 
-  @Option(names = "--targets", paramLabel = "dense|boxes",
+  @Option(
+      names = "--targets",
+      paramLabel = "dense|boxes",
       description = "Truths to use; default: dense where y_true_0.npy is there, else boxes.")
   Form targets;
 
-  @Option(names = "--device", paramLabel = "D", defaultValue = "auto", converter = DeviceConverter.class,
+  @Option(
+      names = "--device",
+      paramLabel = "D",
+      defaultValue = "auto",
+      converter = DeviceConverter.class,
       description = "auto, cpu, cuda, cuda:N or reference (double precision); default auto.")
   Device device;
 
@@ -64,7 +83,8 @@ final class LossRun {
     YoloLoss.checkDevice(device);
     spec = SpecFile.read(specFile);
     if (!Files.isDirectory(folder)) {
-      throw new InputException(folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
+      throw new InputException(
+          folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
     }
     MemorySegment[] feats = readLayers("feats", arena);
     Targets truths = readTargets(arena);
@@ -94,13 +114,22 @@ final class LossRun {
       throws IOException {
     Npy array = Npy.map(file, arena);
     long[] shape = array.shape();
-    if (shape.length != 3 || shape[2] != 5 || shape[0] < 1 || batch > 0 && shape[0] != batch
-        || shape[0] > Integer.MAX_VALUE || shape[1] > Integer.MAX_VALUE) {
-      throw new InputException(file + ": shape " + array.shapeText() + ", expected (" + (batch > 0 ? batch : "B")
-          + ", T, 5): x_min, y_min, x_max, y_max, class");
+    if (shape.length != 3
+        || shape[2] != 5
+        || shape[0] < 1
+        || batch > 0 && shape[0] != batch
+        || shape[0] > Integer.MAX_VALUE
+        || shape[1] > Integer.MAX_VALUE) {
+      throw new InputException(
+          file
+              + ": shape "
+              + array.shapeText()
+              + ", expected ("
+              + (batch > 0 ? batch : "B")
+              + ", T, 5): x_min, y_min, x_max, y_max, class");
     }
-    return new TargetsCommand.Batch((int) shape[0],
-        new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
+    return new TargetsCommand.Batch(
+        (int) shape[0], new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
   }
 
   /** The arrays of all layers; the first decides the batch. */
@@ -113,13 +142,22 @@ final class LossRun {
     for (int l = 0; l < segments.length; l++) {
       Path file = folder.resolve(name + "_" + l + ".npy");
       Npy array = Npy.map(file, arena);
-      if (batch == 0 && array.shape().length > 0 && array.shape()[0] >= 1 && array.shape()[0] <= Integer.MAX_VALUE) {
+      if (batch == 0
+          && array.shape().length > 0
+          && array.shape()[0] >= 1
+          && array.shape()[0] <= Integer.MAX_VALUE) {
         batch = (int) array.shape()[0];
       }
       long[] expected = shape(name, spec, l, batch);
       if (!Arrays.equals(array.shape(), expected)) {
-        throw new InputException(file + ": shape " + array.shapeText() + ", expected "
-            + shapeText(expected) + " " + meaning(name, l));
+        throw new InputException(
+            file
+                + ": shape "
+                + array.shapeText()
+                + ", expected "
+                + shapeText(expected)
+                + " "
+                + meaning(name, l));
       }
       segments[l] = array.floats(arena);
     }
@@ -141,27 +179,44 @@ final class LossRun {
 
   private String meaning(String name, int l) {
     int anchors = spec.layers().get(l).anchorMask().size();
-    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : "(B, H, W, A*(5+C))") + " with A = " + anchors
-        + " and C = " + spec.numClasses() + " of the spec";
+    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : "(B, H, W, A*(5+C))")
+        + " with A = "
+        + anchors
+        + " and C = "
+        + spec.numClasses()
+        + " of the spec";
   }
 
   /** The result, with the fields and the meaning of a golden case's expected.json. */
   ObjectNode json() {
     ObjectNode root = new ObjectMapper().createObjectNode();
-    root.put("total", result.total()).put("batch", batch).put("normaliser", result.normaliser())
+    root.put("total", result.total())
+        .put("batch", batch)
+        .put("normaliser", result.normaliser())
         .put("non_finite", result.nonFinite());
     ArrayNode layers = root.putArray("layers");
     for (int l = 0; l < result.layers(); l++) {
       LossResult.Parts p = result.layer(l);
-      layers.addObject().put("xy", p.xy()).put("wh", p.wh()).put("confidence", p.confidence()).put("class", p.classes())
-          .put("confidence_object", p.confidenceObject()).put("confidence_background", p.confidenceBackground())
-          .put("object_count", p.objects()).put("ignore_count", p.ignored())
+      layers
+          .addObject()
+          .put("xy", p.xy())
+          .put("wh", p.wh())
+          .put("confidence", p.confidence())
+          .put("class", p.classes())
+          .put("confidence_object", p.confidenceObject())
+          .put("confidence_background", p.confidenceBackground())
+          .put("object_count", p.objects())
+          .put("ignore_count", p.ignored())
           .put("ignore_count_background", p.ignoredBackground())
-          .put("ignore_mask_sum", ignoreMaskSum(l)).put("non_finite", p.nonFinite());
+          .put("ignore_mask_sum", ignoreMaskSum(l))
+          .put("non_finite", p.nonFinite());
     }
     Targets.BoxCounts boxes = result.boxes();
     if (boxes.used() + boxes.skipped() > 0) {
-      root.putObject("boxes").put("used", boxes.used()).put("skipped", boxes.skipped()).put("dropped", boxes.dropped())
+      root.putObject("boxes")
+          .put("used", boxes.used())
+          .put("skipped", boxes.skipped())
+          .put("dropped", boxes.dropped())
           .put("collided", boxes.collided());
     }
     root.putObject("device").put("name", deviceName).put("why", deviceWhy);

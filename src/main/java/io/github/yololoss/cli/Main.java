@@ -11,16 +11,32 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
 /**
- * The command line. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 comparison failed, 2 usage, 3 bad
- * input or output that cannot be written, 4 device or library unavailable, 70 internal.
+ * The command line. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 comparison
+ * failed, 2 usage, 3 bad input or output that cannot be written, 4 device or library unavailable,
+ * 70 internal.
  */
-@Command(name = "yololoss", mixinStandardHelpOptions = true, versionProvider = InfoCommand.Version.class,
+@Command(
+    name = "yololoss",
+    mixinStandardHelpOptions = true,
+    versionProvider = InfoCommand.Version.class,
     description = "The YOLOv3 training loss and its gradient.",
     exitCodeListHeading = "%nExit codes:%n",
-    exitCodeList = {"0:ok", "1:a comparison failed", "2:usage", "3:bad input, or output that cannot be written",
-        "4:device or native library unavailable", "70:internal fault"},
-    subcommands = {LossCommand.class, TargetsCommand.class, VerifyCommand.class, InfoCommand.class, SampleCommand.class,
-        CommandLine.HelpCommand.class})
+    exitCodeList = {
+      "0:ok",
+      "1:a comparison failed",
+      "2:usage",
+      "3:bad input, or output that cannot be written",
+      "4:device or native library unavailable",
+      "70:internal fault"
+    },
+    subcommands = {
+      LossCommand.class,
+      TargetsCommand.class,
+      VerifyCommand.class,
+      InfoCommand.class,
+      SampleCommand.class,
+      CommandLine.HelpCommand.class
+    })
 public final class Main {
   static final int COMPARISON_FAILED = 1;
   static final int USAGE = 2;
@@ -49,11 +65,12 @@ public final class Main {
   static int run(PrintWriter out, PrintWriter err, String... args) {
     CommandLine line = new CommandLine(new Main());
     line.setOut(out).setErr(err).setCaseInsensitiveEnumValuesAllowed(true);
-    line.setParameterExceptionHandler((e, ignored) -> {
-      err.println("yololoss: " + e.getMessage().lines().findFirst().orElse("usage"));
-      err.println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
-      return USAGE;
-    });
+    line.setParameterExceptionHandler(
+        (e, ignored) -> {
+          err.println("yololoss: " + e.getMessage().lines().findFirst().orElse("usage"));
+          err.println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
+          return USAGE;
+        });
     line.setExecutionExceptionHandler((e, command, parsed) -> failed(e, err));
     if (args.length == 0) {
       line.usage(err);
@@ -70,24 +87,28 @@ public final class Main {
   }
 
   private static int failed(Exception e, PrintWriter err) throws Exception {
-    int code = switch (e) {
-      case InputException input -> BAD_INPUT;
-      case IOException io -> BAD_INPUT;
-      case YoloLossException refused -> switch (refused.status()) {
-        case INVALID_ARGUMENT, INVALID_BOXES -> BAD_INPUT;
-        case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> UNAVAILABLE;
-        default -> INTERNAL;
-      };
-      case CommandLine.ParameterException usage -> throw usage;
-      default -> INTERNAL;
-    };
-    err.println("yololoss: " + switch (e) {
-      case FileSystemException file -> describe(file);
-      case InputException sentence -> sentence.getMessage();
-      case IOException sentence -> sentence.getMessage();
-      case YoloLossException sentence -> sentence.getMessage();
-      default -> "internal fault, please report it: " + e;
-    });
+    int code =
+        switch (e) {
+          case InputException input -> BAD_INPUT;
+          case IOException io -> BAD_INPUT;
+          case YoloLossException refused ->
+              switch (refused.status()) {
+                case INVALID_ARGUMENT, INVALID_BOXES -> BAD_INPUT;
+                case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> UNAVAILABLE;
+                default -> INTERNAL;
+              };
+          case CommandLine.ParameterException usage -> throw usage;
+          default -> INTERNAL;
+        };
+    err.println(
+        "yololoss: "
+            + switch (e) {
+              case FileSystemException file -> describe(file);
+              case InputException sentence -> sentence.getMessage();
+              case IOException sentence -> sentence.getMessage();
+              case YoloLossException sentence -> sentence.getMessage();
+              default -> "internal fault, please report it: " + e;
+            });
     if (System.getProperty("yololoss.debug") != null) {
       e.printStackTrace(err);
     }
@@ -96,11 +117,13 @@ public final class Main {
 
   /** The JDK's file exceptions name the file and, by their class or reason, the fault. */
   private static String describe(FileSystemException e) {
-    return e.getFile() + ": " + switch (e) {
-      case NoSuchFileException missing -> "no such file or folder";
-      case AccessDeniedException denied -> "permission denied";
-      case FileAlreadyExistsException taken -> "a file is in the way";
-      default -> e.getReason() != null ? e.getReason() : e.toString();
-    };
+    return e.getFile()
+        + ": "
+        + switch (e) {
+          case NoSuchFileException missing -> "no such file or folder";
+          case AccessDeniedException denied -> "permission denied";
+          case FileAlreadyExistsException taken -> "a file is in the way";
+          default -> e.getReason() != null ? e.getReason() : e.toString();
+        };
   }
 }

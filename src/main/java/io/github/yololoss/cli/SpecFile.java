@@ -10,9 +10,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /**
- * A spec as JSON: {@code anchors}, {@code anchor_mask}, {@code num_classes}, {@code ignore_thresh}, {@code input_shape}
- * [height, width], and optionally {@code strides} (default 32, 16, 8, ...). Other fields are left alone, so that the
- * expected.json of a golden case is a spec.
+ * A spec as JSON: {@code anchors}, {@code anchor_mask}, {@code num_classes}, {@code ignore_thresh},
+ * {@code input_shape} [height, width], and optionally {@code strides} (default 32, 16, 8, ...).
+ * Other fields are left alone, so that the expected.json of a golden case is a spec.
  */
 final class SpecFile {
   private SpecFile() {}
@@ -23,7 +23,9 @@ final class SpecFile {
       float[][] anchors = new float[array(root, "anchors").size()][];
       for (int n = 0; n < anchors.length; n++) {
         JsonNode pair = root.get("anchors").get(n);
-        require(pair.isArray() && pair.size() == 2, "anchors[" + n + "] is " + pair + ", [width, height] is expected");
+        require(
+            pair.isArray() && pair.size() == 2,
+            "anchors[" + n + "] is " + pair + ", [width, height] is expected");
         anchors[n] = new float[] {number(pair.get(0), "anchors"), number(pair.get(1), "anchors")};
       }
       int[][] mask = new int[array(root, "anchor_mask").size()][];
@@ -33,9 +35,18 @@ final class SpecFile {
       int classes = integer(field(root, "num_classes"), "num_classes");
       float thresh = number(field(root, "ignore_thresh"), "ignore_thresh");
       int[] input = integers(field(root, "input_shape"), "input_shape");
-      require(input.length == 2, "input_shape is " + root.get("input_shape") + ", [height, width] is expected");
+      require(
+          input.length == 2,
+          "input_shape is " + root.get("input_shape") + ", [height, width] is expected");
       return root.has("strides")
-          ? YoloSpec.of(anchors, mask, integers(root.get("strides"), "strides"), classes, thresh, input[0], input[1])
+          ? YoloSpec.of(
+              anchors,
+              mask,
+              integers(root.get("strides"), "strides"),
+              classes,
+              thresh,
+              input[0],
+              input[1])
           : YoloSpec.of(anchors, mask, classes, thresh, input[0], input[1]);
     } catch (IllegalArgumentException e) {
       throw new InputException(file + ": " + e.getMessage());
@@ -51,8 +62,13 @@ final class SpecFile {
       }
       return root;
     } catch (JacksonException e) {
-      throw new InputException(file + ": not JSON: " + e.getOriginalMessage() + " (line "
-          + e.getLocation().getLineNr() + ")");
+      throw new InputException(
+          file
+              + ": not JSON: "
+              + e.getOriginalMessage()
+              + " (line "
+              + e.getLocation().getLineNr()
+              + ")");
     }
   }
 
@@ -77,7 +93,8 @@ final class SpecFile {
   }
 
   private static int integer(JsonNode node, String name) {
-    require(node.isNumber() && node.canConvertToInt() && node.canConvertToExactIntegral(),
+    require(
+        node.isNumber() && node.canConvertToInt() && node.canConvertToExactIntegral(),
         name + " is " + node + ", a whole number is expected");
     return node.intValue();
   }

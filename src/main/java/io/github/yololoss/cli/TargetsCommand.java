@@ -24,34 +24,60 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** {@code yololoss targets}. */
-@Command(name = "targets", mixinStandardHelpOptions = true, sortOptions = false,
-    description = "Makes truths from an annotation file or from boxes: boxes.npy (B,T,5) and y_true_<l>.npy (B,H,W,A,5+C).",
-    footer = {"", "Example:", "  yololoss targets --annotations train.txt --spec yolov3.json --output truths"})
+@Command(
+    name = "targets",
+    mixinStandardHelpOptions = true,
+    sortOptions = false,
+    description =
+        "Makes truths from an annotation file or from boxes: boxes.npy (B,T,5) and y_true_<l>.npy"
+            + " (B,H,W,A,5+C).",
+    footer = {
+      "",
+      "Example:",
+      "  yololoss targets --annotations train.txt --spec yolov3.json --output truths"
+    })
 final class TargetsCommand implements Callable<Integer> {
-  @Spec
-  private CommandSpec command;
+  @Spec private CommandSpec command;
 
   @ArgGroup(multiplicity = "1")
   private Source source;
 
-  @Option(names = "--spec", required = true, paramLabel = "FILE",
-      description = "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height, width].")
+  @Option(
+      names = "--spec",
+      required = true,
+      paramLabel = "FILE",
+      description =
+          "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height,"
+              + " width].")
   private Path specFile;
 
-  @Option(names = "--output", required = true, paramLabel = "DIR", description = "Where to; made if it is not there.")
+  @Option(
+      names = "--output",
+      required = true,
+      paramLabel = "DIR",
+      description = "Where to; made if it is not there.")
   private Path output;
 
-  @Option(names = "--bad-boxes", paramLabel = "error|skip", defaultValue = "error",
-      description = "Boxes without area, with a class outside 0..C-1 or a centre outside the input: refuse them (default), "
-          + "or leave them out and count them.")
+  @Option(
+      names = "--bad-boxes",
+      paramLabel = "error|skip",
+      defaultValue = "error",
+      description =
+          "Boxes without area, with a class outside 0..C-1 or a centre outside the input: refuse"
+              + " them (default), or leave them out and count them.")
   private Targets.BoxPolicy badBoxes;
 
   private static final class Source {
-    @Option(names = "--annotations", paramLabel = "FILE",
+    @Option(
+        names = "--annotations",
+        paramLabel = "FILE",
         description = "keras-yolo3 annotation file; boxes are letterboxed into the input.")
     private Path annotations;
 
-    @Option(names = "--boxes", paramLabel = "FILE", description = "boxes.npy (B,T,5) in input pixels.")
+    @Option(
+        names = "--boxes",
+        paramLabel = "FILE",
+        description = "boxes.npy (B,T,5) in input pixels.")
     private Path boxes;
   }
 
@@ -62,26 +88,51 @@ final class TargetsCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     YoloSpec spec = SpecFile.read(specFile);
     try (Arena arena = Arena.ofConfined()) {
-      Batch batch = source.boxes != null ? LossRun.readBoxes(source.boxes, 0, badBoxes, arena)
-          : pack(Annotations.read(source.annotations, spec), arena);
+      Batch batch =
+          source.boxes != null
+              ? LossRun.readBoxes(source.boxes, 0, badBoxes, arena)
+              : pack(Annotations.read(source.annotations, spec), arena);
       MemorySegment[] yTrue = spec.allocate(arena, batch.images);
       Targets.BoxCounts counts;
-      try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch.images).device(Device.CPU).open()) {
+      try (YoloLoss loss =
+          YoloLoss.builder(spec).maxBatch(batch.images).device(Device.CPU).open()) {
         counts = loss.buildYTrue(batch.images, batch.boxes, yTrue);
       } catch (YoloLossException e) {
         throw e.status() == YoloLossException.Status.INVALID_BOXES
-            ? new InputException((source.boxes != null ? source.boxes : source.annotations) + ": " + e.getMessage()
-                + " (--bad-boxes skip)") : e;
+            ? new InputException(
+                (source.boxes != null ? source.boxes : source.annotations)
+                    + ": "
+                    + e.getMessage()
+                    + " (--bad-boxes skip)")
+            : e;
       }
       Files.createDirectories(output);
-      Npy.write(output.resolve("boxes.npy"), batch.boxes.boxes(), batch.images, batch.boxes.perImage(), 5);
+      Npy.write(
+          output.resolve("boxes.npy"),
+          batch.boxes.boxes(),
+          batch.images,
+          batch.boxes.perImage(),
+          5);
       for (int l = 0; l < yTrue.length; l++) {
-        Npy.write(output.resolve("y_true_" + l + ".npy"), yTrue[l], LossRun.shape("y_true", spec, l, batch.images));
+        Npy.write(
+            output.resolve("y_true_" + l + ".npy"),
+            yTrue[l],
+            LossRun.shape("y_true", spec, l, batch.images));
       }
       PrintWriter out = command.commandLine().getOut();
-      out.println(batch.images + " images, at most " + batch.boxes.perImage() + " boxes in one; " + counts.used()
-          + " boxes used, " + counts.skipped() + " skipped, " + counts.dropped() + " without a layer, "
-          + counts.collided() + " on a taken cell");
+      out.println(
+          batch.images
+              + " images, at most "
+              + batch.boxes.perImage()
+              + " boxes in one; "
+              + counts.used()
+              + " boxes used, "
+              + counts.skipped()
+              + " skipped, "
+              + counts.dropped()
+              + " without a layer, "
+              + counts.collided()
+              + " on a taken cell");
       for (int l = 0; l < yTrue.length; l++) {
         out.println("layer " + l + ": " + objects(yTrue[l], 5 + spec.numClasses()) + " objects");
       }

@@ -22,32 +22,57 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** {@code yololoss verify}. */
-@Command(name = "verify", mixinStandardHelpOptions = true, sortOptions = false,
-    description = "Computes the loss and gradient and compares them with others: largest differences and where they are.",
-    footer = {"", "Exit code 0 if all agree, 1 if not.", "", "Example:",
-        "  yololoss verify dump --spec yolov3.json --against theirs"})
+@Command(
+    name = "verify",
+    mixinStandardHelpOptions = true,
+    sortOptions = false,
+    description =
+        "Computes the loss and gradient and compares them with others: largest differences and"
+            + " where they are.",
+    footer = {
+      "",
+      "Exit code 0 if all agree, 1 if not.",
+      "",
+      "Example:",
+      "  yololoss verify dump --spec yolov3.json --against theirs"
+    })
 final class VerifyCommand implements Callable<Integer> {
-  @Spec
-  private CommandSpec command;
+  @Spec private CommandSpec command;
 
-  @Mixin
-  private LossRun run;
+  @Mixin private LossRun run;
 
-  @Option(names = "--against", required = true, paramLabel = "FILE|DIR",
-      description = "JSON as written by loss --json, or a folder with expected.json and/or grad_<l>.npy.")
+  @Option(
+      names = "--against",
+      required = true,
+      paramLabel = "FILE|DIR",
+      description =
+          "JSON as written by loss --json, or a folder with expected.json and/or grad_<l>.npy.")
   private Path against;
 
-  @Option(names = "--loss-rtol", defaultValue = "1e-5", description = "Relative tolerance of total and parts; default ${DEFAULT-VALUE}.")
+  @Option(
+      names = "--loss-rtol",
+      defaultValue = "1e-5",
+      description = "Relative tolerance of total and parts; default ${DEFAULT-VALUE}.")
   private double lossRtol;
 
-  @Option(names = "--loss-atol", defaultValue = "1e-6", description = "Absolute tolerance of total and parts; default ${DEFAULT-VALUE}.")
+  @Option(
+      names = "--loss-atol",
+      defaultValue = "1e-6",
+      description = "Absolute tolerance of total and parts; default ${DEFAULT-VALUE}.")
   private double lossAtol;
 
-  @Option(names = "--grad-rtol", defaultValue = "1e-5",
-      description = "Tolerance of the gradient relative to the layer's largest element; default ${DEFAULT-VALUE}.")
+  @Option(
+      names = "--grad-rtol",
+      defaultValue = "1e-5",
+      description =
+          "Tolerance of the gradient relative to the layer's largest element; default"
+              + " ${DEFAULT-VALUE}.")
   private double gradRtol;
 
-  @Option(names = "--grad-atol", defaultValue = "1e-6", description = "Absolute tolerance of the gradient; default ${DEFAULT-VALUE}.")
+  @Option(
+      names = "--grad-atol",
+      defaultValue = "1e-6",
+      description = "Absolute tolerance of the gradient; default ${DEFAULT-VALUE}.")
   private double gradAtol;
 
   private int compared;
@@ -76,7 +101,11 @@ final class VerifyCommand implements Callable<Integer> {
         compareGradient(l, arena);
       }
     }
-    command.commandLine().getOut().println(failed == 0 ? "all " + compared + " agree" : failed + " of " + compared + " differ");
+    command
+        .commandLine()
+        .getOut()
+        .println(
+            failed == 0 ? "all " + compared + " agree" : failed + " of " + compared + " differ");
     return failed == 0 ? 0 : Main.COMPARISON_FAILED;
   }
 
@@ -90,16 +119,32 @@ final class VerifyCommand implements Callable<Integer> {
       compare(file, "total", got.get("total"), want.get("total"), true);
     }
     JsonNode layers = want.path("layers");
-    if (!layers.isMissingNode() && (!layers.isArray() || layers.size() != got.get("layers").size())) {
-      throw new InputException(file + ": layers has " + layers.size() + " entries, the spec has "
-          + got.get("layers").size());
+    if (!layers.isMissingNode()
+        && (!layers.isArray() || layers.size() != got.get("layers").size())) {
+      throw new InputException(
+          file
+              + ": layers has "
+              + layers.size()
+              + " entries, the spec has "
+              + got.get("layers").size());
     }
     for (int l = 0; l < layers.size(); l++) {
       for (String part : new String[] {"xy", "wh", "confidence", "class"}) {
-        compare(file, "layer " + l + " " + part, got.get("layers").get(l).get(part), layers.get(l).get(part), true);
+        compare(
+            file,
+            "layer " + l + " " + part,
+            got.get("layers").get(l).get(part),
+            layers.get(l).get(part),
+            true);
       }
-      for (String count : new String[] {"object_count", "ignore_count", "ignore_count_background"}) {
-        compare(file, "layer " + l + " " + count, got.get("layers").get(l).get(count), layers.get(l).get(count), false);
+      for (String count :
+          new String[] {"object_count", "ignore_count", "ignore_count_background"}) {
+        compare(
+            file,
+            "layer " + l + " " + count,
+            got.get("layers").get(l).get(count),
+            layers.get(l).get(count),
+            false);
       }
     }
   }
@@ -123,8 +168,14 @@ final class VerifyCommand implements Callable<Integer> {
     MemorySegment got = run.grads[l];
     long count = got.byteSize() / Float.BYTES;
     if (want.size() != count) {
-      throw new InputException(file + ": shape " + want.shapeText() + " has " + want.size() + " values, expected "
-          + count);
+      throw new InputException(
+          file
+              + ": shape "
+              + want.shapeText()
+              + " has "
+              + want.size()
+              + " values, expected "
+              + count);
     }
     double largest = 0;
     double worst = -1;
@@ -141,7 +192,13 @@ final class VerifyCommand implements Callable<Integer> {
       largest = Math.max(largest, Math.abs(want.get(i)));
     }
     double tolerance = gradAtol + gradRtol * largest;
-    line(worst <= tolerance, "grad_" + l, got.getAtIndex(JAVA_FLOAT, at), want.get(at), worst, tolerance,
+    line(
+        worst <= tolerance,
+        "grad_" + l,
+        got.getAtIndex(JAVA_FLOAT, at),
+        want.get(at),
+        worst,
+        tolerance,
         " worst at " + address(l, at));
   }
 
@@ -153,17 +210,39 @@ final class VerifyCommand implements Callable<Integer> {
     int anchors = layer.anchorMask().size();
     long place = cell / anchors;
     String[] names = {"tx", "ty", "tw", "th", "objectness"};
-    return "image " + place / layer.gridWidth() / layer.gridHeight() + ", row "
-        + place / layer.gridWidth() % layer.gridHeight() + ", column " + place % layer.gridWidth() + ", anchor "
-        + cell % anchors + ", " + (channel < 5 ? names[(int) channel] : "class " + (channel - 5));
+    return "image "
+        + place / layer.gridWidth() / layer.gridHeight()
+        + ", row "
+        + place / layer.gridWidth() % layer.gridHeight()
+        + ", column "
+        + place % layer.gridWidth()
+        + ", anchor "
+        + cell % anchors
+        + ", "
+        + (channel < 5 ? names[(int) channel] : "class " + (channel - 5));
   }
 
-  private void line(boolean ok, String what, double got, double want, double difference, double tolerance,
+  private void line(
+      boolean ok,
+      String what,
+      double got,
+      double want,
+      double difference,
+      double tolerance,
       String where) {
     ++compared;
     failed += ok ? 0 : 1;
     PrintWriter out = command.commandLine().getOut();
-    out.println(String.format(Locale.ROOT, "%-5s%-32s%16.9g%16.9g  difference %.3g, tolerance %.3g%s",
-        ok ? "ok" : "FAIL", what, got, want, difference, tolerance, where));
+    out.println(
+        String.format(
+            Locale.ROOT,
+            "%-5s%-32s%16.9g%16.9g  difference %.3g, tolerance %.3g%s",
+            ok ? "ok" : "FAIL",
+            what,
+            got,
+            want,
+            difference,
+            tolerance,
+            where));
   }
 }

@@ -1,0 +1,64 @@
+package io.github.yololoss;
+
+import java.lang.foreign.MemorySegment;
+
+/** Checks of the caller's memory: what passes can be read, or written, by native code. */
+final class Segments {
+  private Segments() {}
+
+  static MemorySegment optional(String name, MemorySegment segment, long floats) {
+    return segment == null
+        ? MemorySegment.NULL
+        : checked(name, segment, floats * Float.BYTES, true);
+  }
+
+  static MemorySegment checked(String name, MemorySegment segment, long needed, boolean written) {
+    if (!fits(segment, needed, written)) {
+      refuse(name, segment, needed, written);
+    }
+    return segment;
+  }
+
+  static boolean fits(MemorySegment segment, long needed, boolean written) {
+    return segment != null
+        && segment.isNative()
+        && segment.isAccessibleBy(Thread.currentThread())
+        && segment.scope().isAlive()
+        && segment.byteSize() >= needed
+        && segment.address() % Float.BYTES == 0
+        && !(written && segment.isReadOnly());
+  }
+
+  /** Says which of the rules of {@link #fits} is broken. */
+  static void refuse(String name, MemorySegment segment, long needed, boolean written) {
+    if (segment == null) {
+      throw new IllegalArgumentException(
+          name + " is null, a segment of " + needed + " bytes is expected");
+    }
+    if (!segment.isNative()) {
+      throw new IllegalArgumentException(
+          name + " lies on the heap, memory of an Arena is expected");
+    }
+    if (!segment.scope().isAlive()) {
+      throw new IllegalStateException(name + " is closed: its arena was closed before the call");
+    }
+    if (!segment.isAccessibleBy(Thread.currentThread())) {
+      throw new WrongThreadException(
+          name + " is confined to another thread; allocate it with Arena.ofShared()");
+    }
+    if (segment.byteSize() < needed) {
+      throw new IllegalArgumentException(
+          name
+              + " holds "
+              + segment.byteSize()
+              + " bytes, "
+              + needed
+              + " are expected for this batch and spec");
+    }
+    if (written && segment.isReadOnly()) {
+      throw new IllegalArgumentException(name + " is read-only, but it is written");
+    }
+    throw new IllegalArgumentException(
+        name + " at " + segment.address() + " is not aligned to 4 bytes");
+  }
+}

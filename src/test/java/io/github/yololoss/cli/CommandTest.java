@@ -1,0 +1,53 @@
+package io.github.yololoss.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Path;
+import java.util.Arrays;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.io.TempDir;
+
+/** A copy of the sample to spoil, and how to run a command and see it refused. */
+abstract class CommandTest {
+  static final Path GOLDEN = Path.of("src/test/resources/golden");
+
+  @TempDir Path folder;
+
+  Path sample; // a copy of the sample, to spoil
+  Path spec;
+
+  @BeforeEach
+  void writeSample() {
+    sample = folder.resolve("sample");
+    spec = sample.resolve("expected.json");
+    Ended ended = run("sample", "--output", sample);
+    assertEquals(0, ended.code(), ended.err());
+  }
+
+  record Ended(int code, String out, String err) {}
+
+  static Ended run(Object... arguments) {
+    StringWriter out = new StringWriter();
+    StringWriter err = new StringWriter();
+    int code =
+        Main.run(
+            new PrintWriter(out),
+            new PrintWriter(err),
+            Arrays.stream(arguments).map(Object::toString).toArray(String[]::new));
+    return new Ended(code, out.toString(), err.toString());
+  }
+
+  static void refused(int code, String words, Object... arguments) {
+    Ended ended = run(arguments);
+    assertEquals(code, ended.code(), ended.err());
+    assertTrue(ended.err().startsWith("yololoss: ") && ended.err().contains(words), ended.err());
+    assertEquals(
+        code == Main.USAGE ? 2 : 1, ended.err().lines().count(), "one sentence: " + ended.err());
+    assertFalse(ended.err().contains("Exception"), ended.err());
+    assertEquals("", ended.out());
+  }
+}
