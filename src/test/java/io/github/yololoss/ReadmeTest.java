@@ -1,0 +1,78 @@
+package io.github.yololoss;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The README is true: its snippets compile and run, its commands are those that CI runs. */
+class ReadmeTest {
+  @TempDir Path folder;
+
+  private static String block(String language) throws Exception {
+    Matcher block =
+        Pattern.compile("```" + language + "\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("README.md")));
+    assertTrue(block.find(), "a block of " + language);
+    return block.group(1);
+  }
+
+  private static String run(List<String> command) throws Exception {
+    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), text);
+    return text;
+  }
+
+  @Test
+  void theJavaExampleRuns() throws Exception {
+    Path source = Files.writeString(folder.resolve("Example.java"), block("java"));
+    String java = Path.of(System.getProperty("java.home"), "bin/java").toString();
+    String text =
+        run(
+            List.of(
+                java,
+                "--enable-native-access=ALL-UNNAMED",
+                "-cp",
+                "target/classes",
+                source.toString()));
+    assertTrue(text.lines().findFirst().orElse("").startsWith("layer "), text);
+    assertTrue(text.contains("total "), text);
+  }
+
+  @Test
+  void theCExampleRuns() throws Exception {
+    Path source = Files.writeString(folder.resolve("example.c"), block("c"));
+    String program = folder.resolve("example").toString();
+    String library = Path.of("target/native").toAbsolutePath().toString();
+    run(
+        List.of(
+            "cc",
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-pedantic",
+            "-Werror",
+            "-Inative/include",
+            source.toString(),
+            "-o",
+            program,
+            "-L" + library,
+            "-lyololoss",
+            "-Wl,-rpath," + library));
+    assertTrue(run(List.of(program)).matches("loss \\d+\\.\\d+ on cpu\n"));
+  }
+
+  @Test
+  void theFirstBlockHoldsTheTwoCommands() throws Exception {
+    List<String> commands = block("sh").lines().map(line -> line.replaceAll(" *#.*", "")).toList();
+    assertEquals(List.of("bin/yololoss loss --sample", "mvn verify"), commands);
+  }
+}
