@@ -197,7 +197,7 @@ public record YoloSpec(
   /** Cells (H*W*A) of an image in a layer. */
   public long cells(int layer) {
     Layer l = layers.get(layer);
-    return (long) l.gridHeight * l.gridWidth * l.anchorMask.size();
+    return Math.multiplyExact((long) l.gridHeight * l.gridWidth, l.anchorMask.size());
   }
 
   /**

@@ -8,6 +8,7 @@ import io.github.yololoss.LossResult;
 import io.github.yololoss.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
@@ -93,8 +94,17 @@ final class LossRun {
       deviceName = loss.deviceName();
       deviceWhy = loss.deviceWhy();
       result = loss.compute(batch, feats, truths, grads);
+    } catch (YoloLossException e) {
+      throw naming(folder.resolve("boxes.npy"), e);
     }
     return this;
+  }
+
+  /** Refused boxes with the file that they came from; other exceptions as they are. */
+  static RuntimeException naming(Path boxes, YoloLossException e) {
+    return e.status() == YoloLossException.Status.INVALID_BOXES
+        ? new InputException(boxes + ": " + e.getMessage())
+        : e;
   }
 
   private Targets readTargets(Arena arena) throws IOException {
@@ -149,7 +159,7 @@ final class LossRun {
         batch = (int) array.shape()[0];
       }
       long[] expected = shape(name, spec, l, batch);
-      if (!Arrays.equals(array.shape(), expected)) {
+      if (batch == 0 || !Arrays.equals(array.shape(), expected)) {
         throw new InputException(
             file
                 + ": shape "
@@ -173,8 +183,9 @@ final class LossRun {
         : new long[] {batch, layer.gridHeight(), layer.gridWidth(), (long) anchors * channels};
   }
 
+  /** As NumPy writes it; a batch that is not known yet is B. */
   private static String shapeText(long[] shape) {
-    return Arrays.toString(shape).replace('[', '(').replace(']', ')');
+    return Arrays.toString(shape).replace("[0,", "[B,").replace('[', '(').replace(']', ')');
   }
 
   private String meaning(String name, int l) {

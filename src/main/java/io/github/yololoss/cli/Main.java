@@ -81,8 +81,9 @@ public final class Main {
       out.flush();
       return out.checkError() ? BAD_INPUT : code;
     } catch (OutOfMemoryError e) {
-      err.println("yololoss: out of memory: " + e.getMessage() + "; use a smaller batch");
-      return INTERNAL;
+      err.println(
+          "yololoss: not enough memory: " + e.getMessage() + "; use fewer images at a time");
+      return BAD_INPUT;
     }
   }
 
@@ -91,9 +92,10 @@ public final class Main {
         switch (e) {
           case InputException input -> BAD_INPUT;
           case IOException io -> BAD_INPUT;
+          case ArithmeticException tooLarge -> BAD_INPUT; // multiplyExact of sizes
           case YoloLossException refused ->
               switch (refused.status()) {
-                case INVALID_ARGUMENT, INVALID_BOXES -> BAD_INPUT;
+                case INVALID_ARGUMENT, INVALID_BOXES, OUT_OF_MEMORY -> BAD_INPUT;
                 case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> UNAVAILABLE;
                 default -> INTERNAL;
               };
@@ -107,6 +109,7 @@ public final class Main {
               case InputException sentence -> sentence.getMessage();
               case IOException sentence -> sentence.getMessage();
               case YoloLossException sentence -> sentence.getMessage();
+              case ArithmeticException tooLarge -> "the arrays would be too large to address";
               default -> "internal fault, please report it: " + e;
             });
     if (System.getProperty("yololoss.debug") != null) {

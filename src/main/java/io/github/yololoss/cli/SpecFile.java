@@ -55,6 +55,9 @@ final class SpecFile {
 
   /** The object in a JSON file. */
   static JsonNode readJson(Path file) throws IOException {
+    if (Files.isDirectory(file)) {
+      throw new InputException(file + ": is a folder, a JSON file is expected");
+    }
     try {
       JsonNode root = new ObjectMapper().readTree(Files.readAllBytes(file));
       if (root == null || !root.isObject()) {

@@ -8,7 +8,6 @@ import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -92,19 +91,14 @@ final class TargetsCommand implements Callable<Integer> {
           source.boxes != null
               ? LossRun.readBoxes(source.boxes, 0, badBoxes, arena)
               : pack(Annotations.read(source.annotations, spec), arena);
-      MemorySegment[] yTrue = spec.allocate(arena, batch.images);
+      MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
           YoloLoss.builder(spec).maxBatch(batch.images).device(Device.CPU).open()) {
+        yTrue = spec.allocate(arena, batch.images);
         counts = loss.buildYTrue(batch.images, batch.boxes, yTrue);
       } catch (YoloLossException e) {
-        throw e.status() == YoloLossException.Status.INVALID_BOXES
-            ? new InputException(
-                (source.boxes != null ? source.boxes : source.annotations)
-                    + ": "
-                    + e.getMessage()
-                    + " (--bad-boxes skip)")
-            : e;
+        throw LossRun.naming(source.boxes != null ? source.boxes : source.annotations, e);
       }
       Files.createDirectories(output);
       Npy.write(

@@ -287,6 +287,7 @@ class CommandLineTest extends CommandTest {
         "--against",
         folder.resolve("none"));
 
+    byte[] original = Files.readAllBytes(sample.resolve("feats_0.npy"));
     Files.copy(sample.resolve("feats_0.npy"), sample.resolve("feats_3.npy"));
     refused(3, "feats_3.npy: the spec has only 3 layers", "loss", sample, "--spec", spec);
     Files.delete(sample.resolve("feats_3.npy"));
@@ -302,6 +303,31 @@ class CommandLineTest extends CommandTest {
         sample,
         "--spec",
         spec);
+    try (Arena arena = Arena.ofConfined()) {
+      Npy.write(sample.resolve("feats_0.npy"), arena.allocate(0), 0, 2, 2, 24);
+    }
+    refused(
+        3,
+        "feats_0.npy: shape (0, 2, 2, 24), expected (B, 2, 2, 24)",
+        "loss",
+        sample,
+        "--spec",
+        spec);
+    refused(3, "sample: is a folder, a JSON file is expected", "loss", sample, "--spec", sample);
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment rows = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 1, 1, 9, 9, 7, 1, 1, 9, 9, 0);
+      Npy.write(sample.resolve("boxes.npy"), rows, 2, 1, 5);
+      Files.write(sample.resolve("feats_0.npy"), original);
+    }
+    refused(
+        3,
+        "boxes.npy: boxes: image 0, row 0 [1, 1, 9, 9, 7] has a class",
+        "loss",
+        sample,
+        "--spec",
+        spec,
+        "--targets",
+        "boxes");
     Files.writeString(sample.resolve("feats_0.npy"), "text, not numbers");
     refused(3, "feats_0.npy: not a .npy file", "loss", sample, "--spec", spec);
   }
@@ -311,70 +337,6 @@ class CommandLineTest extends CommandTest {
     TestFiles.copy(
         sample, copy, path -> !java.util.List.of(names).contains(path.getFileName().toString()));
     return copy;
-  }
-
-  @ParameterizedTest
-  @CsvSource(
-      delimiter = '|',
-      value = {
-        "\"num_classes\": 3 | \"num_classes\": 4 | feats_0.npy: shape (2, 2, 2, 24), expected (2,"
-            + " 2, 2, 27)",
-        "\"num_classes\": 3 | \"num_classes\": 0 | num_classes is 0, at least 1",
-        "\"num_classes\": 3 | \"num_classes\": 3.5 | num_classes is 3.5, a whole number is"
-            + " expected",
-        "\"num_classes\": 3 | \"classes\": 3 | the field num_classes is missing",
-        "\"input_shape\": [64, 64] | \"input_shape\": [64] | input_shape is [64], [height, width]"
-            + " is expected",
-        "\"input_shape\": [64, 64] | \"input_shape\": [70, 64] | input_shape [70, 64] is not a"
-            + " multiple of the stride 32",
-        "\"input_shape\": [64, 64] | \"input_shape\": 64 | input_shape is 64, a list of whole"
-            + " numbers is expected",
-        "\"ignore_thresh\": 0.5 | \"ignore_thresh\": \"x\" | ignore_thresh is \"x\", a number is"
-            + " expected",
-        "[5, 6] | [5] | anchors[0] is [5], [width, height] is expected",
-        "[5, 6] | [5, -6] | finite sizes > 0 in pixels",
-        "[0, 1, 2] | [0, 1, 9] | anchor_mask of layer 2 names anchor 9, expected 0..8",
-        "[0, 1, 2] | [] | number of anchors of a layer is 0",
-        "\"batch\": 2 | \"batch\": 2, | not JSON"
-      })
-  void badSpecs(String from, String to, String words) throws IOException {
-    String text = Files.readString(spec);
-    assertTrue(text.contains(from));
-    Files.writeString(spec, text.replace(from, to));
-    refused(3, words, "loss", sample, "--spec", spec);
-  }
-
-  @Test
-  void specsOfOtherForms() throws IOException {
-    for (String text : new String[] {"", "[1]", "{", "null", "\"x\""}) {
-      Files.writeString(spec, text);
-      refused(3, "expected.json: ", "loss", sample, "--spec", spec);
-    }
-  }
-
-  @Test
-  void stridesOfASpec() throws IOException {
-    // The sample's layers 1 and 2 as a network of their own.
-    JsonNode root = new ObjectMapper().readTree(Files.readAllBytes(spec));
-    Path two = folder.resolve("two");
-    TestFiles.copy(
-        sample, two, path -> !path.getFileName().toString().matches(".*_[012].npy|boxes.npy"));
-    for (int l = 0; l < 2; l++) {
-      Files.copy(sample.resolve("feats_" + (l + 1) + ".npy"), two.resolve("feats_" + l + ".npy"));
-      Files.copy(sample.resolve("y_true_" + (l + 1) + ".npy"), two.resolve("y_true_" + l + ".npy"));
-    }
-    Files.writeString(
-        two.resolve("spec.json"),
-        "{\"strides\": [16, 8], \"num_classes\": 3, \"ignore_thresh\": 0.5, "
-            + "\"input_shape\": [64, 64], \"anchor_mask\": [[3, 4, 5], [0, 1, 2]], \"anchors\": "
-            + root.get("anchors")
-            + "}");
-    Ended ended = run("loss", two, "--spec", two.resolve("spec.json"), "--json", "-");
-    assertEquals(0, ended.code(), ended.err());
-    assertEquals(
-        root.get("layers").get(2).get("class").doubleValue(),
-        new ObjectMapper().readTree(ended.out()).get("layers").get(1).get("class").doubleValue(),
-        1e-5);
   }
 
   @Test

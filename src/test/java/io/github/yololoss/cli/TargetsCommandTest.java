@@ -121,6 +121,22 @@ class TargetsCommandTest extends CommandTest {
         folder);
   }
 
+  @Test
+  void tooLarge() throws IOException {
+    Path boxes = sample.resolve("boxes.npy");
+    String text = Files.readString(spec);
+    Files.writeString(spec, text.replace("[64, 64]", "[2147483616, 2147483616]"));
+    refused(3, "cells", "targets", "--boxes", boxes, "--spec", spec, "--output", folder);
+    Files.writeString(spec, text);
+    String header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2147483647, 0, 5), }";
+    byte[] start = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (byte) header.length(), 0};
+    Files.write(boxes, start);
+    Files.writeString(boxes, header, java.nio.file.StandardOpenOption.APPEND);
+    Ended ended = run("targets", "--boxes", boxes, "--spec", spec, "--output", folder);
+    assertEquals(3, ended.code(), ended.err()); // not addressable, or more than the memory
+    assertEquals(1, ended.err().lines().count(), ended.err());
+  }
+
   /** Real photographs, where the data set lies beside the checkout; skipped elsewhere. */
   @Test
   void truthsOfTheBloodCells() throws IOException {
