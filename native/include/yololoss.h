@@ -229,8 +229,8 @@ typedef struct yl_head {
   { sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1 }
 
 /* Checks the config and does everything that costs. *plan is the caller's, to be given to yl_plan_destroy; on failure
-   it is NULL. Memory: reserves about 28 + C/8 bytes for each cell of max_batch images, of which only the part that
-   holds objects is touched. */
+   it is NULL. Memory: reserves 24 bytes and 4 more for every 32 classes, for each cell of max_batch images; only the
+   part that holds objects is touched. */
 YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
 
 /* Frees the plan and stops its threads. NULL is allowed. */

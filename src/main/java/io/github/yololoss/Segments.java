@@ -2,9 +2,15 @@ package io.github.yololoss;
 
 import java.lang.foreign.MemorySegment;
 
-/** Checks of the caller's memory: what passes can be read, or written, by native code. */
+/** Checks of what a caller gives: a segment that passes can be read, or written, by native code. */
 final class Segments {
   private Segments() {}
+
+  static void requireGiven(String name, Object argument) {
+    if (argument == null) {
+      throw new IllegalArgumentException(name + " is null");
+    }
+  }
 
   static MemorySegment optional(String name, MemorySegment segment, long floats) {
     return segment == null

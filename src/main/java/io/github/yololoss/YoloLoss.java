@@ -230,6 +230,7 @@ public final class YoloLoss implements AutoCloseable {
       LossOptions options,
       LossResult result) {
     requireBatch(batch);
+    Segments.requireGiven("options", options);
     if (result == null || !result.fits(batch, bytes.length)) {
       throw new IllegalArgumentException(
           "result is null or of another YoloLoss; make one with newResult() of this object");
@@ -275,6 +276,7 @@ public final class YoloLoss implements AutoCloseable {
    * @param head where to
    */
   public void yoloHead(int layer, int batch, MemorySegment layerFeats, YoloHead head) {
+    Segments.requireGiven("head", head);
     requireBatch(batch);
     YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, bytes.length));
     long cells = spec.cells(layer) * batch;
@@ -308,6 +310,7 @@ public final class YoloLoss implements AutoCloseable {
    * @param out for each layer (B, H, W, A, 5+C), written whole
    */
   public Targets.BoxCounts buildYTrue(int batch, Targets.Boxes source, MemorySegment[] out) {
+    Segments.requireGiven("source", source);
     synchronized (lock) {
       requireOpen();
       requireBatch(batch);

@@ -125,9 +125,11 @@ class ArgumentsTest {
           () -> loss.compute(2, g.feats, dense, null, LossOptions.DEFAULT, other.newResult()));
     }
     refused(
-        NullPointerException.class,
-        "",
+        bad,
+        "options is null",
         () -> loss.compute(2, g.feats, dense, null, null, loss.newResult()));
+    refused(bad, "head is null", () -> loss.yoloHead(0, 1, g.feats[0], null));
+    refused(bad, "source is null", () -> loss.buildYTrue(1, null, grads));
     refused(bad, "normaliser is 0", () -> LossOptions.Normaliser.value(0));
     refused(bad, "normaliser is NaN", () -> LossOptions.Normaliser.value(Double.NaN));
     refused(
