@@ -25,8 +25,8 @@ using yl::fail;
 
 thread_local char last_error[512] = "";
 
-yl_status failed(yl_status status, const char *sentence) noexcept {
-  std::snprintf(last_error, sizeof last_error, "%s", sentence);
+yl_status failed(yl_status status, const char *sentence, const char *more = "") noexcept {
+  std::snprintf(last_error, sizeof last_error, "%s%s", sentence, more);
   return status;
 }
 
@@ -42,11 +42,11 @@ template <class Body> yl_status guarded(const Body &body) noexcept {
   } catch (const std::length_error &) {
     return failed(YL_OUT_OF_MEMORY, "out of memory for the workspace; use a smaller max_batch");
   } catch (const std::system_error &e) {
-    return failed(YL_OUT_OF_MEMORY, (std::string("threads could not be started: ") + e.what()).c_str());
+    return failed(YL_OUT_OF_MEMORY, "threads could not be started: ", e.what());
   } catch (const std::exception &e) {
-    return failed(YL_INTERNAL, e.what());
+    return failed(YL_INTERNAL, "fault in the library: ", e.what());
   } catch (...) {
-    return failed(YL_INTERNAL, "unknown exception");
+    return failed(YL_INTERNAL, "fault in the library: unknown exception");
   }
 }
 

@@ -77,8 +77,9 @@ Layer check_layer(const yl_config &config, int32_t l) {
     const int32_t n = given.anchor_mask[a];
     check_between(named("anchor_mask entry"), n, 0, config.anchor_count - 1);
     layer.anchor_mask.push_back(n);
-    layer.anchor_sizes.push_back(double(config.anchors[2 * n]) / config.input_width);
-    layer.anchor_sizes.push_back(double(config.anchors[2 * n + 1]) / config.input_height);
+    const float *anchor = config.anchors + 2 * int64_t(n);
+    layer.anchor_sizes.push_back(double(anchor[0]) / config.input_width);
+    layer.anchor_sizes.push_back(double(anchor[1]) / config.input_height);
   }
   return layer;
 }
@@ -89,16 +90,18 @@ void check_batch(const Shape &shape, int32_t batch) {
          shape.max_batch);
 }
 
-// Adds memory that holds values of 4 bytes, or structs.
-void add_range(std::vector<Range> &ranges, const char *name, int32_t layer, const void *start, int64_t bytes,
-               size_t alignment = sizeof(float)) {
-  char index[16] = "";
-  if (layer >= 0) std::snprintf(index, sizeof index, "[%d]", layer);
-  if (!start)
-    fail(YL_INVALID_ARGUMENT, "%s%s is NULL, %lld bytes are expected", name, index, static_cast<long long>(bytes));
-  if (reinterpret_cast<uintptr_t>(start) % alignment)
-    fail(YL_INVALID_ARGUMENT, "%s%s at %p is not aligned to %zu bytes", name, index, start, alignment);
-  ranges.push_back({start, bytes, name, layer});
+std::string text_of(const Range &range) {
+  return range.layer < 0 ? range.name : range.name + ("[" + std::to_string(range.layer) + "]");
+}
+
+// Memory of values of 4 bytes, or of structs.
+void add_range(std::vector<Range> &ranges, const Range &range, size_t alignment = sizeof(float)) {
+  if (!range.start)
+    fail(YL_INVALID_ARGUMENT, "%s is NULL, %lld bytes are expected", text_of(range).c_str(),
+         static_cast<long long>(range.bytes));
+  if (reinterpret_cast<uintptr_t>(range.start) % alignment)
+    fail(YL_INVALID_ARGUMENT, "%s at %p is not aligned to %zu bytes", text_of(range).c_str(), range.start, alignment);
+  ranges.push_back(range);
 }
 
 bool overlap(const Range &a, const Range &b) {
@@ -115,8 +118,9 @@ void check_overlaps(const std::vector<Range> &ranges, size_t first_output) {
       const bool in_place = a.start == b.start && a.bytes == b.bytes && a.layer == b.layer && a.layer >= 0 &&
                             !std::strcmp(a.name, "grads") && !std::strcmp(b.name, "feats");
       if (in_place) continue;
-      fail(YL_INVALID_ARGUMENT, "%s (layer %d) and %s (layer %d) overlap; outputs need memory of their own%s", a.name,
-           a.layer, b.name, b.layer, " (only grads[l] may be exactly feats[l])");
+      fail(YL_INVALID_ARGUMENT,
+           "%s and %s overlap; outputs need memory of their own (only grads[l] may be exactly feats[l])",
+           text_of(a).c_str(), text_of(b).c_str());
     }
   }
 }
@@ -130,7 +134,7 @@ yl_boxes check_boxes(const Shape &shape, int32_t batch, const yl_boxes *given, s
   check_between("boxes.per_image", boxes.per_image, 0, INT32_MAX);
   check_between("boxes.policy", boxes.policy, YL_BOXES_ERROR, YL_BOXES_SKIP);
   if (boxes.per_image == 0) return boxes;
-  add_range(ranges, "boxes.data", -1, boxes.data, product("boxes", {batch, boxes.per_image, 5 * sizeof(float)}));
+  add_range(ranges, {boxes.data, product("boxes", {batch, boxes.per_image, 5 * sizeof(float)}), "boxes.data", -1});
   if (boxes.policy == YL_BOXES_SKIP) return boxes;
   const float *row = boxes.data;
   for (int32_t image = 0; image < batch; ++image)
@@ -225,8 +229,8 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
                call.grad_scale};
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
     const int64_t bytes = layer_bytes(shape, call.batch, l);
-    add_range(ranges, "feats", l, call.feats[l], bytes);
-    if (call.y_true) add_range(ranges, "y_true", l, call.y_true[l], bytes);
+    add_range(ranges, {call.feats[l], bytes, "feats", l});
+    if (call.y_true) add_range(ranges, {call.y_true[l], bytes, "y_true", l});
   }
   if (call.boxes) {
     const yl_boxes boxes = check_boxes(shape, call.batch, call.boxes, ranges);
@@ -235,11 +239,12 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
   }
   const size_t first_output = ranges.size();
   for (int32_t l = 0; call.grads && l < shape.layer_count(); ++l)
-    add_range(ranges, "grads", l, call.grads[l], layer_bytes(shape, call.batch, l));
+    add_range(ranges, {call.grads[l], layer_bytes(shape, call.batch, l), "grads", l});
   const int64_t row = sizeof(yl_parts) * int64_t(shape.layer_count());
-  if (result.summary) add_range(ranges, "result.summary", -1, result.summary, sizeof(yl_summary), alignof(yl_summary));
-  if (result.layers) add_range(ranges, "result.layers", -1, result.layers, row, alignof(yl_parts));
-  if (result.rows) add_range(ranges, "result.rows", -1, result.rows, row * call.batch, alignof(yl_parts));
+  if (result.summary)
+    add_range(ranges, {result.summary, sizeof(yl_summary), "result.summary", -1}, alignof(yl_summary));
+  if (result.layers) add_range(ranges, {result.layers, row, "result.layers", -1}, alignof(yl_parts));
+  if (result.rows) add_range(ranges, {result.rows, row * call.batch, "result.rows", -1}, alignof(yl_parts));
   check_overlaps(ranges, first_output);
   return checked;
 }
@@ -250,14 +255,14 @@ void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ran
   const Layer &layer = shape.layers[head.layer];
   const int64_t cells = head.batch * layer.cells, f = sizeof(float);
   ranges.clear();
-  add_range(ranges, "head.feats", -1, head.feats, cells * shape.channels * f);
+  add_range(ranges, {head.feats, cells * shape.channels * f, "head.feats", -1});
   const size_t first_output = ranges.size();
-  if (head.grid) add_range(ranges, "head.grid", -1, head.grid, 2 * f * layer.height * layer.width);
-  if (head.box_xy) add_range(ranges, "head.box_xy", -1, head.box_xy, cells * 2 * f);
-  if (head.box_wh) add_range(ranges, "head.box_wh", -1, head.box_wh, cells * 2 * f);
-  if (head.box_confidence) add_range(ranges, "head.box_confidence", -1, head.box_confidence, cells * f);
+  if (head.grid) add_range(ranges, {head.grid, 2 * f * layer.height * layer.width, "head.grid", -1});
+  if (head.box_xy) add_range(ranges, {head.box_xy, cells * 2 * f, "head.box_xy", -1});
+  if (head.box_wh) add_range(ranges, {head.box_wh, cells * 2 * f, "head.box_wh", -1});
+  if (head.box_confidence) add_range(ranges, {head.box_confidence, cells * f, "head.box_confidence", -1});
   if (head.box_class_probs)
-    add_range(ranges, "head.box_class_probs", -1, head.box_class_probs, cells * shape.num_classes * f);
+    add_range(ranges, {head.box_class_probs, cells * shape.num_classes * f, "head.box_class_probs", -1});
   check_overlaps(ranges, first_output);
 }
 
@@ -269,8 +274,8 @@ yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, 
   const yl_boxes checked = check_boxes(shape, batch, boxes, ranges);
   const size_t first_output = ranges.size();
   for (int32_t l = 0; l < shape.layer_count(); ++l)
-    add_range(ranges, "y_true", l, y_true[l], layer_bytes(shape, batch, l));
-  if (counts) add_range(ranges, "counts", -1, counts, sizeof(yl_box_counts), alignof(yl_box_counts));
+    add_range(ranges, {y_true[l], layer_bytes(shape, batch, l), "y_true", l});
+  if (counts) add_range(ranges, {counts, sizeof(yl_box_counts), "counts", -1}, alignof(yl_box_counts));
   check_overlaps(ranges, first_output);
   return checked;
 }

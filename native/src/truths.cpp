@@ -80,7 +80,8 @@ yl_box_counts Truths::gather_boxes(int32_t image, const float *boxes, int32_t pe
   int32_t *counts = &counts_[image * shape_.layer_count()];
   std::fill(counts, counts + shape_.layer_count(), 0);
   for (int32_t t = 0; t < per_image; ++t) {
-    const float *row = boxes + int64_t(t) * 5;
+    float row[5];  // read once: what was checked is what is used, even if the caller writes boxes meanwhile
+    std::copy_n(boxes + int64_t(t) * 5, 5, row);
     if (unused(row)) continue;
     if (fault_of(shape_, row)) {
       ++seen.skipped;

@@ -103,8 +103,7 @@ void refused_calls(const Golden &g) {
   FIELD(p.call.reserved, 1, YL_INVALID_ARGUMENT, "reserved is 1")
   FIELD(p.grads[1], p.grads[0], YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.grads[1], const_cast<void *>(p.feats[0]), YL_INVALID_ARGUMENT, "overlap")
-  FIELD(p.grads[1], const_cast<float *>(p.y_true[1]), YL_INVALID_ARGUMENT,
-        "grads (layer 1) and y_true (layer 1) overlap")
+  FIELD(p.grads[1], const_cast<float *>(p.y_true[1]), YL_INVALID_ARGUMENT, "grads[1] and y_true[1] overlap")
   FIELD(p.grads[1], (const_cast<char *>(static_cast<const char *>(p.feats[1])) + 4), YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.result.rows, reinterpret_cast<yl_parts *>(p.grads[2]), YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.result.struct_size, 4u, YL_INVALID_ARGUMENT, "result.struct_size is 4")

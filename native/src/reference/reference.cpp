@@ -10,7 +10,7 @@ class Reference final : public Backend {
 
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
-    for (int32_t image = 0; image < call.batch; ++image) outcome_of_truths(call, image, outcome.boxes);
+    for (int32_t image = 0; image < call.batch; ++image) gather(call, image, outcome.boxes);
     outcome.normaliser = resolve_normaliser(call, truths_.total(call.batch));
     const Cells<double> cells(shape_, truths_, call, call.grad_scale / outcome.normaliser);
     for (int32_t image = 0; image < call.batch; ++image)
@@ -35,7 +35,8 @@ class Reference final : public Backend {
   }
 
  private:
-  void outcome_of_truths(const Call &call, int32_t image, yl_box_counts &counts) noexcept {
+  // Stage 1.
+  void gather(const Call &call, int32_t image, yl_box_counts &counts) noexcept {
     if (call.dense()) {
       for (int32_t l = 0; l < shape_.layer_count(); ++l)
         truths_.gather_dense(image, l, call.y_true[l] + image * shape_.layers[l].cells * shape_.channels);
