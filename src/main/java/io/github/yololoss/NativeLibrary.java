@@ -13,6 +13,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.FileSystems;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -39,6 +40,9 @@ final class NativeLibrary {
 
   private static final String FIX =
       "; set -D" + PROPERTY + " or " + ENVIRONMENT + " to a libyololoss.so of this version";
+
+  private static final String FIX_CACHE =
+      "; set -D" + CACHE_PROPERTY + " to a folder that can be written and executed from";
 
   private static NativeLibrary loaded;
 
@@ -70,11 +74,11 @@ final class NativeLibrary {
   private static NativeLibrary load() {
     String path = System.getProperty(PROPERTY);
     if (path != null) {
-      return open(Path.of(path), "named by -D" + PROPERTY);
+      return open(Path.of(path), "named by -D" + PROPERTY, FIX);
     }
     path = System.getenv(ENVIRONMENT);
     if (path != null) {
-      return open(Path.of(path), "named by " + ENVIRONMENT);
+      return open(Path.of(path), "named by " + ENVIRONMENT, FIX);
     }
     String resource = "/META-INF/native/" + platform() + "/libyololoss.so";
     try (InputStream in = NativeLibrary.class.getResourceAsStream(resource)) {
@@ -82,40 +86,24 @@ final class NativeLibrary {
         return unpack(in.readAllBytes());
       }
     } catch (IOException e) {
-      throw unavailable(
-          "the library in the jar could not be unpacked: "
-              + e
-              + "; set -D"
-              + CACHE_PROPERTY
-              + " to a folder that can be written",
-          e);
+      throw unavailable("the library in the jar could not be unpacked: " + e + FIX_CACHE, e);
     }
     try {
       return checked(
           SymbolLookup.libraryLookup(SYSTEM_NAME, Arena.global()), SYSTEM_NAME + " of the system");
     } catch (IllegalArgumentException e) {
       throw unavailable(
-          "tried -D"
-              + PROPERTY
-              + " (not set), "
-              + ENVIRONMENT
-              + " (not set), "
-              + resource
-              + " in the jar (not there), "
-              + SYSTEM_NAME
-              + " on the system path ("
-              + e.getMessage()
-              + ")"
-              + FIX,
+          "tried -D%s (not set), %s (not set), %s in the jar (not there), %s on the system path (%s)%s"
+              .formatted(PROPERTY, ENVIRONMENT, resource, SYSTEM_NAME, e.getMessage(), FIX),
           e);
     }
   }
 
-  private static NativeLibrary open(Path path, String how) {
+  private static NativeLibrary open(Path path, String how, String fix) {
     Path file = path.toAbsolutePath();
     String fault = fault(file);
     if (fault != null) {
-      throw unavailable(file + " (" + how + ") could not be loaded: " + fault + FIX, null);
+      throw unavailable("%s (%s) could not be loaded: %s%s".formatted(file, how, fault, fix), null);
     }
     return checked(SymbolLookup.libraryLookup(file, Arena.global()), file + " (" + how + ")");
   }
@@ -181,7 +169,7 @@ final class NativeLibrary {
   private static NativeLibrary unpack(byte[] library) throws IOException {
     String hash = HexFormat.of().formatHex(sha256(library));
     String folder = version() + "-" + hash.substring(0, 12);
-    IOException failure;
+    Exception failure;
     try {
       Path home = cacheHome().resolve(folder);
       createPrivate(home);
@@ -190,40 +178,39 @@ final class NativeLibrary {
           || !Arrays.equals(sha256(Files.readAllBytes(file)), sha256(library))) {
         replace(file, library);
       }
-      return open(file, "from the jar");
-    } catch (IOException e) {
+      return open(file, "from the jar", FIX_CACHE);
+    } catch (IOException | YoloLossException e) { // not writable, or not executable
       if (System.getProperty(CACHE_PROPERTY) != null) {
         throw e; // asked for by name
       }
       failure = e;
     }
+    Path home = Files.createTempDirectory("yololoss-"); // this user's only
+    Path file = home.resolve("libyololoss.so");
     try {
-      Path home = Files.createTempDirectory("yololoss-"); // readable by this user only
-      Path file = home.resolve("libyololoss.so");
-      try {
-        replace(file, library);
-        return open(file, "from the jar, for this process only: " + failure);
-      } finally { // a loaded library needs its file no more
-        Files.deleteIfExists(file);
-        Files.deleteIfExists(home);
-      }
-    } catch (IOException e) {
-      e.addSuppressed(failure);
-      throw e;
+      replace(file, library);
+      String how = "from the jar, for this process only: " + failure.getMessage();
+      return open(file, how, FIX_CACHE);
+    } finally { // a loaded library needs its file no more
+      Files.deleteIfExists(file);
+      Files.deleteIfExists(home);
     }
   }
 
-  private static Path cacheHome() {
+  private static Path cacheHome() throws IOException {
     String property = System.getProperty(CACHE_PROPERTY);
     if (property != null) {
       return Path.of(property).toAbsolutePath();
     }
     String xdg = System.getenv("XDG_CACHE_HOME");
-    Path caches =
-        xdg != null && !xdg.isEmpty()
-            ? Path.of(xdg)
-            : Path.of(System.getProperty("user.home"), ".cache");
-    return caches.toAbsolutePath().resolve("yololoss");
+    if (xdg != null && !xdg.isEmpty()) {
+      return Path.of(xdg).toAbsolutePath().resolve("yololoss");
+    }
+    Path home = Path.of(System.getProperty("user.home"));
+    if (!Files.isDirectory(home)) { // "?" in a container without a user
+      throw new NoSuchFileException(home.toString(), null, "no home folder");
+    }
+    return home.resolve(".cache").resolve("yololoss");
   }
 
   private static void replace(Path file, byte[] content) throws IOException {

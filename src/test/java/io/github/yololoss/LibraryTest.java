@@ -145,7 +145,7 @@ class LibraryTest {
   void aCacheThatCannotBeWritten() throws Exception {
     Path file = Files.writeString(folder.resolve("file"), "in the way");
     refused(
-        "set -Dyololoss.cache to a folder that can be written",
+        "set -Dyololoss.cache to a folder that can be written and executed from",
         Map.of(),
         "-Dyololoss.cache=" + file);
     Path temporary = Files.createDirectories(folder.resolve("tmp"));
@@ -156,6 +156,8 @@ class LibraryTest {
                 Map.of("XDG_CACHE_HOME", file.toString()),
                 "-Djava.io.tmpdir=" + temporary));
     assertTrue(ended.code == 0 && ended.text.contains("for this process only"), ended.text);
+    ended = end(start(CLASSES, Map.of("XDG_CACHE_HOME", ""), "-Duser.home=?"));
+    assertTrue(ended.code == 0 && ended.text.contains("no home folder"), ended.text);
     try (Stream<Path> left = Files.list(temporary)) {
       assertEquals(List.of(), left.filter(p -> !p.toString().contains("hsperfdata")).toList());
     }
