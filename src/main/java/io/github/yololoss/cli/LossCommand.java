@@ -9,6 +9,8 @@ import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import java.util.stream.DoubleStream;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -112,18 +114,10 @@ final class LossCommand implements Callable<Integer> {
         talk.print(run.result);
         talk.flush();
       }
-      line.getErr()
-          .println(
-              "batch "
-                  + run.batch
-                  + ", "
-                  + run.deviceName
-                  + " ("
-                  + run.deviceWhy
-                  + ")"
-                  + (run.result.nonFinite() > 0
-                      ? "; " + run.result.nonFinite() + " values are not finite"
-                      : ""));
+      String device = run.deviceName + " (" + run.deviceWhy + ")";
+      long bad = run.result.nonFinite();
+      String warning = bad > 0 ? "; " + bad + " values are not finite" : "";
+      line.getErr().println("batch " + run.batch + ", " + device + warning);
       return 0;
     }
   }
@@ -134,20 +128,11 @@ final class LossCommand implements Callable<Integer> {
     for (int l = 0; l < run.result.layers(); l++) {
       LossResult.Parts p = run.result.layer(l);
       total += p.sum();
-      out.println(
-          "loss: ["
-              + (float) total
-              + "]["
-              + (float) p.xy()
-              + "]["
-              + (float) p.wh()
-              + "]["
-              + (float) p.confidence()
-              + "]["
-              + (float) p.classes()
-              + "]["
-              + run.ignoreMaskSum(l)
-              + "]");
+      String values =
+          DoubleStream.of(total, p.xy(), p.wh(), p.confidence(), p.classes())
+              .mapToObj(value -> "[" + (float) value + "]")
+              .collect(Collectors.joining());
+      out.println("loss: " + values + "[" + run.ignoreMaskSum(l) + "]");
     }
   }
 }

@@ -159,7 +159,8 @@ final class VerifyCommand implements Callable<Integer> {
     }
     double difference = Math.abs(got.asDouble() - want.asDouble());
     double tolerance = tolerant ? lossRtol * Math.abs(want.asDouble()) + lossAtol : 0;
-    line(difference <= tolerance, what, got.asDouble(), want.asDouble(), difference, tolerance, "");
+    boolean close = difference <= tolerance && Double.isFinite(difference);
+    line(close, what, got.asDouble(), want.asDouble(), difference, tolerance, "");
   }
 
   private void compareGradient(int l, Arena arena) throws IOException {
@@ -169,13 +170,7 @@ final class VerifyCommand implements Callable<Integer> {
     long count = got.byteSize() / Float.BYTES;
     if (want.size() != count) {
       throw new InputException(
-          file
-              + ": shape "
-              + want.shapeText()
-              + " has "
-              + want.size()
-              + " values, expected "
-              + count);
+          file + ": shape " + want.shapeText() + ", " + count + " values are expected");
     }
     double largest = 0;
     double worst = -1;
@@ -189,7 +184,9 @@ final class VerifyCommand implements Callable<Integer> {
         worst = difference;
         at = i;
       }
-      largest = Math.max(largest, Math.abs(want.get(i)));
+      if (Double.isFinite(want.get(i))) {
+        largest = Math.max(largest, Math.abs(want.get(i)));
+      }
     }
     double tolerance = gradAtol + gradRtol * largest;
     line(

@@ -178,6 +178,30 @@ class CommandLineTest extends CommandTest {
   }
 
   @Test
+  void verifyIsNotSatisfiedByInfinities() throws IOException {
+    Path theirs = folder.resolve("theirs");
+    Files.createDirectories(theirs);
+    for (int l = 1; l < 3; l++) {
+      Files.copy(sample.resolve("grad_" + l + ".npy"), theirs.resolve("grad_" + l + ".npy"));
+    }
+    for (float value : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
+      try (Arena arena = Arena.ofConfined()) {
+        Npy grad = Npy.map(sample.resolve("grad_0.npy"), arena);
+        MemorySegment changed = arena.allocate(grad.data().byteSize()).copyFrom(grad.data());
+        changed.setAtIndex(ValueLayout.JAVA_FLOAT, 4, value);
+        Npy.write(theirs.resolve("grad_0.npy"), changed, grad.shape());
+      }
+      Ended ended = run("verify", sample, "--spec", spec, "--against", theirs);
+      assertEquals(1, ended.code(), ended.out());
+      assertTrue(ended.out().contains("worst at image 0, row 0, column 0, anchor 0, objectness"));
+      assertTrue(ended.out().contains("1 of 3 differ"), ended.out());
+    }
+    Files.writeString(theirs.resolve("r.json"), "{\"total\": 1e999}");
+    assertEquals(
+        1, run("verify", sample, "--spec", spec, "--against", theirs.resolve("r.json")).code());
+  }
+
+  @Test
   void usage() {
     refused(2, "Unmatched argument", "lose");
     refused(2, "Unknown option: '--sparse'", "loss", "--sparse");
