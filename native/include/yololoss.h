@@ -230,7 +230,7 @@ typedef struct yl_head {
 
 /* Checks the config and does everything that costs. *plan is the caller's, to be given to yl_plan_destroy; on failure
    it is NULL. Memory: reserves 24 bytes and 4 more for every 32 classes, for each cell of max_batch images; only the
-   part that holds objects is touched. */
+   part that holds objects is touched. Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE, YL_OUT_OF_MEMORY. */
 YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
 
 /* Frees the plan and stops its threads. NULL is allowed. */
@@ -241,7 +241,8 @@ YL_API void yl_plan_destroy(yl_plan *plan);
 YL_API const char *yl_device_name(const yl_plan *plan);
 YL_API const char *yl_device_why(const yl_plan *plan);
 
-/* YL_OK if a plan can be made on the device; otherwise YL_NO_DEVICE, and yl_last_error() says why not. */
+/* YL_OK if a plan can be made on the device; YL_NO_DEVICE if not, and yl_last_error() says why; YL_INVALID_ARGUMENT
+   for a value that names no device. */
 YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
 
 /* The loss, and the gradient if call->grads is given. Returns when everything is written. result may be NULL if only
@@ -261,9 +262,10 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
      gradient: tx: m*s*(sigmoid(tx)-gx)    tw: m*s*(tw-gw)    to: (m + (1-m)*k)*(sigmoid(to)-m)
                tc: m*(sigmoid(tc)-y_c), each times grad_scale/normaliser; k counts as a constant
 
-   Differences from keras-yolo3, all with input that is not finite: a prediction with a NaN in its box has no IoU
-   (k = 1); an ignored background cell contributes exactly 0; class logits of background cells are never read, nor are
-   their box logits where the image has no object in the layer. What is met is counted in non_finite.
+   Differences from keras-yolo3, all with values that are not finite or a size e^t that overflows: a prediction or a
+   truth whose IoU is NaN counts as no overlap (keras-yolo3 ignores the cell); an ignored background cell contributes
+   exactly 0; class logits of background cells are never read, nor are their box logits where the image has no object
+   in the layer. yl_parts.non_finite says which values that are not finite are counted.
 
    Numbers: the cpu device computes each cell in float32 and sums in double, in a fixed order: the same input gives the
    same bits for any thread count and any position of an image in the batch; truths as boxes give the bits of the dense

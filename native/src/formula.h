@@ -2,7 +2,8 @@
 // double; a vector type with the same operators, exp, fma, log, log1p, fabs and select can be added). Compiles as C++
 // and as CUDA. Names and formulas as in yololoss.h at yl_loss.
 //
-// clang-format off: a loss and its derivative stand on adjacent lines, so that a reader can check one by the other.
+// Formatted by hand: a loss and its derivative stand on adjacent lines, so that a reader can check one by the other.
+// clang-format off
 #pragma once
 
 #include <cmath>
@@ -26,10 +27,14 @@ template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a <
 template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }   // b if unordered
 
 // A part of the loss and its derivative with respect to the logit.
-template <class T> struct Term { T loss, slope; };
+template <class T> struct Term {
+  T loss, slope;
+};
 
 // Centre and size as fractions of the input.
-template <class T> struct Box { T x, y, w, h; };
+template <class T> struct Box {
+  T x, y, w, h;
+};
 
 // Where a cell is.
 template <class T> struct Cell {
@@ -38,33 +43,36 @@ template <class T> struct Cell {
   T anchor_width, anchor_height;  // as fractions of the input
 };
 
-// e^-|u| lies in (0, 1], so nothing here overflows.
-template <class T> YL_HOST_DEVICE inline T sigmoid(T u) {
-  const T e = exp(-fabs(u));
-  return select(u >= T(0), T(1), e) / (T(1) + e);
-}
+// Of u, with e = e^-|u|: that lies in (0, 1], so nothing overflows.
+template <class T> YL_HOST_DEVICE inline T sigmoid(T u, T e) { return select(u >= T(0), T(1), e) / (T(1) + e); }
+template <class T> YL_HOST_DEVICE inline T sigmoid(T u) { return sigmoid(u, exp(-fabs(u))); }
 
 template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u) {
   const T e = exp(-fabs(u));
-  return {larger(u, T(0)) - u * z + log1p(e), select(u >= T(0), T(1), e) / (T(1) + e) - z};  // sigmoid(u) - z
+  return {larger(u, T(0)) - u * z + log1p(e),
+          sigmoid(u, e) - z};
 }
 
 template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
-  return {(u - goal) * (u - goal) / T(2), u - goal};
+  return {(u - goal) * (u - goal) / T(2),
+          u - goal};
 }
 
 // yolo_head of the four box logits.
 template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
-  return {(sigmoid(t.x) + c.column) / c.grid_width, (sigmoid(t.y) + c.row) / c.grid_height, c.anchor_width * exp(t.w),
+  return {(sigmoid(t.x) + c.column) / c.grid_width,
+          (sigmoid(t.y) + c.row) / c.grid_height,
+          c.anchor_width * exp(t.w),
           c.anchor_height * exp(t.h)};
 }
 
-// Length of the overlap of two intervals given by centre and length; 0 if any of the four is NaN.
+// Length of the overlap of two intervals given by centre and length; NaN if any of the four is NaN.
 template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T centre_b, T length_b) {
   const T reach = (length_a + length_b) / T(2) - fabs(centre_a - centre_b);
-  return larger(smaller(smaller(length_a, length_b), reach), T(0));
+  return larger(T(0), smaller(smaller(length_a, length_b), reach));
 }
 
+// NaN if any value is NaN: such a box reaches no threshold.
 template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   return both / (a.w * a.h + b.w * b.h - both);
@@ -76,10 +84,11 @@ template <class T> struct BoxLoss {
   Box<T> slope;
 };
 
+// raw_true_xy by fma: the rounding of the product would be magnified by the difference.
 template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T m, const Box<T> &t, const Cell<T> &c) {
-  const T weight = m * (T(2) - y.w * y.h);                                       // m * box_loss_scale
-  const Term<T> x_term = cross_entropy(fma(y.x, c.grid_width, -c.column), t.x);  // fma: the product is not rounded,
-  const Term<T> y_term = cross_entropy(fma(y.y, c.grid_height, -c.row), t.y);    // the difference would magnify that
+  const T weight = m * (T(2) - y.w * y.h);  // m * box_loss_scale
+  const Term<T> x_term = cross_entropy(fma(y.x, c.grid_width, -c.column), t.x);
+  const Term<T> y_term = cross_entropy(fma(y.y, c.grid_height, -c.row), t.y);
   const Term<T> w_term = half_square(log(y.w / c.anchor_width), t.w);
   const Term<T> h_term = half_square(log(y.h / c.anchor_height), t.h);
   return {weight * (x_term.loss + y_term.loss),
@@ -91,12 +100,14 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
   const Term<T> ce = cross_entropy(m, logit);
-  return {select(weight == T(0), T(0), weight * ce.loss), select(weight == T(0), T(0), weight * ce.slope)};
+  return {select(weight == T(0), T(0), weight * ce.loss),
+          select(weight == T(0), T(0), weight * ce.slope)};
 }
 
 template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
   const Term<T> ce = cross_entropy(y, logit);
-  return {m * ce.loss, m * ce.slope};
+  return {m * ce.loss,
+          m * ce.slope};
 }
 
 }  // namespace yl

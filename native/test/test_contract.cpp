@@ -184,6 +184,15 @@ void not_finite(const Golden &g, const DeviceCase &device) {
   for (size_t cell = 0; cell < y_true.size() / channels; ++cell)
     if (y_true[cell * channels + 4] == 0) feats[cell * channels] = NAN;
   CHECK(p.run(true) == YL_OK && p.layers_out[0].ignored_background == 0 && std::isfinite(p.summary.total));
+
+  // Also where every IoU reaches the threshold: with 0 all cells are ignored but those without an IoU.
+  Golden all = g;
+  all.thresh = 0;
+  Plan every(all, device.device, device.threads);
+  every.feats[0] = feats.data();
+  CHECK(every.run(true) == YL_OK && every.layers_out[0].ignored == every.layers_out[0].objects, device.name);
+  const int64_t cells = g.feats[1].shape[0] * g.feats[1].shape[1] * g.feats[1].shape[2] * 3;
+  CHECK(g.objects[1] > 0 && every.layers_out[1].ignored == cells, device.name);
 }
 
 // yolo_head against its formulas, written here once more with other functions.
