@@ -58,6 +58,10 @@ public record LossOptions(Normaliser normaliser, double gradientScale) {
         throw new IllegalArgumentException(
             "normaliser is " + value + ", a finite number > 0 is expected");
       }
+      if (kind != Kind.VALUE && value != 1) {
+        throw new IllegalArgumentException(
+            "normaliser " + kind + " has the value " + value + ", only VALUE takes one");
+      }
     }
 
     /** A value of the caller's. */

@@ -113,13 +113,19 @@ public final class LossResult {
         counts.getAtIndex(JAVA_LONG, 3));
   }
 
-  /** Parts and counts of a layer; the parts are divided by {@link #normaliser()}. */
+  /**
+   * Parts and counts of a layer; the parts are divided by {@link #normaliser()}.
+   *
+   * @throws IndexOutOfBoundsException if there is no such layer
+   */
   public Parts layer(int layer) {
     return Parts.read(layerParts, Objects.checkIndex(layer, layers));
   }
 
   /**
    * Parts and counts of one image in one layer, as raw sums: rows of the shards of a batch add up.
+   *
+   * @throws IndexOutOfBoundsException if the last call had no such image, or there is no such layer
    */
   public Parts row(int image, int layer) {
     long row = (long) Objects.checkIndex(image, batch) * layers;

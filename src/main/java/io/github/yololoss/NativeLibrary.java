@@ -167,15 +167,13 @@ final class NativeLibrary {
    * once.
    */
   private static NativeLibrary unpack(byte[] library) throws IOException {
-    String hash = HexFormat.of().formatHex(sha256(library));
-    String folder = version() + "-" + hash.substring(0, 12);
+    String folder = version() + "-" + sha256(library).substring(0, 12);
     Exception failure;
     try {
       Path home = cacheHome().resolve(folder);
       createPrivate(home);
       Path file = home.resolve("libyololoss.so");
-      if (!Files.exists(file)
-          || !Arrays.equals(sha256(Files.readAllBytes(file)), sha256(library))) {
+      if (!Files.exists(file) || !Arrays.equals(Files.readAllBytes(file), library)) {
         replace(file, library);
       }
       return open(file, "from the jar", FIX_CACHE);
@@ -239,9 +237,9 @@ final class NativeLibrary {
     }
   }
 
-  private static byte[] sha256(byte[] content) {
+  private static String sha256(byte[] content) {
     try {
-      return MessageDigest.getInstance("SHA-256").digest(content);
+      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(content));
     } catch (NoSuchAlgorithmException e) {
       throw new AssertionError(e); // every JDK has it
     }

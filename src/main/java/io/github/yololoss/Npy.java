@@ -46,10 +46,11 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
 
   private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
   private static final int MAX_HEADER = 1 << 16;
+  // NumPy has at most 64 dimensions; without a bound, thousands would overflow the matcher's stack.
   private static final Pattern HEADER =
       Pattern.compile(
           "\\{\\s*'descr':\\s*'([^']*)',\\s*'fortran_order':\\s*(True|False),\\s*'shape':\\s*"
-              + "\\(\\s*((?:\\d+\\s*,\\s*)*(?:\\d+\\s*)?)\\),?\\s*\\}\\s*");
+              + "\\(\\s*((?:\\d+\\s*,\\s*){0,64}(?:\\d+\\s*)?)\\),?\\s*\\}\\s*");
 
   /**
    * Maps a file.
@@ -87,7 +88,11 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
               .toString();
       Matcher fields = HEADER.matcher(text);
       if (!fields.matches()) {
-        throw new IOException(file + ": unreadable .npy header " + text.strip());
+        String shown = text.strip();
+        throw new IOException(
+            file
+                + ": unreadable .npy header "
+                + (shown.length() > 200 ? shown.substring(0, 200) + "..." : shown));
       }
       Type type =
           Arrays.stream(Type.values())

@@ -22,10 +22,12 @@ import java.util.Objects;
  * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent;
  * during a call it throws {@link IllegalStateException} and changes nothing.
  *
- * <p>Every call throws {@link IllegalArgumentException} for an argument that is null or of the
- * wrong size, {@link IllegalStateException} if this object or a segment is closed, {@link
- * WrongThreadException} for a segment confined to another thread, and {@link YoloLossException}
- * with the native sentence for everything else. Then nothing has been written.
+ * <p>{@code compute}, {@code yoloHead} and {@code buildYTrue} throw {@link
+ * IllegalArgumentException} for an argument that is null or of the wrong size, {@link
+ * IllegalStateException} if this object or a segment is closed, {@link WrongThreadException} for a
+ * segment confined to another thread, {@link IndexOutOfBoundsException} for a layer that is not
+ * there, and {@link YoloLossException} with the native sentence for everything else. Then nothing
+ * has been written. Elsewhere null is a {@link NullPointerException}.
  */
 public final class YoloLoss implements AutoCloseable {
   private static final long CALL_BATCH = Layouts.offset(Layouts.CALL, "batch");
@@ -64,12 +66,12 @@ public final class YoloLoss implements AutoCloseable {
     maxBatch = b.maxBatch;
     int layers = spec.layers().size();
     bytes = new long[layers];
-    for (int l = 0; l < layers; l++) {
-      bytes[l] = spec.bytes(l, 1);
-    }
     arena = Arena.ofShared();
     try {
-      plan = create(b, arena);
+      plan = create(b, arena); // refuses sizes that cannot be addressed
+      for (int l = 0; l < layers; l++) {
+        bytes[l] = spec.bytes(l, 1);
+      }
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
       call = arena.allocate(Layouts.CALL);

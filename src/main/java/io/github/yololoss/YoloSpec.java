@@ -203,6 +203,8 @@ public record YoloSpec(
   /**
    * Bytes of {@code feats[layer]}, and of {@code y_true[layer]} and {@code grads[layer]}, of a
    * batch.
+   *
+   * @throws ArithmeticException if they cannot be addressed
    */
   public long bytes(int layer, int batch) {
     return Math.multiplyExact(Math.multiplyExact(cells(layer), 5L + numClasses), 4L * batch);

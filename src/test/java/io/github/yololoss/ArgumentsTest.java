@@ -131,6 +131,10 @@ class ArgumentsTest {
     refused(bad, "head is null", () -> loss.yoloHead(0, 1, g.feats[0], null));
     refused(bad, "source is null", () -> loss.buildYTrue(1, null, grads));
     refused(bad, "normaliser is 0", () -> LossOptions.Normaliser.value(0));
+    refused(
+        bad,
+        "only VALUE takes one",
+        () -> new LossOptions.Normaliser(LossOptions.Normaliser.Kind.BATCH, 2));
     refused(bad, "normaliser is NaN", () -> LossOptions.Normaliser.value(Double.NaN));
     refused(
         bad,

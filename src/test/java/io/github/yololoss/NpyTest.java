@@ -161,6 +161,20 @@ class NpyTest {
     }
   }
 
+  @Test
+  void thousandsOfSizes() throws IOException {
+    try (Arena arena = Arena.ofConfined()) {
+      for (String sizes :
+          new String[] {"1, ".repeat(20000), "1".repeat(60000), " ".repeat(60000)}) {
+        String header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + sizes + ",), }";
+        refused(arena, file(1, header, floats(1)), "");
+      }
+      String most =
+          "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, ".repeat(64) + "), }";
+      assertEquals(64, Npy.map(file(1, most, floats(1)), arena).shape().length);
+    }
+  }
+
   private static void refused(Arena arena, Path file, String words) {
     String sentence = assertThrows(IOException.class, () -> Npy.map(file, arena)).getMessage();
     assertTrue(sentence.startsWith(file + ": ") && sentence.contains(words), sentence);

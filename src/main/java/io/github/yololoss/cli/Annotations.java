@@ -5,6 +5,7 @@ import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -44,7 +45,13 @@ final class Annotations {
 
   private static float[][] image(Path file, int lineNumber, String[] words, YoloSpec spec) {
     String where = file + ": line " + lineNumber + ": ";
-    int[] size = imageSize(where, file.resolveSibling(words[0]));
+    Path picture;
+    try {
+      picture = file.resolveSibling(words[0]);
+    } catch (InvalidPathException e) {
+      throw new InputException(where + "not a path: " + e.getReason());
+    }
+    int[] size = imageSize(where, picture);
     float[][] boxes = new float[words.length - 1][];
     for (int t = 0; t < boxes.length; t++) {
       boxes[t] =
@@ -102,7 +109,7 @@ final class Annotations {
       } finally {
         reader.dispose();
       }
-    } catch (IOException e) {
+    } catch (IOException | IllegalArgumentException | IndexOutOfBoundsException e) { // damaged
       throw new InputException(where + picture + ": its size cannot be read: " + e.getMessage());
     }
   }

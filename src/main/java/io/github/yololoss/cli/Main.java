@@ -87,7 +87,7 @@ public final class Main {
     }
   }
 
-  private static int failed(Exception e, PrintWriter err) throws Exception {
+  private static int failed(Exception e, PrintWriter err) {
     int code =
         switch (e) {
           case InputException input -> BAD_INPUT;
@@ -99,7 +99,6 @@ public final class Main {
                 case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> UNAVAILABLE;
                 default -> INTERNAL;
               };
-          case CommandLine.ParameterException usage -> throw usage;
           default -> INTERNAL;
         };
     err.println(

@@ -12,6 +12,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -37,6 +38,16 @@ import picocli.CommandLine.Spec;
       "  yololoss verify dump --spec yolov3.json --against theirs"
     })
 final class VerifyCommand implements Callable<Integer> {
+  private static final List<String> FIELDS =
+      List.of(
+          "xy",
+          "wh",
+          "confidence",
+          "class",
+          "object_count",
+          "ignore_count",
+          "ignore_count_background");
+
   @Spec private CommandSpec command;
 
   @Mixin private LossRun run;
@@ -116,7 +127,7 @@ final class VerifyCommand implements Callable<Integer> {
       throw new InputException(file + ": neither total nor layers is in it");
     }
     if (want.has("total")) {
-      compare(file, "total", got.get("total"), want.get("total"), true);
+      compare(file, "total", got.get("total"), want.get("total"));
     }
     JsonNode layers = want.path("layers");
     if (!layers.isMissingNode()
@@ -129,28 +140,15 @@ final class VerifyCommand implements Callable<Integer> {
               + got.get("layers").size());
     }
     for (int l = 0; l < layers.size(); l++) {
-      for (String part : new String[] {"xy", "wh", "confidence", "class"}) {
-        compare(
-            file,
-            "layer " + l + " " + part,
-            got.get("layers").get(l).get(part),
-            layers.get(l).get(part),
-            true);
-      }
-      for (String count :
-          new String[] {"object_count", "ignore_count", "ignore_count_background"}) {
-        compare(
-            file,
-            "layer " + l + " " + count,
-            got.get("layers").get(l).get(count),
-            layers.get(l).get(count),
-            false);
+      for (String field : FIELDS) {
+        JsonNode mine = got.get("layers").get(l).get(field);
+        compare(file, "layer " + l + " " + field, mine, layers.get(l).get(field));
       }
     }
   }
 
-  /** Fields that the other side does not have are left out. */
-  private void compare(Path file, String what, JsonNode got, JsonNode want, boolean tolerant) {
+  /** Counts exactly. Fields that the other side does not have are left out. */
+  private void compare(Path file, String what, JsonNode got, JsonNode want) {
     if (want == null) {
       return;
     }
@@ -158,7 +156,8 @@ final class VerifyCommand implements Callable<Integer> {
       throw new InputException(file + ": " + what + " is " + want + ", a number is expected");
     }
     double difference = Math.abs(got.asDouble() - want.asDouble());
-    double tolerance = tolerant ? lossRtol * Math.abs(want.asDouble()) + lossAtol : 0;
+    boolean count = got.isIntegralNumber();
+    double tolerance = count ? 0 : lossRtol * Math.abs(want.asDouble()) + lossAtol;
     boolean close = difference <= tolerance && Double.isFinite(difference);
     line(close, what, got.asDouble(), want.asDouble(), difference, tolerance, "");
   }

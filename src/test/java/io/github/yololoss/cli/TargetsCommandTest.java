@@ -82,6 +82,20 @@ class TargetsCommandTest extends CommandTest {
   }
 
   @Test
+  void aPathThatIsNone() throws IOException {
+    refused(
+        3,
+        "train.txt: line 1: not a path: Nul character not allowed",
+        "targets",
+        "--annotations",
+        annotations("a\0b.jpg 1,2,30,40,0"),
+        "--spec",
+        spec,
+        "--output",
+        folder.resolve("out"));
+  }
+
+  @Test
   void badBoxesCanBeSkipped() throws IOException {
     Path file = annotations("p640.img 10,20,300,400,3 10,20,300,400,2");
     Ended ended =
