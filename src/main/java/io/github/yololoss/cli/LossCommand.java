@@ -93,7 +93,7 @@ final class LossCommand implements Callable<Integer> {
           Npy.write(
               gradient.resolve("grad_" + l + ".npy"),
               run.grads[l],
-              LossRun.shape("grad", run.spec, l, run.batch));
+              BatchFiles.shape("grad", run.spec, l, run.batch));
         }
       }
       boolean jsonToStdout = "-".equals(json);

@@ -80,44 +80,41 @@ final class TargetsCommand implements Callable<Integer> {
     private Path boxes;
   }
 
-  /** Boxes and how many images they are of. */
-  record Batch(int images, Targets.Boxes boxes) {}
-
   @Override
   public Integer call() throws IOException {
     YoloSpec spec = SpecFile.read(specFile);
     try (Arena arena = Arena.ofConfined()) {
-      Batch batch =
+      BatchFiles.Boxes batch =
           source.boxes != null
-              ? LossRun.readBoxes(source.boxes, 0, badBoxes, arena)
+              ? BatchFiles.boxes(source.boxes, 0, badBoxes, arena)
               : pack(Annotations.read(source.annotations, spec), arena);
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(batch.images).device(Device.CPU).open()) {
-        yTrue = spec.allocate(arena, batch.images);
-        counts = loss.buildYTrue(batch.images, batch.boxes, yTrue);
+          YoloLoss.builder(spec).maxBatch(batch.images()).device(Device.CPU).open()) {
+        yTrue = spec.allocate(arena, batch.images());
+        counts = loss.buildYTrue(batch.images(), batch.boxes(), yTrue);
       } catch (YoloLossException e) {
-        throw LossRun.naming(source.boxes != null ? source.boxes : source.annotations, e);
+        throw BatchFiles.naming(source.boxes != null ? source.boxes : source.annotations, e);
       }
       Files.createDirectories(output);
       Npy.write(
           output.resolve("boxes.npy"),
-          batch.boxes.boxes(),
-          batch.images,
-          batch.boxes.perImage(),
+          batch.boxes().boxes(),
+          batch.images(),
+          batch.boxes().perImage(),
           5);
       for (int l = 0; l < yTrue.length; l++) {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            LossRun.shape("y_true", spec, l, batch.images));
+            BatchFiles.shape("y_true", spec, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(
-          batch.images
+          batch.images()
               + " images, at most "
-              + batch.boxes.perImage()
+              + batch.boxes().perImage()
               + " boxes in one; "
               + counts.used()
               + " boxes used, "
@@ -134,7 +131,7 @@ final class TargetsCommand implements Callable<Integer> {
     }
   }
 
-  private Batch pack(List<float[][]> images, Arena arena) {
+  private BatchFiles.Boxes pack(List<float[][]> images, Arena arena) {
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());
     for (int i = 0; i < images.size(); i++) {
@@ -143,7 +140,7 @@ final class TargetsCommand implements Callable<Integer> {
         MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
       }
     }
-    return new Batch(images.size(), new Targets.Boxes(packed, rows, badBoxes));
+    return new BatchFiles.Boxes(images.size(), new Targets.Boxes(packed, rows, badBoxes));
   }
 
   private static long objects(MemorySegment yTrue, int channels) {

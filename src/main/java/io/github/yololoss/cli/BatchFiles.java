@@ -1,0 +1,132 @@
+package io.github.yololoss.cli;
+
+import io.github.yololoss.Npy;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLossException;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.cli.Main.InputException;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+
+/**
+ * The arrays of a batch in a folder, each checked against the spec; memory belongs to the arena.
+ */
+final class BatchFiles {
+  private final Path folder;
+  private final YoloSpec spec;
+  private final Arena arena;
+  private int batch; // 0 until the first array has been read
+
+  BatchFiles(Path folder, YoloSpec spec, Arena arena) {
+    if (!Files.isDirectory(folder)) {
+      throw new InputException(
+          folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
+    }
+    this.folder = folder;
+    this.spec = spec;
+    this.arena = arena;
+  }
+
+  /** B of the arrays that have been read. */
+  int batch() {
+    return batch;
+  }
+
+  /** The arrays of all layers; the first decides the batch. */
+  MemorySegment[] layers(String name) throws IOException {
+    MemorySegment[] segments = new MemorySegment[spec.layers().size()];
+    Path surplus = folder.resolve(name + "_" + segments.length + ".npy");
+    if (Files.exists(surplus)) {
+      throw new InputException(surplus + ": the spec has only " + segments.length + " layers");
+    }
+    for (int l = 0; l < segments.length; l++) {
+      Path file = folder.resolve(name + "_" + l + ".npy");
+      Npy array = Npy.map(file, arena);
+      if (batch == 0
+          && array.shape().length > 0
+          && array.shape()[0] >= 1
+          && array.shape()[0] <= Integer.MAX_VALUE) {
+        batch = (int) array.shape()[0];
+      }
+      long[] expected = shape(name, spec, l, batch);
+      if (batch == 0 || !Arrays.equals(array.shape(), expected)) {
+        throw new InputException(
+            file
+                + ": shape "
+                + array.shapeText()
+                + ", expected "
+                + shapeText(expected)
+                + " "
+                + meaning(name, l));
+      }
+      segments[l] = array.floats(arena);
+    }
+    return segments;
+  }
+
+  static long[] shape(String name, YoloSpec spec, int l, int batch) {
+    YoloSpec.Layer layer = spec.layers().get(l);
+    int anchors = layer.anchorMask().size();
+    int channels = 5 + spec.numClasses();
+    return name.equals("y_true")
+        ? new long[] {batch, layer.gridHeight(), layer.gridWidth(), anchors, channels}
+        : new long[] {batch, layer.gridHeight(), layer.gridWidth(), (long) anchors * channels};
+  }
+
+  /** As NumPy writes it; a batch that is not known yet is B. */
+  private static String shapeText(long[] shape) {
+    return Arrays.toString(shape).replace("[0,", "[B,").replace('[', '(').replace(']', ')');
+  }
+
+  private String meaning(String name, int l) {
+    int anchors = spec.layers().get(l).anchorMask().size();
+    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : "(B, H, W, A*(5+C))")
+        + " with A = "
+        + anchors
+        + " and C = "
+        + spec.numClasses()
+        + " of the spec";
+  }
+
+  /** The boxes of the batch. */
+  Targets.Boxes boxes() throws IOException {
+    return boxes(folder.resolve("boxes.npy"), batch, Targets.BoxPolicy.ERROR, arena).boxes();
+  }
+
+  /** Boxes and how many images they are of. */
+  record Boxes(int images, Targets.Boxes boxes) {}
+
+  /** Boxes of a file of shape (B, T, 5); batch 0 takes any B. */
+  static Boxes boxes(Path file, int batch, Targets.BoxPolicy policy, Arena arena)
+      throws IOException {
+    Npy array = Npy.map(file, arena);
+    long[] shape = array.shape();
+    if (shape.length != 3
+        || shape[2] != 5
+        || shape[0] < 1
+        || batch > 0 && shape[0] != batch
+        || shape[0] > Integer.MAX_VALUE
+        || shape[1] > Integer.MAX_VALUE) {
+      throw new InputException(
+          file
+              + ": shape "
+              + array.shapeText()
+              + ", expected ("
+              + (batch > 0 ? batch : "B")
+              + ", T, 5): x_min, y_min, x_max, y_max, class");
+    }
+    return new Boxes(
+        (int) shape[0], new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
+  }
+
+  /** Refused boxes with the file that they came from; other exceptions as they are. */
+  static RuntimeException naming(Path boxes, YoloLossException e) {
+    return e.status() == YoloLossException.Status.INVALID_BOXES
+        ? new InputException(boxes + ": " + e.getMessage())
+        : e;
+  }
+}
