@@ -20,7 +20,8 @@
    the caller uses the defaults of the macro for them; a struct larger than the library knows is YL_UNSUPPORTED.
 
    Threads: any function may be called from any thread. Calls on one plan wait for each other, so a plan serves one
-   call at a time; different plans run side by side. No other call may use a plan while or after it is destroyed. */
+   call at a time; different plans run side by side, also on one device. No other call may use a plan while or after it
+   is destroyed. What yl_loss_async has enqueued occupies its plan until the stream has passed it. */
 #ifndef YOLOLOSS_H
 #define YOLOLOSS_H
 
@@ -50,7 +51,8 @@ typedef enum yl_status {
   YL_UNSUPPORTED = 3,      /* in the contract, but not in this build or version */
   YL_NO_DEVICE = 4,        /* the device asked for cannot be used on this machine */
   YL_OUT_OF_MEMORY = 5,    /* workspace or threads could not be had */
-  YL_INTERNAL = 6          /* a fault of the library; please report it with yl_last_error() */
+  YL_INTERNAL = 6,         /* a fault of the library; please report it with yl_last_error() */
+  YL_DEVICE_FAILED = 7     /* the CUDA driver reported an error; the sentence names it. What was to be written is lost */
 } yl_status;
 
 /* Where the loss is computed. A device asked for by name is never replaced by another. */
@@ -58,13 +60,14 @@ enum {
   YL_DEVICE_AUTO = 0,      /* the best for the caller's memory; yl_device_why() says the reason */
   YL_DEVICE_REFERENCE = 1, /* double precision, one thread, plain loops: a second opinion, not a fast path */
   YL_DEVICE_CPU = 2,       /* float32 arithmetic, several threads */
-  YL_DEVICE_CUDA = 3       /* not in this version: YL_NO_DEVICE */
+  YL_DEVICE_CUDA = 3       /* hand-written kernels, float32 arithmetic; at most 16 layers */
 };
 
-/* Where feats, y_true, boxes and grads live. */
+/* Where feats, y_true, boxes and grads live, and the arrays of yl_yolo_head and yl_build_y_true. With HOST a cuda plan
+   copies them, in chunks of images while the chunk before is computed; faster from and to pinned memory. */
 enum {
   YL_MEMORY_HOST = 0,
-  YL_MEMORY_DEVICE = 1 /* CUDA device memory; not in this version: YL_UNSUPPORTED */
+  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); device cuda or auto */
 };
 
 /* Type of feats and grads. y_true and boxes are always float32. */
@@ -92,7 +95,10 @@ enum {
 /* How grads is written. */
 enum {
   YL_GRAD_OVERWRITE = 0, /* every element is written; what it held does not matter */
-  YL_GRAD_REFRESH = 1    /* grads still holds this plan's previous gradient; not in this version: YL_UNSUPPORTED */
+  YL_GRAD_REFRESH = 1    /* the same result with fewer writes, where grads are the buffers of this plan's last call with
+                            a gradient and hold what that wrote for at least as many images: only the objectness channel,
+                            the rows of objects and the rows that were objects then are written. Not over feats. Other
+                            buffers or more images than then are refused; changed content cannot be noticed */
 };
 
 /* What happens to a row of boxes that names no object: a coordinate or class that is not finite, no area, a class
@@ -128,7 +134,8 @@ typedef struct yl_config {
   int32_t memory;       /* YL_MEMORY_...; default HOST */
   int32_t dtype;        /* YL_F32 ...; default F32 */
   int32_t layout;       /* YL_NHWC ...; default NHWC */
-  int32_t threads;      /* of the cpu device, 1..1024; 0 (default): one per processor that this process may use */
+  int32_t threads;      /* of the cpu device, and of the copies of a cuda plan with host memory that is not pinned;
+                           1..1024; 0 (default): one per processor that this process may use */
   int32_t reserved;     /* 0 */
 } yl_config;
 
@@ -170,10 +177,14 @@ typedef struct yl_call {
   int32_t reserved;           /* 0 */
   double normaliser_value;    /* for YL_NORMALISER_VALUE; default 1 */
   double grad_scale;          /* factor of the gradient (upstream gradient, loss scale), finite; default 1 */
+  const float *normaliser_at; /* or NULL. A cuda plan reads the normaliser here when the kernels run, instead of
+                                 normaliser_value: memory that the device can reach, with normaliser VALUE. The value is
+                                 not checked */
+  const float *grad_scale_at; /* or NULL: the same for grad_scale */
 } yl_call;
 
 #define YL_CALL_INIT \
-  { sizeof(yl_call), 0, 0, 0, 0, 0, 0, 0, 0, 1.0, 1.0 }
+  { sizeof(yl_call), 0, 0, 0, 0, 0, 0, 0, 0, 1.0, 1.0, 0, 0 }
 
 /* Sums and counts, of one image in one layer (a row, raw) or of one layer (divided by the normaliser).
    The confidence part of keras-yolo3 is confidence_object + confidence_background. */
@@ -201,16 +212,26 @@ typedef struct yl_summary {
   yl_box_counts boxes;        /* zeros for a dense call */
 } yl_summary;
 
-/* Where the result goes: the caller's memory, each part optional (NULL). Written only on YL_OK. */
+/* What became of a call of yl_loss_async. */
+typedef struct yl_completion {
+  int32_t status; /* YL_OK, or YL_INVALID_BOXES: then nothing else has been written */
+  int32_t image;  /* of the first row of boxes that the policy YL_BOXES_ERROR refuses; -1 if there is none */
+  int32_t row;    /* of that image; -1 if there is none */
+  int32_t reserved;
+} yl_completion;
+
+/* Where the result goes: the caller's memory, each part optional (NULL). Written only on YL_OK. For yl_loss memory of
+   the host, for yl_loss_async memory that the device can write (its own, pinned or managed). */
 typedef struct yl_result {
-  size_t struct_size;  /* sizeof(yl_result), set by YL_RESULT_INIT */
-  yl_summary *summary; /* one */
-  yl_parts *layers;    /* L, divided by the normaliser */
-  yl_parts *rows;      /* B*L, raw; row of image b and layer l at [b*L + l]. Rows of shards of a batch add up */
+  size_t struct_size;        /* sizeof(yl_result), set by YL_RESULT_INIT */
+  yl_summary *summary;       /* one */
+  yl_parts *layers;          /* L, divided by the normaliser */
+  yl_parts *rows;            /* B*L, raw; row of image b and layer l at [b*L + l]. Rows of shards of a batch add up */
+  yl_completion *completion; /* one; of yl_loss_async only, yl_loss returns its status */
 } yl_result;
 
 #define YL_RESULT_INIT \
-  { sizeof(yl_result), 0, 0, 0 }
+  { sizeof(yl_result), 0, 0, 0, 0 }
 
 /* Outputs of yl_yolo_head for one layer: the caller's float32 arrays, each optional (NULL). */
 typedef struct yl_head {
@@ -229,14 +250,16 @@ typedef struct yl_head {
   { sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1 }
 
 /* Checks the config and does everything that costs. *plan is the caller's, to be given to yl_plan_destroy; on failure
-   it is NULL. Memory: reserves 24 bytes and 4 more for every 32 classes, for each cell of max_batch images; only the
-   part that holds objects is touched. Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE, YL_OUT_OF_MEMORY. */
+   it is NULL. Memory: reserves 28 bytes and 4 more for every 32 classes, for each cell of max_batch images, on the
+   device where the loss is computed; on the host only the part that holds objects is touched. A cuda plan with host
+   memory takes chunk buffers too, on both sides. Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE,
+   YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */
 YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
 
 /* Frees the plan and stops its threads. NULL is allowed. */
 YL_API void yl_plan_destroy(yl_plan *plan);
 
-/* The device of the plan ("reference", "cpu"), and one line that says why it was taken. Both live as long as the plan.
+/* The device of the plan ("reference", "cpu", "cuda:0"), and one line that says why it was taken. Both live as long as the plan.
    NULL gives "". */
 YL_API const char *yl_device_name(const yl_plan *plan);
 YL_API const char *yl_device_why(const yl_plan *plan);
@@ -269,16 +292,27 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
 
    Numbers: the cpu device computes each cell in float32 and sums in double, in a fixed order: the same input gives the
    same bits for any thread count and any position of an image in the batch; truths as boxes give the bits of the dense
-   y_true they stand for.
+   y_true they stand for. The cuda device alike, for every run and stream on one kind of device; its bits are not those
+   of the cpu device.
 
-   Errors: YL_INVALID_ARGUMENT, YL_INVALID_BOXES, YL_UNSUPPORTED; then nothing has been written. */
+   Device memory: the call is ordered behind what was enqueued on the legacy default stream; wait for other streams
+   first, or use yl_loss_async. A pointer is checked when it differs from that of the plan's call before: it must belong
+   to the plan's device or be reachable from it. Boxes are checked on the device.
+
+   Errors: YL_INVALID_ARGUMENT, YL_INVALID_BOXES, YL_UNSUPPORTED; then nothing has been written. On a cuda plan also
+   YL_DEVICE_FAILED, and YL_OUT_OF_MEMORY where host boxes need a larger buffer than any call before. */
 YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *result);
 
-/* The same, enqueued on a CUDA stream without waiting. Not in this version: YL_UNSUPPORTED. */
+/* The same for a cuda plan with device memory, enqueued on a stream (cudaStream_t, CUstream or NULL: the legacy default
+   stream) without waiting: two kernels, no copy, no allocation, so that it may be captured in a CUDA graph and replayed.
+   The structs and arrays of pointers are read before it returns; the memory that they point to must stay until the
+   stream has passed the call. Calls of one plan, replays of its graphs included, must follow each other on the device:
+   one stream, or events of the caller's. Errors: those of yl_loss that need no look at device memory; a row of boxes
+   that the policy refuses is told by result->completion. */
 YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result);
 
 /* Decodes the raw outputs of one layer as keras-yolo3's yolo_head. Outputs must not overlap each other or feats.
-   Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED; then nothing has been written. */
+   Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED; then nothing has been written. On a cuda plan as yl_loss. */
 YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
 
 /* Writes the dense truths of boxes, as keras-yolo3's preprocess_true_boxes: L pointers y_true, each (batch, H, W, A,
@@ -292,9 +326,47 @@ YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
 YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                  yl_box_counts *counts);
 
+/* CUDA devices, memory and streams, for callers that have no binding of CUDA; the CUDA runtime's own functions may use
+   and free them too. Without a usable device: YL_NO_DEVICE, and yl_last_error() says why. Errors of all:
+   YL_INVALID_ARGUMENT, YL_NO_DEVICE, YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */
+typedef struct yl_cuda_device {
+  size_t struct_size;         /* sizeof(yl_cuda_device), set by YL_CUDA_DEVICE_INIT */
+  int64_t total_memory;       /* bytes */
+  int64_t free_memory;        /* bytes */
+  int32_t compute_capability; /* 10 * major + minor: 90 for an H200 */
+  int32_t multiprocessors;
+  char name[256];
+} yl_cuda_device;
+
+#define YL_CUDA_DEVICE_INIT \
+  { sizeof(yl_cuda_device), 0, 0, 0, 0, {0} }
+
+/* *count = usable devices, numbered from 0. Where CUDA cannot be used *count is 0 and the status YL_NO_DEVICE. */
+YL_API yl_status yl_cuda_device_count(int32_t *count);
+YL_API yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info);
+
+/* bytes >= 1 of device memory (aligned to 256), or of pinned host memory that every device can reach. On failure
+   *memory is NULL. Freeing waits until the device has done with it; NULL is allowed. */
+YL_API yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory);
+YL_API yl_status yl_cuda_free(void *memory);
+YL_API yl_status yl_cuda_malloc_host(int64_t bytes, void **memory);
+YL_API yl_status yl_cuda_free_host(void *memory);
+
+/* Copies between any of host, pinned and device memory. yl_cuda_copy returns when it is done, ordered behind the legacy
+   default stream; yl_cuda_copy_async enqueues it on a stream of device_index. */
+YL_API yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
+YL_API yl_status yl_cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream);
+
+/* A stream that does not wait for the legacy default stream. synchronize returns when all that was enqueued is done.
+   Destroying returns at once; what is enqueued still runs. */
+YL_API yl_status yl_cuda_stream_create(int32_t device_index, void **stream);
+YL_API yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream);
+YL_API yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream);
+
 /* For bindings whose runtime keeps memory alive only for what is passed as an argument (java.lang.foreign): the same
    functions with a tail of pointers that is not looked at. */
 YL_API yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...);
+YL_API yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result, ...);
 YL_API yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...);
 YL_API yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                          yl_box_counts *counts, ...);

@@ -8,6 +8,7 @@
 
 #include "cells.h"
 #include "check.h"
+#include "cuda/cuda.h"
 
 struct yl_plan {
   yl::Shape shape;
@@ -16,6 +17,7 @@ struct yl_plan {
   std::vector<yl_parts> rows;            // (max_batch, L)
   std::vector<yl_parts> layers;          // (L)
   std::vector<yl::Range> ranges;         // scratch of the checks
+  yl::Held held;
   std::mutex in_use;
 };
 
@@ -59,50 +61,78 @@ template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexc
 }
 
 void make_backend(const yl_config &config, yl_plan &plan) {
-  const std::string threads = std::to_string(plan.shape.threads) + (plan.shape.threads == 1 ? " thread" : " threads");
-  if (config.device == YL_DEVICE_REFERENCE) {
-    plan.device_name = "reference";
-    plan.device_why = "asked for by name; double precision, 1 thread";
-    plan.backend = yl::make_reference(plan.shape);
-  } else {
-    plan.device_name = "cpu";
-    const char *why = config.device == YL_DEVICE_CPU ? "asked for by name" : "auto: host memory and no CUDA backend";
-    plan.device_why = std::string(why) + "; float32, " + threads;
-    plan.backend = yl::make_cpu(plan.shape);
+  const bool by_name = config.device != YL_DEVICE_AUTO;
+  const int32_t threads = plan.shape.threads;
+  switch (plan.shape.device) {
+    case YL_DEVICE_REFERENCE:
+      plan.device_name = "reference";
+      plan.device_why = "asked for by name; double precision, 1 thread";
+      plan.backend = yl::make_reference(plan.shape);
+      return;
+    case YL_DEVICE_CUDA:
+      plan.device_name = "cuda:" + std::to_string(config.device_index);
+      plan.device_why = (by_name ? "asked for by name; float32, " : "auto: device memory; float32, ") +
+                        std::string(yl::cuda_info(config.device_index).name);
+      plan.backend = yl::make_cuda(plan.shape);
+      return;
+    default:
+      plan.device_name = "cpu";
+      plan.device_why = (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
+                        ("; float32, " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
+      plan.backend = yl::make_cpu(plan.shape);
   }
 }
 
 void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome, const yl_result &result) {
-  const auto layer_count = static_cast<size_t>(plan.shape.layer_count());
-  yl_summary summary{};
-  summary.normaliser = outcome.normaliser;
-  summary.boxes = outcome.boxes;
-  double sum = 0;
-  for (size_t l = 0; l < layer_count; ++l) {
-    yl_parts &layer = plan.layers[l] = yl_parts{};
-    for (int32_t image = 0; image < call.batch; ++image) yl::add(layer, plan.rows[image * layer_count + l]);
-    summary.objects += layer.objects;
-    summary.ignored += layer.ignored;
-    summary.ignored_background += layer.ignored_background;
-    summary.non_finite += layer.non_finite;
-    for (double *part : {&layer.xy, &layer.wh, &layer.confidence_object, &layer.confidence_background, &layer.class_}) {
-      sum += *part;
-      *part /= outcome.normaliser;
-    }
-  }
-  summary.total = sum / outcome.normaliser;
+  const int32_t layer_count = plan.shape.layer_count();
+  for (int32_t l = 0; l < layer_count; ++l)
+    plan.layers[l] = yl::layer_sum(plan.rows.data(), call.batch, layer_count, l);
+  const yl_summary summary = yl::summarise(plan.layers.data(), layer_count, outcome.normaliser, outcome.boxes);
   if (result.summary) *result.summary = summary;
   if (result.layers) std::copy(plan.layers.begin(), plan.layers.end(), result.layers);
-  if (result.rows) std::copy_n(plan.rows.begin(), call.batch * layer_count, result.rows);
+  if (result.rows) std::copy_n(plan.rows.begin(), int64_t(call.batch) * layer_count, result.rows);
+}
+
+// A call is checked, and computed by body(plan, call, result). What it leaves in the gradient buffers is remembered;
+// of a call that fails half way nothing is known.
+template <class Body>
+yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *result, const Body &body) noexcept {
+  return with_plan(plan, [&](yl_plan &p) {
+    const yl_result none = YL_RESULT_INIT;
+    const auto outputs =
+        yl::take_sized<yl_result>("result", result ? result : &none, YL_RESULT_INIT, offsetof(yl_result, completion));
+    const auto given = yl::take_sized<yl_call>("call", call, YL_CALL_INIT, offsetof(yl_call, normaliser_at));
+    const yl::Call checked = yl::check_call(p.shape, given, outputs, p.held, p.ranges);
+    if (!checked.grads) return body(p, checked, outputs);
+    const bool same = std::equal(p.held.grads.begin(), p.held.grads.end(), checked.grads);
+    const int32_t batch = same ? std::max(p.held.batch, checked.batch) : checked.batch;
+    try {
+      body(p, checked, outputs);
+    } catch (const yl::Failure &e) {
+      if (e.status == YL_DEVICE_FAILED) p.held.batch = 0;
+      throw;
+    }
+    std::copy_n(checked.grads, p.held.grads.size(), p.held.grads.begin());
+    p.held.batch = batch;
+  });
 }
 
 yl_status loss(yl_plan *plan, const yl_call *call, const yl_result *result) noexcept {
-  return with_plan(plan, [&](yl_plan &p) {
-    const yl_result none = YL_RESULT_INIT;
-    const auto outputs = yl::take_sized<yl_result>("result", result ? result : &none, YL_RESULT_INIT);
-    const yl::Call checked =
-        yl::check_call(p.shape, yl::take_sized<yl_call>("call", call, YL_CALL_INIT), outputs, p.ranges);
+  return checked_call(plan, call, result, [](yl_plan &p, const yl::Call &checked, const yl_result &outputs) {
+    if (outputs.completion)
+      fail(YL_INVALID_ARGUMENT, "result.completion is given, which is for yl_loss_async; NULL is expected");
     give_result(p, checked, p.backend->loss(checked, p.rows.data()), outputs);
+  });
+}
+
+yl_status loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result) noexcept {
+  return checked_call(plan, call, result, [&](yl_plan &p, const yl::Call &checked, const yl_result &outputs) {
+    if (!p.shape.device_memory)
+      fail(YL_UNSUPPORTED,
+           "yl_loss_async needs a cuda plan with memory YL_MEMORY_DEVICE, this one is on %s with host memory; "
+           "use yl_loss",
+           p.device_name.c_str());
+    p.backend->loss_async(checked, stream, outputs);
   });
 }
 
@@ -120,6 +150,15 @@ yl_status build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, floa
     const yl_boxes checked = yl::check_y_true(p.shape, batch, boxes, y_true, counts, p.ranges);
     const yl_box_counts seen = p.backend->build_y_true(batch, checked, y_true);
     if (counts) *counts = seen;
+  });
+}
+
+// A place for what a function makes: NULL until it is made.
+template <class T, class Body> yl_status made_at(T *place, T none, const char *name, const Body &body) noexcept {
+  if (place) *place = none;
+  return guarded([&] {
+    if (!place) fail(YL_INVALID_ARGUMENT, "%s is NULL; a place for it is expected", name);
+    *place = body();
   });
 }
 
@@ -149,7 +188,7 @@ const Field kFields[] = {
     YL_SIZE(yl_call), YL_FIELD(yl_call, struct_size), YL_FIELD(yl_call, feats), YL_FIELD(yl_call, y_true),
     YL_FIELD(yl_call, boxes), YL_FIELD(yl_call, grads), YL_FIELD(yl_call, batch), YL_FIELD(yl_call, grad_mode),
     YL_FIELD(yl_call, normaliser), YL_FIELD(yl_call, reserved), YL_FIELD(yl_call, normaliser_value),
-    YL_FIELD(yl_call, grad_scale),
+    YL_FIELD(yl_call, grad_scale), YL_FIELD(yl_call, normaliser_at), YL_FIELD(yl_call, grad_scale_at),
     YL_SIZE(yl_parts), YL_FIELD(yl_parts, xy), YL_FIELD(yl_parts, wh), YL_FIELD(yl_parts, confidence_object),
     YL_FIELD(yl_parts, confidence_background), YL_FIELD(yl_parts, class_), YL_FIELD(yl_parts, objects),
     YL_FIELD(yl_parts, ignored), YL_FIELD(yl_parts, ignored_background), YL_FIELD(yl_parts, non_finite),
@@ -157,7 +196,12 @@ const Field kFields[] = {
     YL_FIELD(yl_summary, objects), YL_FIELD(yl_summary, ignored), YL_FIELD(yl_summary, ignored_background),
     YL_FIELD(yl_summary, non_finite), YL_FIELD(yl_summary, boxes),
     YL_SIZE(yl_result), YL_FIELD(yl_result, struct_size), YL_FIELD(yl_result, summary), YL_FIELD(yl_result, layers),
-    YL_FIELD(yl_result, rows),
+    YL_FIELD(yl_result, rows), YL_FIELD(yl_result, completion),
+    YL_SIZE(yl_completion), YL_FIELD(yl_completion, status), YL_FIELD(yl_completion, image),
+    YL_FIELD(yl_completion, row), YL_FIELD(yl_completion, reserved),
+    YL_SIZE(yl_cuda_device), YL_FIELD(yl_cuda_device, struct_size), YL_FIELD(yl_cuda_device, total_memory),
+    YL_FIELD(yl_cuda_device, free_memory), YL_FIELD(yl_cuda_device, compute_capability),
+    YL_FIELD(yl_cuda_device, multiprocessors), YL_FIELD(yl_cuda_device, name),
     YL_SIZE(yl_head), YL_FIELD(yl_head, struct_size), YL_FIELD(yl_head, feats), YL_FIELD(yl_head, grid),
     YL_FIELD(yl_head, box_xy), YL_FIELD(yl_head, box_wh), YL_FIELD(yl_head, box_confidence),
     YL_FIELD(yl_head, box_class_probs), YL_FIELD(yl_head, layer), YL_FIELD(yl_head, batch),
@@ -180,7 +224,8 @@ yl_status yl_plan_create(const yl_config *config, yl_plan **plan) {
     const auto layers = static_cast<size_t>(given.layer_count);
     made->layers.resize(layers);
     made->rows.resize(layers * static_cast<size_t>(given.max_batch));
-    made->ranges.reserve(3 * layers + 5);
+    made->ranges.reserve(3 * layers + 8);
+    made->held.grads.resize(layers);
     make_backend(given, *made);
     *plan = made.release();
   });
@@ -202,10 +247,12 @@ yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *r
   return loss(plan, call, result);
 }
 
-yl_status yl_loss_async(yl_plan *plan, const yl_call *, void *, const yl_result *) {
-  return with_plan(plan, [](yl_plan &p) {
-    fail(YL_UNSUPPORTED, "yl_loss_async needs a CUDA plan, this one is on %s; use yl_loss", p.device_name.c_str());
-  });
+yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result) {
+  return loss_async(plan, call, stream, result);
+}
+
+yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result, ...) {
+  return loss_async(plan, call, stream, result);
 }
 
 yl_status yl_yolo_head(yl_plan *plan, const yl_head *head) { return yolo_head(plan, head); }
@@ -222,6 +269,54 @@ yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *
   return build_y_true(plan, batch, boxes, y_true, counts);
 }
 
+yl_status yl_cuda_device_count(int32_t *count) {
+  return made_at(count, 0, "count", [] { return yl::cuda_count(); });
+}
+
+yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info) {
+  return guarded([&] {
+    const auto given = yl::take_sized<yl_cuda_device>("info", info, YL_CUDA_DEVICE_INIT);
+    *info = yl::cuda_info(device_index);
+    info->struct_size = given.struct_size;
+  });
+}
+
+yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory) {
+  return made_at<void *>(memory, nullptr, "memory", [&] { return yl::cuda_malloc(device_index, bytes); });
+}
+
+yl_status yl_cuda_free(void *memory) {
+  return guarded([&] { yl::cuda_free(memory); });
+}
+
+yl_status yl_cuda_malloc_host(int64_t bytes, void **memory) {
+  return made_at<void *>(memory, nullptr, "memory", [&] { return yl::cuda_malloc_host(bytes); });
+}
+
+yl_status yl_cuda_free_host(void *memory) {
+  return guarded([&] { yl::cuda_free_host(memory); });
+}
+
+yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {
+  return guarded([&] { yl::cuda_copy(device_index, to, from, bytes); });
+}
+
+yl_status yl_cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream) {
+  return guarded([&] { yl::cuda_copy_async(device_index, to, from, bytes, stream); });
+}
+
+yl_status yl_cuda_stream_create(int32_t device_index, void **stream) {
+  return made_at<void *>(stream, nullptr, "stream", [&] { return yl::cuda_stream_create(device_index); });
+}
+
+yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream) {
+  return guarded([&] { yl::cuda_stream_destroy(device_index, stream); });
+}
+
+yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream) {
+  return guarded([&] { yl::cuda_stream_synchronize(device_index, stream); });
+}
+
 const char *yl_last_error(void) { return last_error; }
 
 const char *yl_status_name(int32_t status) {
@@ -233,6 +328,7 @@ const char *yl_status_name(int32_t status) {
     case YL_NO_DEVICE: return "YL_NO_DEVICE";
     case YL_OUT_OF_MEMORY: return "YL_OUT_OF_MEMORY";
     case YL_INTERNAL: return "YL_INTERNAL";
+    case YL_DEVICE_FAILED: return "YL_DEVICE_FAILED";
     default: return "unknown status";
   }
 }

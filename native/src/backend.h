@@ -28,6 +28,9 @@ struct Shape {
   float ignore_thresh;
   int32_t max_batch;
   int32_t threads;
+  int32_t device;        // YL_DEVICE_..., not AUTO
+  int32_t device_index;  // of a CUDA device
+  bool device_memory;    // feats, truths and gradients lie there
 
   int32_t layer_count() const { return static_cast<int32_t>(layers.size()); }
 };
@@ -39,10 +42,14 @@ struct Call {
   const float *const *y_true;
   const float *boxes;
   int32_t boxes_per_image;
-  float *const *grads;  // NULL: loss only
-  int32_t normaliser;   // YL_NORMALISER_...
+  int32_t boxes_policy;  // YL_BOXES_...; rows in host memory have been checked already
+  float *const *grads;   // NULL: loss only
+  bool refresh;          // grads hold the previous gradient
+  int32_t normaliser;    // YL_NORMALISER_...
   double normaliser_value;
   double grad_scale;
+  const float *normaliser_at;  // CUDA: or NULL
+  const float *grad_scale_at;  // CUDA: or NULL
   bool dense() const { return y_true != nullptr; }
 };
 
@@ -52,16 +59,18 @@ struct Outcome {
   yl_box_counts boxes;
 };
 
-// A backend owns its workspace; one call at a time. Nothing here fails once it is made.
+// A backend owns its workspace; one call at a time. On the host nothing fails once it is made; CUDA may throw a Failure.
 class Backend {
  public:
   virtual ~Backend() = default;
   // Fills rows (batch * layers, image by image) and call.grads.
-  virtual Outcome loss(const Call &call, yl_parts *rows) noexcept = 0;
+  virtual Outcome loss(const Call &call, yl_parts *rows) = 0;
+  // Enqueues the same, with the whole result. Asked only of a backend for device memory.
+  virtual void loss_async(const Call &, void *, const yl_result &) {}
   // Fills the outputs of head that are not NULL.
-  virtual void yolo_head(const yl_head &head) noexcept = 0;
-  // Fills y_true from boxes that have been checked.
-  virtual yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept = 0;
+  virtual void yolo_head(const yl_head &head) = 0;
+  // Fills y_true from boxes that have been checked if they lie on the host.
+  virtual yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) = 0;
 };
 
 std::unique_ptr<Backend> make_reference(const Shape &shape);

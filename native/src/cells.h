@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "sums.h"
 #include "truths.h"
 
 namespace yl {
@@ -23,28 +24,6 @@ template <class T> Box<T> box_logits(const float *feats) {
   return {T(feats[0]), T(feats[1]), T(feats[2]), T(feats[3])};
 }
 
-// The normaliser, once the truths are known.
-inline double resolve_normaliser(const Call &call, int64_t objects) {
-  switch (call.normaliser) {
-    case YL_NORMALISER_NONE: return 1;
-    case YL_NORMALISER_OBJECTS: return static_cast<double>(std::max<int64_t>(objects, 1));
-    case YL_NORMALISER_VALUE: return call.normaliser_value;
-    default: return call.batch;
-  }
-}
-
-inline void add(yl_parts &sum, const yl_parts &part) {
-  sum.xy += part.xy;
-  sum.wh += part.wh;
-  sum.confidence_object += part.confidence_object;
-  sum.confidence_background += part.confidence_background;
-  sum.class_ += part.class_;
-  sum.objects += part.objects;
-  sum.ignored += part.ignored;
-  sum.ignored_background += part.ignored_background;
-  sum.non_finite += part.non_finite;
-}
-
 template <class T> class Cells {
  public:
   Cells(const Shape &shape, const Truths &truths, const Call &call, double gradient_factor)
@@ -58,6 +37,7 @@ template <class T> class Cells {
     const float *y_true = call_.dense() ? call_.y_true[l] + start * shape_.channels : nullptr;
     const Object *next = std::lower_bound(objects, objects_end, first,
                                           [](const Object &object, int64_t cell) { return object.cell < cell; });
+    if (call_.grads && call_.refresh) clear_previous(image, l, first, last);
     yl_parts sum{};
     for (int64_t cell = first; cell < last; ++cell) {
       const float *feats = call_.feats[l] + (start + cell) * shape_.channels;
@@ -74,6 +54,14 @@ template <class T> class Cells {
   }
 
  private:
+  void clear_previous(int32_t image, int32_t l, int64_t first, int64_t last) const {
+    float *grads = call_.grads[l] + image * shape_.layers[l].cells * shape_.channels;
+    const int32_t *end = truths_.previous_end(image, l);
+    for (const int32_t *cell = std::lower_bound(truths_.previous_begin(image, l), end, first);
+         cell != end && *cell < last; ++cell)
+      std::fill_n(grads + int64_t(*cell) * shape_.channels, shape_.channels, 0.0f);
+  }
+
   bool ignored(const Layer &layer, int64_t cell, const float *feats, const Object *objects, const Object *end) const {
     if (objects == end) return false;
     const Box<T> box = decode(box_logits<T>(feats), cell_at<T>(layer, cell));
@@ -92,7 +80,7 @@ template <class T> class Cells {
     sum.ignored_background += k == T(0);
     sum.non_finite += !std::isfinite(logit);
     if (!grad) return;
-    std::fill(grad, grad + shape_.channels, 0.0f);
+    if (!call_.refresh) std::fill(grad, grad + shape_.channels, 0.0f);
     grad[4] = static_cast<float>(confidence.slope * factor_);
   }
 
@@ -168,13 +156,6 @@ inline void write_y_true(const Shape &shape, const Truths &truths, int32_t image
   std::fill(out, out + shape.layers[l].cells * shape.channels, 0.0f);
   for (const Object *o = truths.begin(image, l); o != truths.end(image, l); ++o)
     truths.row(*o, image, l, nullptr, out + int64_t(o->cell) * shape.channels);
-}
-
-inline void add(yl_box_counts &sum, const yl_box_counts &part) {
-  sum.used += part.used;
-  sum.skipped += part.skipped;
-  sum.dropped += part.dropped;
-  sum.collided += part.collided;
 }
 
 }  // namespace yl

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "cuda/cuda.h"
 #include "truths.h"
 
 namespace yl {
@@ -135,26 +136,43 @@ yl_boxes check_boxes(const Shape &shape, int32_t batch, const yl_boxes *given, s
   check_between("boxes.policy", boxes.policy, YL_BOXES_ERROR, YL_BOXES_SKIP);
   if (boxes.per_image == 0) return boxes;
   add_range(ranges, {boxes.data, product("boxes", {batch, boxes.per_image, 5 * sizeof(float)}), "boxes.data", -1});
-  if (boxes.policy == YL_BOXES_SKIP) return boxes;
+  if (boxes.policy == YL_BOXES_SKIP || shape.device_memory) return boxes;
+  const BoxRules rules = rules_of(shape);
   const float *row = boxes.data;
   for (int32_t image = 0; image < batch; ++image)
     for (int32_t t = 0; t < boxes.per_image; ++t, row += 5)
-      if (const char *fault = fault_of(shape, row))
-        fail(YL_INVALID_BOXES,
-             "boxes: image %d, row %d [%g, %g, %g, %g, %g] has %s (input %dx%d, C = %d); correct the row or skip such "
-             "rows by the policy",
-             image, t, row[0], row[1], row[2], row[3], row[4], fault, shape.input_width, shape.input_height,
-             shape.num_classes);
+      if (fault_of(kind_of(rules, row))) fail_boxes(shape, image, t, row);
   return boxes;
+}
+
+void check_refresh(const Call &call, const Held &held) {
+  for (size_t l = 0; l < held.grads.size(); ++l) {
+    if (call.grads[l] == call.feats[l])
+      fail(YL_INVALID_ARGUMENT, "grad_mode is refresh and grads[%zu] is feats[%zu]; overwrite is expected there", l, l);
+    if (held.batch < call.batch || call.grads[l] != held.grads[l])
+      fail(YL_INVALID_ARGUMENT,
+           "grad_mode is refresh, but %s; overwrite is expected for the first call with these buffers",
+           held.batch == 0           ? "no call has written a gradient with this plan"
+           : held.batch < call.batch ? "the plan's last gradient had fewer images"
+                                     : "grads are not the buffers of the plan's last gradient");
+  }
 }
 
 }  // namespace
 
+void fail_boxes(const Shape &shape, int32_t image, int32_t t, const float *row) {
+  const char *fault = fault_of(kind_of(rules_of(shape), row));
+  fail(
+      YL_INVALID_BOXES,
+      "boxes: image %d, row %d [%g, %g, %g, %g, %g] has %s (input %dx%d, C = %d); correct the row or skip such rows by "
+      "the policy",
+      image, t, row[0], row[1], row[2], row[3], row[4], fault ? fault : "changed during the call", shape.input_width,
+      shape.input_height, shape.num_classes);
+}
+
 void check_device(int32_t device, int32_t device_index) {
   check_between("device", device, YL_DEVICE_AUTO, YL_DEVICE_CUDA);
-  if (device == YL_DEVICE_CUDA)
-    fail(YL_NO_DEVICE, "cuda:%d cannot be used: this build of the library has no CUDA backend; use the cpu device",
-         device_index);
+  if (device == YL_DEVICE_CUDA) return check_cuda(device_index);
   if (device_index != 0)
     fail(YL_INVALID_ARGUMENT, "device_index is %d, expected 0: only CUDA devices are numbered", device_index);
 }
@@ -172,8 +190,17 @@ Shape check_config(const yl_config &config) {
     fail(YL_INVALID_ARGUMENT, "ignore_thresh is %g, a finite number is expected", config.ignore_thresh);
   if (!config.layers) fail(YL_INVALID_ARGUMENT, "layers is NULL, %d layers are expected", config.layer_count);
   if (!config.anchors) fail(YL_INVALID_ARGUMENT, "anchors is NULL, %d pairs are expected", config.anchor_count);
-  check_device(config.device, config.device_index);
-  check_choice("memory", config.memory, YL_MEMORY_DEVICE, "device memory");
+  check_between("memory", config.memory, YL_MEMORY_HOST, YL_MEMORY_DEVICE);
+  const bool device_memory = config.memory == YL_MEMORY_DEVICE;
+  int32_t device = config.device;
+  if (device == YL_DEVICE_AUTO) device = device_memory ? YL_DEVICE_CUDA : YL_DEVICE_CPU;
+  check_device(device, config.device_index);
+  if (device_memory && device != YL_DEVICE_CUDA)
+    fail(YL_INVALID_ARGUMENT, "memory is device memory, which only a cuda device can reach, and device is %d; use auto",
+         device);
+  if (device == YL_DEVICE_CUDA && config.layer_count > kMaxCudaLayers)
+    fail(YL_UNSUPPORTED, "layer_count is %d, the cuda device takes 1..%d; use the cpu device", config.layer_count,
+         kMaxCudaLayers);
   check_choice("dtype", config.dtype, YL_F64, "other than float32");
   check_choice("layout", config.layout, YL_NCHW, "NCHW");
 
@@ -185,6 +212,9 @@ Shape check_config(const yl_config &config) {
   shape.ignore_thresh = config.ignore_thresh;
   shape.max_batch = config.max_batch;
   shape.threads = config.threads ? config.threads : usable_processors();
+  shape.device = device;
+  shape.device_index = config.device_index;
+  shape.device_memory = device_memory;
   for (int64_t i = 0; i < 2 * int64_t(config.anchor_count); ++i) {
     const float side = config.anchors[i];
     if (!(side > 0) || !std::isfinite(side))
@@ -203,30 +233,39 @@ Shape check_config(const yl_config &config) {
   return shape;
 }
 
-Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, std::vector<Range> &ranges) {
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
+                std::vector<Range> &ranges) {
   check_batch(shape, call.batch);
   check_zero("reserved", call.reserved);
   check_between("normaliser", call.normaliser, YL_NORMALISER_BATCH, YL_NORMALISER_VALUE);
-  check_choice("grad_mode", call.grad_mode, YL_GRAD_REFRESH, "refresh");
+  check_between("grad_mode", call.grad_mode, YL_GRAD_OVERWRITE, YL_GRAD_REFRESH);
   if (!std::isfinite(call.normaliser_value) || !(call.normaliser_value > 0))
     fail(YL_INVALID_ARGUMENT, "normaliser_value is %g, a finite number > 0 is expected", call.normaliser_value);
   if (!std::isfinite(call.grad_scale))
     fail(YL_INVALID_ARGUMENT, "grad_scale is %g, a finite number is expected", call.grad_scale);
+  if ((call.normaliser_at || call.grad_scale_at) && shape.device != YL_DEVICE_CUDA)
+    fail(YL_INVALID_ARGUMENT, "%s is given, which only a cuda plan reads; use %s",
+         call.normaliser_at ? "normaliser_at" : "grad_scale_at",
+         call.normaliser_at ? "normaliser_value" : "grad_scale");
+  if (call.normaliser_at && call.normaliser != YL_NORMALISER_VALUE)
+    fail(YL_INVALID_ARGUMENT, "normaliser_at is given and normaliser is %d, YL_NORMALISER_VALUE is expected",
+         call.normaliser);
   if (!call.feats) fail(YL_INVALID_ARGUMENT, "feats is NULL, %d pointers are expected", shape.layer_count());
   if (!call.y_true == !call.boxes)
     fail(YL_INVALID_ARGUMENT, "%s; give exactly one of them",
          call.y_true ? "both y_true and boxes are given" : "neither y_true nor boxes is given");
 
   ranges.clear();
-  Call checked{call.batch,
-               reinterpret_cast<const float *const *>(call.feats),
-               call.y_true,
-               nullptr,
-               0,
-               reinterpret_cast<float *const *>(call.grads),
-               call.normaliser,
-               call.normaliser_value,
-               call.grad_scale};
+  Call checked{};
+  checked.batch = call.batch;
+  checked.feats = reinterpret_cast<const float *const *>(call.feats);
+  checked.y_true = call.y_true;
+  checked.grads = reinterpret_cast<float *const *>(call.grads);
+  checked.normaliser = call.normaliser;
+  checked.normaliser_value = call.normaliser_value;
+  checked.grad_scale = call.grad_scale;
+  checked.normaliser_at = call.normaliser_at;
+  checked.grad_scale_at = call.grad_scale_at;
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
     const int64_t bytes = layer_bytes(shape, call.batch, l);
     add_range(ranges, {call.feats[l], bytes, "feats", l});
@@ -236,7 +275,10 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
     const yl_boxes boxes = check_boxes(shape, call.batch, call.boxes, ranges);
     checked.boxes = boxes.data;
     checked.boxes_per_image = boxes.per_image;
+    checked.boxes_policy = boxes.policy;
   }
+  if (call.normaliser_at) add_range(ranges, {call.normaliser_at, sizeof(float), "normaliser_at", -1});
+  if (call.grad_scale_at) add_range(ranges, {call.grad_scale_at, sizeof(float), "grad_scale_at", -1});
   const size_t first_output = ranges.size();
   for (int32_t l = 0; call.grads && l < shape.layer_count(); ++l)
     add_range(ranges, {call.grads[l], layer_bytes(shape, call.batch, l), "grads", l});
@@ -245,7 +287,11 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
     add_range(ranges, {result.summary, sizeof(yl_summary), "result.summary", -1}, alignof(yl_summary));
   if (result.layers) add_range(ranges, {result.layers, row, "result.layers", -1}, alignof(yl_parts));
   if (result.rows) add_range(ranges, {result.rows, row * call.batch, "result.rows", -1}, alignof(yl_parts));
+  if (result.completion)
+    add_range(ranges, {result.completion, sizeof(yl_completion), "result.completion", -1}, alignof(yl_completion));
   check_overlaps(ranges, first_output);
+  checked.refresh = call.grads && call.grad_mode == YL_GRAD_REFRESH;
+  if (checked.refresh) check_refresh(checked, held);
   return checked;
 }
 

@@ -38,10 +38,19 @@ struct Range {
   int32_t layer;  // -1: not of a layer
 };
 
+// What the plan's last call with a gradient wrote, for the promise of YL_GRAD_REFRESH.
+struct Held {
+  std::vector<const void *> grads;  // L pointers
+  int32_t batch = 0;                // images; 0: nothing is known
+};
+
 Shape check_config(const yl_config &config);
+// The sentence for a row of boxes that the policy refuses.
+[[noreturn]] void fail_boxes(const Shape &shape, int32_t image, int32_t t, const float *row);
 void check_device(int32_t device, int32_t device_index);
-// ranges is scratch: with room for 3*L + 5 entries nothing is allocated.
-Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, std::vector<Range> &ranges);
+// ranges is scratch: with room for 3*L + 8 entries nothing is allocated.
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
+                std::vector<Range> &ranges);
 void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ranges);
 yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                       const yl_box_counts *counts, std::vector<Range> &ranges);

@@ -25,6 +25,7 @@ using std::log1p;
 template <class T> YL_HOST_DEVICE inline T select(bool condition, T yes, T no) { return condition ? yes : no; }
 template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }  // b if unordered
 template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }   // b if unordered
+template <class T> YL_HOST_DEVICE inline bool finite(T a) { return a - a == T(0); }
 
 // A part of the loss and its derivative with respect to the logit.
 template <class T> struct Term {
@@ -76,6 +77,27 @@ template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T cen
 template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   return both / (a.w * a.h + b.w * b.h - both);
+}
+
+// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. With the centres
+// d apart, the IoU of two intervals is at most length/(length + 2d), whatever the prediction's length, and that of two boxes
+// at most the smaller of both dimensions. So for thresh > 0 the centre lies within length * (1-thresh)/(2*thresh) of the
+// truth's, and it lies in its own square. Widened against rounding. A thresh of 0 or less is reached from everywhere.
+template <class T> struct Zone {
+  T left, right, top, bottom;
+};
+
+template <class T> YL_HOST_DEVICE inline Zone<T> zone_of(const Box<T> &truth, T thresh, T grid_width, T grid_height) {
+  if (!(thresh > T(0))) return {T(-1), grid_width, T(-1), grid_height};
+  const T factor = larger(T(0), (T(1) - thresh) / (T(2) * thresh)) + T(1e-4);
+  const T x = fabs(truth.w) * factor, y = fabs(truth.h) * factor;
+  const T x_margin = T(0.01) + T(1e-6) * grid_width, y_margin = T(0.01) + T(1e-6) * grid_height;
+  return {(truth.x - x) * grid_width - T(1) - x_margin, (truth.x + x) * grid_width + x_margin,
+          (truth.y - y) * grid_height - T(1) - y_margin, (truth.y + y) * grid_height + y_margin};
+}
+
+template <class T> YL_HOST_DEVICE inline bool in_zone(const Zone<T> &zone, T column, T row) {
+  return column >= zone.left && column <= zone.right && row >= zone.top && row <= zone.bottom;
 }
 
 // xy and wh of an object: truth y, logits t, mask m.

@@ -5,49 +5,21 @@
 #include <cstring>
 
 namespace yl {
-namespace {
 
-// The steps of yl_build_y_true in yololoss.h. Step 1: whole-pixel centre, one rounding to float.
-Box<float> truth_of(const Shape &shape, const float *row) {
-  const auto width = static_cast<float>(shape.input_width), height = static_cast<float>(shape.input_height);
-  return {std::floor((row[0] + row[2]) / 2) / width, std::floor((row[1] + row[3]) / 2) / height,
-          (row[2] - row[0]) / width, (row[3] - row[1]) / height};
+BoxRules rules_of(const Shape &shape) {
+  return {shape.anchors.data(), static_cast<int32_t>(shape.anchors.size() / 2), shape.input_height, shape.input_width,
+          shape.num_classes};
 }
 
-bool unused(const float *row) { return row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0; }
-
-// Step 2: the first of all anchors with the largest IoU at a common centre.
-int32_t best_anchor(const Shape &shape, const float *row) {
-  const double width = row[2] - row[0], height = row[3] - row[1];
-  int32_t best = 0;
-  double best_iou = -1;
-  for (size_t n = 0; n < shape.anchors.size() / 2; ++n) {
-    const Box<double> box{0, 0, width, height}, anchor{0, 0, shape.anchors[2 * n], shape.anchors[2 * n + 1]};
-    const double overlap = iou(box, anchor);
-    if (overlap > best_iou) {
-      best_iou = overlap;
-      best = static_cast<int32_t>(n);
-    }
+const char *fault_of(BoxKind kind) {
+  switch (kind) {
+    case BoxKind::kNotFinite: return "a value that is not finite";
+    case BoxKind::kNoArea: return "no area (x_max <= x_min or y_max <= y_min)";
+    case BoxKind::kBadClass: return "a class that is not a whole number in 0..C-1";
+    case BoxKind::kTooLarge: return "a size too large for float32";
+    case BoxKind::kOutside: return "a centre outside the input";
+    default: return nullptr;
   }
-  return best;
-}
-
-// Step 3: the product in double, so that a centre on a cell border falls as in keras-yolo3.
-int32_t grid_index(float centre, int32_t size) { return static_cast<int32_t>(std::floor(double(centre) * size)); }
-
-}  // namespace
-
-const char *fault_of(const Shape &shape, const float *row) {
-  if (unused(row)) return nullptr;
-  for (int i = 0; i < 5; ++i)
-    if (!std::isfinite(row[i])) return "a value that is not finite";
-  if (!(row[2] > row[0]) || !(row[3] > row[1])) return "no area (x_max <= x_min or y_max <= y_min)";
-  if (row[4] != std::floor(row[4]) || row[4] < 0 || !(row[4] < static_cast<float>(shape.num_classes)))
-    return "a class that is not a whole number in 0..C-1";
-  const Box<float> truth = truth_of(shape, row);
-  if (!std::isfinite(truth.w) || !std::isfinite(truth.h)) return "a size too large for float32";
-  if (!(truth.x >= 0 && truth.x < 1 && truth.y >= 0 && truth.y < 1)) return "a centre outside the input";
-  return nullptr;
 }
 
 Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_image_(0) {
@@ -60,6 +32,8 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
   objects_.reset(new Object[cells]);
   class_flags_.reset(new uint32_t[cells * flag_words_]);
   counts_.assign(static_cast<size_t>(shape.max_batch) * shape.layers.size(), 0);
+  previous_.reset(new int32_t[cells]);
+  previous_counts_ = counts_;
   object_at_.assign(static_cast<size_t>(workers) * cells_per_image_, -1);
 }
 
@@ -78,27 +52,26 @@ yl_box_counts Truths::gather_boxes(int32_t image, const float *boxes, int32_t pe
   yl_box_counts seen{};
   int32_t *object_at = &object_at_[worker * cells_per_image_];
   int32_t *counts = &counts_[image * shape_.layer_count()];
+  const BoxRules rules = rules_of(shape_);
   std::fill(counts, counts + shape_.layer_count(), 0);
   for (int32_t t = 0; t < per_image; ++t) {
     float row[5];  // read once: what was checked is what is used, even if the caller writes boxes meanwhile
     std::copy_n(boxes + int64_t(t) * 5, 5, row);
-    if (unused(row)) continue;
-    if (fault_of(shape_, row)) {
+    const BoxKind kind = kind_of(rules, row);
+    if (kind == BoxKind::kUnused) continue;
+    if (kind != BoxKind::kObject) {
       ++seen.skipped;
       continue;
     }
     ++seen.used;
-    const Box<float> truth = truth_of(shape_, row);
-    const int32_t anchor = best_anchor(shape_, row);
+    const Box<float> truth = truth_of(rules, row);
+    const int32_t anchor = best_anchor(rules, row);
     bool placed = false, collided = false;
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       const Layer &layer = shape_.layers[l];
-      const auto at = std::find(layer.anchor_mask.begin(), layer.anchor_mask.end(), anchor);
-      if (at == layer.anchor_mask.end()) continue;
+      const int32_t cell = cell_of(truth, anchor, layer.height, layer.width, layer.anchor_mask.data(), layer.anchors);
+      if (cell < 0) continue;
       placed = true;
-      const int32_t column = grid_index(truth.x, layer.width), line = grid_index(truth.y, layer.height);
-      const auto cell = static_cast<int32_t>((int64_t(line) * layer.width + column) * layer.anchors +
-                                             (at - layer.anchor_mask.begin()));
       int32_t &index = object_at[layer_start_[l] + cell];
       Object *list = &objects_[slot(image, l)];
       if (index < 0) {
@@ -127,6 +100,15 @@ int64_t Truths::total(int32_t batch) const {
   int64_t sum = 0;
   for (int64_t i = 0; i < int64_t(batch) * shape_.layer_count(); ++i) sum += counts_[i];
   return sum;
+}
+
+void Truths::remember(int32_t batch) noexcept {
+  for (int32_t image = 0; image < batch; ++image)
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+      int32_t *cell = &previous_[slot(image, l)];
+      for (const Object *o = begin(image, l); o != end(image, l); ++o) *cell++ = o->cell;
+      previous_counts_[image * shape_.layer_count() + l] = counts_[image * shape_.layer_count() + l];
+    }
 }
 
 const float *Truths::row(const Object &object, int32_t image, int32_t layer, const float *y_true,

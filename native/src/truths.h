@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "backend.h"
-#include "formula.h"
+#include "boxes.h"
 
 namespace yl {
 
@@ -14,8 +14,9 @@ struct Object {
   Box<float> truth;  // as in y_true
 };
 
+BoxRules rules_of(const Shape &shape);
 // Why a row of boxes names no object; nullptr if it does, or if it is unused (all four coordinates zero).
-const char *fault_of(const Shape &shape, const float *row);
+const char *fault_of(BoxKind kind);
 
 class Truths {
  public:
@@ -34,6 +35,14 @@ class Truths {
   // All objects of the first batch images.
   int64_t total(int32_t batch) const;
 
+  // The cells that were objects of an image and layer at the last call of remember for them: the rows that a refreshed
+  // gradient must clear.
+  void remember(int32_t batch) noexcept;
+  const int32_t *previous_begin(int32_t image, int32_t layer) const { return &previous_[slot(image, layer)]; }
+  const int32_t *previous_end(int32_t image, int32_t layer) const {
+    return previous_begin(image, layer) + previous_counts_[image * shape_.layer_count() + layer];
+  }
+
   // The row of y_true (5 + C values) of an object: in y_true itself, or, with boxes, made in scratch.
   const float *row(const Object &object, int32_t image, int32_t layer, const float *y_true, float *scratch) const;
 
@@ -47,6 +56,8 @@ class Truths {
   std::unique_ptr<Object[]> objects_;        // (max_batch, cells_per_image): a list for each (image, layer)
   std::unique_ptr<uint32_t[]> class_flags_;  // (max_batch, cells_per_image, flag_words), by Object::flags
   std::vector<int32_t> counts_;              // (max_batch, L): lengths of the lists
+  std::unique_ptr<int32_t[]> previous_;      // cells; (max_batch, cells_per_image), as objects_
+  std::vector<int32_t> previous_counts_;     // (max_batch, L)
   std::vector<int32_t> object_at_;           // (workers, cells_per_image): index into the list, or -1 between calls
 };
 

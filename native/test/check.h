@@ -1,6 +1,7 @@
 // What the native tests share: checks that count, and the golden cases.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -136,21 +137,68 @@ inline const std::vector<std::string> kGoldenNames = {"a_small_3scale", "b_one_c
                                                       "d_nonsquare",    "e_empty_and_crowded", "e2_all_empty",
                                                       "f_soft_targets", "g_extreme_logits",    "h_builder_edges"};
 
+// How a call reaches a device: from host memory, or from device memory, blocking or enqueued.
+enum class Way { kHost, kDevice, kAsync };
+
 // The devices that every case runs over.
 struct DeviceCase {
   const char *name;
   int32_t device, threads;
+  Way way = Way::kHost;
 };
-inline const std::vector<DeviceCase> kDevices = {{"reference", YL_DEVICE_REFERENCE, 0},
-                                                 {"cpu, 1 thread", YL_DEVICE_CPU, 1},
-                                                 {"cpu, 2 threads", YL_DEVICE_CPU, 2},
-                                                 {"cpu, 3 threads", YL_DEVICE_CPU, 3},
-                                                 {"cpu, 8 threads", YL_DEVICE_CPU, 8}};
+inline bool has_cuda() {
+  static const bool usable = [] {
+    const bool ok = yl_device_check(YL_DEVICE_CUDA, 0) == YL_OK;
+    if (!ok) std::printf("skipped: no CUDA device: %s\n", yl_last_error());
+    return ok;
+  }();
+  return usable;
+}
+inline const std::vector<DeviceCase> kDevices = [] {
+  std::vector<DeviceCase> cases = {{"reference", YL_DEVICE_REFERENCE, 0},
+                                   {"cpu, 1 thread", YL_DEVICE_CPU, 1},
+                                   {"cpu, 2 threads", YL_DEVICE_CPU, 2},
+                                   {"cpu, 3 threads", YL_DEVICE_CPU, 3},
+                                   {"cpu, 8 threads", YL_DEVICE_CPU, 8}};
+  if (has_cuda()) {
+    cases.push_back({"cuda, host memory", YL_DEVICE_CUDA, 2});
+    cases.push_back({"cuda, device memory", YL_DEVICE_CUDA, 0, Way::kDevice});
+    cases.push_back({"cuda, enqueued", YL_DEVICE_CUDA, 0, Way::kAsync});
+  }
+  return cases;
+}();
+
+// Device memory that stands for host memory of a test: uploaded before a call, downloaded after it.
+class Mirror {
+ public:
+  Mirror() = default;
+  ~Mirror() { yl_cuda_free(memory_); }
+  Mirror(const Mirror &) = delete;
+  void *upload(const void *host, int64_t bytes) {
+    if (!host || bytes == 0) return nullptr;
+    if (bytes > bytes_) {
+      CHECK(yl_cuda_free(memory_) == YL_OK && yl_cuda_malloc(0, bytes, &memory_) == YL_OK, yl_last_error());
+      bytes_ = bytes;
+    }
+    CHECK(yl_cuda_copy(0, memory_, host, bytes) == YL_OK, yl_last_error());
+    return memory_;
+  }
+  void download(void *host, int64_t bytes) const {
+    CHECK(yl_cuda_copy(0, host, memory_, bytes) == YL_OK, yl_last_error());
+  }
+
+ private:
+  void *memory_ = nullptr;
+  int64_t bytes_ = 0;
+};
 
 // A plan for a golden case, and the memory of its calls.
 class Plan {
  public:
-  Plan(const Golden &g, int32_t device, int32_t threads, int32_t max_batch = 0) : golden(g) {
+  Plan(const Golden &g, const DeviceCase &device, int32_t max_batch = 0)
+      : Plan(g, device.device, device.threads, max_batch, device.way) {}
+  Plan(const Golden &g, int32_t device, int32_t threads, int32_t max_batch = 0, Way how = Way::kHost)
+      : golden(g), way(how), mirrors(3 * static_cast<size_t>(g.layers) + 1) {
     std::vector<yl_layer> layers;
     for (int32_t l = 0; l < g.layers; ++l)
       layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
@@ -167,6 +215,7 @@ class Plan {
     config.max_batch = max_batch ? max_batch : g.batch;
     config.device = device;
     config.threads = threads;
+    config.memory = way == Way::kHost ? YL_MEMORY_HOST : YL_MEMORY_DEVICE;
     CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
     for (int32_t l = 0; l < g.layers; ++l) {
       feats.push_back(g.feats[l].data.data());
@@ -191,10 +240,106 @@ class Plan {
   yl_status run(bool dense) {
     call.y_true = dense ? y_true.data() : nullptr;
     call.boxes = dense ? nullptr : &boxes;
-    return yl_loss(plan, &call, &result);
+    return way == Way::kHost ? yl_loss(plan, &call, &result) : run_on_device();
+  }
+
+  // The same with every array in device memory; the arrays of the test are read before and written after.
+  yl_status run_on_device() {
+    const auto layers = static_cast<size_t>(golden.layers);
+    yl_call on_device = call;
+    std::vector<const void *> feats_at(layers);
+    std::vector<const float *> y_true_at(layers);
+    std::vector<void *> grads_at(layers);
+    yl_boxes boxes_at = boxes;
+    for (size_t l = 0; l < layers; ++l) {
+      const int64_t bytes = bytes_of(l);
+      feats_at[l] = mirrors[3 * l].upload(feats[l], bytes);
+      if (call.y_true) y_true_at[l] = static_cast<const float *>(mirrors[3 * l + 1].upload(y_true[l], bytes));
+      if (!call.grads) continue;
+      grads_at[l] = grads[l] == feats[l] ? const_cast<void *>(feats_at[l]) : mirrors[3 * l + 2].upload(grads[l], bytes);
+    }
+    boxes_at.data = static_cast<const float *>(
+        mirrors.back().upload(boxes.data, int64_t(call.batch) * boxes.per_image * 5 * int64_t(sizeof(float))));
+    on_device.feats = feats_at.data();
+    if (call.y_true) on_device.y_true = y_true_at.data();
+    if (call.boxes) on_device.boxes = &boxes_at;
+    if (call.grads) on_device.grads = grads_at.data();
+    const yl_status status = way == Way::kDevice ? yl_loss(plan, &on_device, &result) : enqueue(on_device);
+    for (size_t l = 0; call.grads && status == YL_OK && l < layers; ++l)
+      mirrors[grads[l] == feats[l] ? 3 * l : 3 * l + 2].download(grads[l], bytes_of(l));
+    return status;
+  }
+
+  // On a stream, with the result in pinned memory.
+  yl_status enqueue(const yl_call &on_device) {
+    const auto layers = static_cast<size_t>(golden.layers);
+    void *pinned = nullptr, *stream = nullptr;
+    const size_t parts = layers + rows.size();
+    CHECK(yl_cuda_malloc_host(int64_t(sizeof(yl_summary) + parts * sizeof(yl_parts) + sizeof(yl_completion)),
+                              &pinned) == YL_OK,
+          yl_last_error());
+    CHECK(yl_cuda_stream_create(0, &stream) == YL_OK, yl_last_error());
+    yl_result at = YL_RESULT_INIT;
+    at.summary = static_cast<yl_summary *>(pinned);
+    at.layers = reinterpret_cast<yl_parts *>(at.summary + 1);
+    at.rows = at.layers + layers;
+    at.completion = reinterpret_cast<yl_completion *>(at.rows + rows.size());
+    yl_status status = yl_loss_async(plan, &on_device, stream, &at);
+    CHECK(yl_cuda_stream_synchronize(0, stream) == YL_OK, yl_last_error());
+    if (status == YL_OK) status = static_cast<yl_status>(at.completion->status);
+    if (status == YL_OK) {
+      summary = *at.summary;
+      layers_out.assign(at.layers, at.layers + layers);
+      std::copy(at.rows, at.rows + static_cast<size_t>(call.batch) * layers, rows.begin());
+    }
+    CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK && yl_cuda_free_host(pinned) == YL_OK, yl_last_error());
+    return status;
+  }
+
+  // yl_build_y_true into host arrays, and yl_yolo_head of host arrays, by way of device memory where the plan has it.
+  yl_status build_y_true(float *const *out, yl_box_counts *counts) {
+    if (way == Way::kHost) return yl_build_y_true(plan, call.batch, &boxes, out, counts);
+    yl_boxes boxes_at = boxes;
+    boxes_at.data = static_cast<const float *>(
+        mirrors.back().upload(boxes.data, int64_t(call.batch) * boxes.per_image * 5 * int64_t(sizeof(float))));
+    std::vector<float *> at;
+    for (size_t l = 0; l < feats.size(); ++l)
+      at.push_back(static_cast<float *>(mirrors[3 * l + 1].upload(out[l], bytes_of(l))));
+    const yl_status status = yl_build_y_true(plan, call.batch, &boxes_at, at.data(), counts);
+    for (size_t l = 0; l < feats.size() && status == YL_OK; ++l) mirrors[3 * l + 1].download(out[l], bytes_of(l));
+    return status;
+  }
+
+  yl_status yolo_head(const yl_head &head) {
+    if (way == Way::kHost) return yl_yolo_head(plan, &head);
+    const auto l = static_cast<size_t>(head.layer);
+    const int64_t bytes = bytes_of(l), cells = bytes / (5 + golden.classes);
+    yl_head at = head;
+    Mirror grid, xy, wh, confidence, probs;
+    const int64_t grid_bytes = 8 * golden.feats[l].shape[1] * golden.feats[l].shape[2];
+    at.feats = mirrors[3 * l].upload(head.feats, bytes);
+    at.grid = static_cast<float *>(grid.upload(head.grid, grid_bytes));
+    at.box_xy = static_cast<float *>(xy.upload(head.box_xy, 2 * cells));
+    at.box_wh = static_cast<float *>(wh.upload(head.box_wh, 2 * cells));
+    at.box_confidence = static_cast<float *>(confidence.upload(head.box_confidence, cells));
+    at.box_class_probs = static_cast<float *>(probs.upload(head.box_class_probs, golden.classes * cells));
+    const yl_status status = yl_yolo_head(plan, &at);
+    if (status != YL_OK) return status;
+    if (head.grid) grid.download(head.grid, grid_bytes);
+    if (head.box_xy) xy.download(head.box_xy, 2 * cells);
+    if (head.box_wh) wh.download(head.box_wh, 2 * cells);
+    if (head.box_confidence) confidence.download(head.box_confidence, cells);
+    if (head.box_class_probs) probs.download(head.box_class_probs, golden.classes * cells);
+    return status;
+  }
+
+  int64_t bytes_of(size_t l) const {
+    return static_cast<int64_t>(golden.feats[l].data.size() * sizeof(float)) / golden.batch * call.batch;
   }
 
   const Golden &golden;
+  const Way way;
+  std::vector<Mirror> mirrors;  // feats, y_true and gradient of each layer, then boxes
   yl_plan *plan = nullptr;
   std::vector<const void *> feats;
   std::vector<const float *> y_true;

@@ -103,7 +103,7 @@ void thousands_of_boxes(const Golden &g) {
     rows.insert(rows.end(), {x, y, x + w, y + h, static_cast<float>(random() % static_cast<uint32_t>(g.classes))});
   }
   for (const DeviceCase &device : kDevices) {
-    Plan p(g, device.device, device.threads);
+    Plan p(g, device);
     p.boxes.data = rows.data();
     p.boxes.per_image = per_image;
     CHECK(p.run(false) == YL_OK, yl_last_error());
@@ -114,7 +114,7 @@ void thousands_of_boxes(const Golden &g) {
     std::vector<float *> out;
     for (const Array &y : g.y_true) dense.emplace_back(y.data.size());
     for (auto &y : dense) out.push_back(y.data());
-    CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, out.data(), nullptr) == YL_OK);
+    CHECK(p.build_y_true(out.data(), nullptr) == YL_OK);
     for (size_t l = 0; l < dense.size(); ++l) p.y_true[l] = dense[l].data();
     CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows_of_boxes), device.name);
   }

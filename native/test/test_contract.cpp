@@ -33,9 +33,17 @@ void refused_configs() {
   REFUSED(with([](Config &c) { c.config.threads = 5000; }), YL_INVALID_ARGUMENT, "threads is 5000, expected 0..1024");
   REFUSED(with([](Config &c) { c.config.reserved = 1; }), YL_INVALID_ARGUMENT, "reserved is 1");
   REFUSED(with([](Config &c) { c.config.device = 9; }), YL_INVALID_ARGUMENT, "device is 9");
-  REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE, "cuda:0 cannot be used");
+  if (!has_cuda()) {
+    REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE, "cuda:0 cannot be used");
+    REFUSED(with([](Config &c) { c.config.memory = YL_MEMORY_DEVICE; }), YL_NO_DEVICE, "cuda:0 cannot be used");
+    REFUSED(yl_device_check(YL_DEVICE_CUDA, 1), YL_NO_DEVICE, "cuda:1");
+  }
+  REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CUDA, c.config.device_index = 77; }), YL_NO_DEVICE,
+          "cuda:77");
   REFUSED(with([](Config &c) { c.config.device_index = 1; }), YL_INVALID_ARGUMENT, "device_index is 1");
-  REFUSED(with([](Config &c) { c.config.memory = YL_MEMORY_DEVICE; }), YL_UNSUPPORTED, "memory is 1");
+  REFUSED(with([](Config &c) { c.config.memory = 2; }), YL_INVALID_ARGUMENT, "memory is 2");
+  REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CPU, c.config.memory = YL_MEMORY_DEVICE; }),
+          YL_INVALID_ARGUMENT, "only a cuda device can reach");
   REFUSED(with([](Config &c) { c.config.dtype = YL_F16; }), YL_UNSUPPORTED, "dtype is 1");
   REFUSED(with([](Config &c) { c.config.dtype = 77; }), YL_INVALID_ARGUMENT, "dtype is 77");
   REFUSED(with([](Config &c) { c.config.layout = YL_NCHW; }), YL_UNSUPPORTED, "NCHW");
@@ -57,7 +65,6 @@ void refused_configs() {
           "out of memory");
 #endif
   CHECK(yl_device_check(YL_DEVICE_CPU, 0) == YL_OK && yl_device_check(YL_DEVICE_AUTO, 0) == YL_OK);
-  REFUSED(yl_device_check(YL_DEVICE_CUDA, 1), YL_NO_DEVICE, "cuda:1");
   Config c;
   CHECK(c.create() == YL_OK && !std::strcmp(yl_device_name(c.plan), "cpu") &&
         std::strstr(yl_device_why(c.plan), "auto: "));
@@ -94,7 +101,6 @@ void refused_calls(const Golden &g) {
   FIELD(p.feats[0], static_cast<const char *>(p.feats[0]) + 1, YL_INVALID_ARGUMENT, "not aligned to 4")
   FIELD(p.call.y_true, nullptr, YL_INVALID_ARGUMENT, "neither y_true nor boxes")
   FIELD(p.call.boxes, &p.boxes, YL_INVALID_ARGUMENT, "both y_true and boxes")
-  FIELD(p.call.grad_mode, YL_GRAD_REFRESH, YL_UNSUPPORTED, "refresh")
   FIELD(p.call.grad_mode, 2, YL_INVALID_ARGUMENT, "grad_mode is 2")
   FIELD(p.call.normaliser, 4, YL_INVALID_ARGUMENT, "normaliser is 4")
   FIELD(p.call.normaliser_value, 0.0, YL_INVALID_ARGUMENT, "normaliser_value is 0")
@@ -109,7 +115,12 @@ void refused_calls(const Golden &g) {
   FIELD(p.result.struct_size, 4u, YL_INVALID_ARGUMENT, "result.struct_size is 4")
   REFUSED(yl_loss(nullptr, &p.call, &p.result), YL_INVALID_ARGUMENT, "plan is NULL");
   REFUSED(yl_loss(p.plan, nullptr, &p.result), YL_INVALID_ARGUMENT, "call is NULL");
-  REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a CUDA plan");
+  REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a cuda plan");
+  const float one = 1;
+  FIELD(p.call.normaliser_at, &one, YL_INVALID_ARGUMENT, "normaliser_at is given, which only a cuda plan reads")
+  FIELD(p.call.grad_scale_at, &one, YL_INVALID_ARGUMENT, "grad_scale_at is given, which only a cuda plan reads")
+  yl_completion completion;
+  FIELD(p.result.completion, &completion, YL_INVALID_ARGUMENT, "for yl_loss_async")
   CHECK(yl_loss(p.plan, &p.call, nullptr) == YL_OK);
   CHECK(p.run(true) == YL_OK);
 
@@ -144,7 +155,7 @@ void normalisers(const Golden &g) {
 }
 
 void not_finite(const Golden &g, const DeviceCase &device) {
-  Plan p(g, device.device, device.threads);
+  Plan p(g, device);
   CHECK(p.run(true) == YL_OK && p.summary.non_finite == 0);
   const yl_summary healthy = p.summary;
   const size_t channels = static_cast<size_t>(5 + g.classes);
@@ -188,7 +199,7 @@ void not_finite(const Golden &g, const DeviceCase &device) {
   // Also where every IoU reaches the threshold: with 0 all cells are ignored but those without an IoU.
   Golden all = g;
   all.thresh = 0;
-  Plan every(all, device.device, device.threads);
+  Plan every(all, device);
   every.feats[0] = feats.data();
   CHECK(every.run(true) == YL_OK && every.layers_out[0].ignored == every.layers_out[0].objects, device.name);
   const int64_t cells = g.feats[1].shape[0] * g.feats[1].shape[1] * g.feats[1].shape[2] * 3;
@@ -197,7 +208,7 @@ void not_finite(const Golden &g, const DeviceCase &device) {
 
 // yolo_head against its formulas, written here once more with other functions.
 void yolo_head(const Golden &g, const DeviceCase &device) {
-  Plan p(g, device.device, device.threads);
+  Plan p(g, device);
   for (int32_t l = 0; l < g.layers; ++l) {
     const auto height = static_cast<size_t>(g.feats[l].shape[1]), width = static_cast<size_t>(g.feats[l].shape[2]);
     const auto classes = static_cast<size_t>(g.classes), cells = static_cast<size_t>(g.batch) * height * width * 3;
@@ -207,13 +218,13 @@ void yolo_head(const Golden &g, const DeviceCase &device) {
     head.feats = g.feats[l].data.data();
     head.layer = l;
     head.batch = g.batch;
-    CHECK(yl_yolo_head(p.plan, &head) == YL_OK, "no output wanted");
+    CHECK(p.yolo_head(head) == YL_OK, "no output wanted");
     head.grid = grid.data();
     head.box_xy = xy.data();
     head.box_wh = wh.data();
     head.box_confidence = confidence.data();
     head.box_class_probs = probs.data();
-    CHECK(yl_yolo_head(p.plan, &head) == YL_OK, yl_last_error());
+    CHECK(p.yolo_head(head) == YL_OK, yl_last_error());
     const auto close = [&](float got, double want) {
       CHECK(std::fabs(got - want) <= 1e-6 * std::fabs(want) + 1e-30, number(got) + " for " + number(want));
     };

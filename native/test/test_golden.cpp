@@ -36,18 +36,16 @@ void check_gradient(const Plan &p, const std::string &where) {
 
 void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
   const std::string where = g.name + ", " + device.name;
-  Plan p(g, device.device, device.threads);
+  Plan p(g, device);
   if (!CHECK(p.run(true) == YL_OK, where + ": " + yl_last_error())) return;
   check_loss(p, where + ", dense");
   check_gradient(p, where + ", dense");
   const std::vector<yl_parts> rows = p.rows;
   const auto gradient = p.grad_data;
 
-  // Any number of threads gives the bits of one thread.
-  if (device.device == YL_DEVICE_CPU) {
-    CHECK(same_bits(p.rows, first.rows), where);
-    for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(gradient[l], first.grad_data[l]), where);
-  }
+  // Any number of threads gives the bits of one thread, any way to a CUDA device those of another.
+  CHECK(same_bits(p.rows, first.rows), where);
+  for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(gradient[l], first.grad_data[l]), where);
 
   // Loss only gives the same rows.
   p.call.grads = nullptr;
@@ -76,7 +74,7 @@ void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
   for (const Array &y : g.y_true) built.emplace_back(y.data.size(), NAN);
   for (auto &y : built) pointers.push_back(y.data());
   yl_box_counts counts;
-  CHECK(yl_build_y_true(p.plan, g.batch, &p.boxes, pointers.data(), &counts) == YL_OK, where);
+  CHECK(p.build_y_true(pointers.data(), &counts) == YL_OK, where);
   CHECK(counts.used == p.summary.boxes.used && counts.dropped == p.summary.boxes.dropped &&
             counts.collided == p.summary.boxes.collided && counts.skipped == 0,
         where);
@@ -86,7 +84,7 @@ void golden_case(const Golden &g, const DeviceCase &device, Plan &first) {
 // Images in reverse order, and one by one through the same plan: the same rows and gradients, to the bit.
 void split_and_permuted(const Golden &g, const DeviceCase &device) {
   const std::string where = g.name + ", " + device.name;
-  Plan whole(g, device.device, device.threads), part(g, device.device, device.threads, g.batch + 3);
+  Plan whole(g, device), part(g, device, g.batch + 3);
   CHECK(whole.run(true) == YL_OK && part.run(true) == YL_OK, where);
   const size_t layers = static_cast<size_t>(g.layers), batch = static_cast<size_t>(g.batch);
   // grad is divided by the batch: keep the whole batch's normaliser for the parts.
@@ -133,16 +131,95 @@ void split_and_permuted(const Golden &g, const DeviceCase &device) {
           where);
 }
 
+// A gradient that is refreshed over the previous one, with truths that move and images that come and go, is the gradient.
+void refreshed(const Golden &g, const DeviceCase &device) {
+  const std::string where = g.name + ", " + device.name + ", refresh";
+  Plan p(g, device);
+  const auto refuse = [&](const char *words) {
+    p.call.grad_mode = YL_GRAD_REFRESH;
+    CHECK(p.run(true) == YL_INVALID_ARGUMENT && says(words), where + ": " + yl_last_error());
+    p.call.grad_mode = YL_GRAD_OVERWRITE;
+  };
+  refuse("no call has written a gradient");
+  const size_t layers = static_cast<size_t>(g.layers), channels = static_cast<size_t>(5 + g.classes);
+  std::vector<std::vector<float>> moved;  // the truths of the next cell, and the last object has none
+  for (const Array &y : g.y_true) {
+    moved.push_back(y.data);
+    auto &m = moved.back();
+    std::rotate(m.begin(), m.begin() + static_cast<int64_t>(m.size() - channels), m.end());
+    for (size_t cell = m.size() / channels; cell-- > 0;)
+      if (m[cell * channels + 4] != 0) {
+        std::fill_n(&m[cell * channels], channels, 0.0f);
+        break;
+      }
+  }
+  const auto turn = [&](bool use_moved, int32_t batch, int32_t mode) {
+    for (size_t l = 0; l < layers; ++l) p.y_true[l] = use_moved ? moved[l].data() : g.y_true[l].data.data();
+    p.call.batch = batch;
+    p.call.grad_mode = mode;
+    CHECK(p.run(true) == YL_OK, where + ": " + yl_last_error());
+  };
+  turn(false, g.batch, YL_GRAD_OVERWRITE);
+  const auto whole = p.grad_data;
+  const auto rows = p.rows;
+  turn(true, g.batch, YL_GRAD_OVERWRITE);
+  const auto of_moved = p.grad_data;
+  turn(false, 1, YL_GRAD_REFRESH);
+  turn(false, g.batch, YL_GRAD_REFRESH);
+  CHECK(same_bits(p.rows, rows), where);
+  for (size_t l = 0; l < layers; ++l) CHECK(same_bits(p.grad_data[l], whole[l]), where);
+  turn(true, g.batch, YL_GRAD_REFRESH);
+  for (size_t l = 0; l < layers; ++l) CHECK(same_bits(p.grad_data[l], of_moved[l]), where);
+  p.call.grads = nullptr;  // a call without a gradient leaves the buffers as they are
+  turn(false, g.batch, YL_GRAD_OVERWRITE);
+  p.call.grads = p.grads.data();
+  turn(false, g.batch, YL_GRAD_REFRESH);
+  for (size_t l = 0; l < layers; ++l) CHECK(same_bits(p.grad_data[l], whole[l]), where);
+
+  // Only what the mode says is written.
+  if (device.way == Way::kHost && device.device == YL_DEVICE_CUDA) return;  // copies whole chunks back
+  for (auto &grad : p.grad_data) std::fill(grad.begin(), grad.end(), -7.0f);
+  turn(false, g.batch, YL_GRAD_REFRESH);
+  for (size_t l = 0; l < layers; ++l)
+    for (size_t i = 0; i < whole[l].size(); ++i) {
+      const size_t cell = i / channels;
+      const bool written = i % channels == 4 || g.y_true[l].data[cell * channels + 4] != 0;
+      if (p.grad_data[l][i] != (written ? whole[l][i] : -7.0f)) CHECK(false, where + ", element " + std::to_string(i));
+    }
+
+  const void *const feats = p.feats[0];
+  void *const grad = p.grads[0];
+  p.feats[0] = p.grads[0];
+  refuse("grads[0] is feats[0]");
+  p.feats[0] = feats;
+  std::vector<float> elsewhere(p.grad_data[0].size());
+  if (device.way == Way::kHost) {
+    p.grads[0] = elsewhere.data();
+    refuse("not the buffers of the plan's last gradient");
+    p.grads[0] = grad;
+  }
+  turn(false, 1, YL_GRAD_OVERWRITE);
+  turn(false, g.batch, YL_GRAD_REFRESH);  // the other images' are still there
+  Plan fewer(g, device, g.batch + 1);
+  fewer.call.batch = 1;
+  CHECK(fewer.run(true) == YL_OK);
+  fewer.call.batch = g.batch;
+  fewer.call.grad_mode = YL_GRAD_REFRESH;
+  if (g.batch > 1) REFUSED(fewer.run(true), YL_INVALID_ARGUMENT, "fewer images");
+}
+
 }  // namespace
 
 int main() {
   for (const std::string &name : kGoldenNames) {
     const Golden g = read_golden(name);
-    Plan first(g, YL_DEVICE_CPU, 1);
-    CHECK(first.run(true) == YL_OK);
-    for (const DeviceCase &device : kDevices) {
-      golden_case(g, device, first);
-      split_and_permuted(g, device);
+    for (size_t i = 0, first_of_kind = 0; i < kDevices.size(); ++i) {
+      if (kDevices[i].device != kDevices[first_of_kind].device) first_of_kind = i;
+      Plan first(g, kDevices[first_of_kind]);
+      CHECK(first.run(true) == YL_OK);
+      golden_case(g, kDevices[i], first);
+      split_and_permuted(g, kDevices[i]);
+      refreshed(g, kDevices[i]);
     }
   }
   return report("golden");

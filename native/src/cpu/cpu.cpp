@@ -26,8 +26,9 @@ class Cpu final : public Backend {
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
     gather(call, outcome.boxes);
-    outcome.normaliser = resolve_normaliser(call, truths_.total(call.batch));
+    outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, truths_.total(call.batch));
     visit(call, call.grad_scale / outcome.normaliser);
+    if (call.grads) truths_.remember(call.batch);
     sum(call.batch, rows);
     return outcome;
   }

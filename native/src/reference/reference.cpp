@@ -11,11 +11,12 @@ class Reference final : public Backend {
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
     for (int32_t image = 0; image < call.batch; ++image) gather(call, image, outcome.boxes);
-    outcome.normaliser = resolve_normaliser(call, truths_.total(call.batch));
+    outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, truths_.total(call.batch));
     const Cells<double> cells(shape_, truths_, call, call.grad_scale / outcome.normaliser);
     for (int32_t image = 0; image < call.batch; ++image)
       for (int32_t l = 0; l < shape_.layer_count(); ++l)
         *rows++ = cells.visit(image, l, 0, shape_.layers[l].cells, scratch_.data());
+    if (call.grads) truths_.remember(call.batch);
     return outcome;
   }
 

@@ -1,0 +1,129 @@
+#include "cuda/runtime.h"
+
+#include <cstdio>
+
+namespace yl {
+namespace {
+
+[[noreturn]] void unusable(int32_t device_index, const char *reason) {
+  fail(YL_NO_DEVICE, "cuda:%d cannot be used: %s; use the cpu device", device_index, reason);
+}
+
+int32_t count_for(int32_t device_index) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaErrorInsufficientDriver)
+    unusable(device_index, "there is no NVIDIA driver, or it is too old (CUDA 13 needs 580 or later)");
+  if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+    unusable(device_index, "the NVIDIA driver sees no GPU");
+  if (error != cudaSuccess) unusable(device_index, cudaGetErrorString(error));
+  return count;
+}
+
+void require_bytes(int64_t bytes) {
+  if (bytes < 1) fail(YL_INVALID_ARGUMENT, "bytes is %lld, at least 1 is expected", static_cast<long long>(bytes));
+}
+
+void require_copy(const void *to, const void *from, int64_t bytes) {
+  require_bytes(bytes);
+  if (!to || !from) fail(YL_INVALID_ARGUMENT, "%s is NULL, memory is expected", to ? "from" : "to");
+}
+
+}  // namespace
+
+void require(cudaError_t error, const char *what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // an error that does not stay must not be met again by the caller's own calls
+  if (error == cudaErrorMemoryAllocation)
+    fail(YL_OUT_OF_MEMORY, "out of memory of the device, or of pinned memory, while %s; use a smaller max_batch", what);
+  fail(YL_DEVICE_FAILED, "CUDA failed while %s: %s (error %d); see that every pointer is memory of the device", what,
+       cudaGetErrorString(error), static_cast<int>(error));
+}
+
+void check_cuda(int32_t device_index) {
+  const int32_t count = count_for(device_index);
+  if (device_index >= 0 && device_index < count) return;
+  char reason[96];
+  std::snprintf(reason, sizeof reason, "this machine has %d CUDA device%s, numbered from 0", count,
+                count == 1 ? "" : "s");
+  unusable(device_index, reason);
+}
+
+int32_t cuda_count() { return count_for(0); }
+
+yl_cuda_device cuda_info(int32_t device_index) {
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  cudaDeviceProp properties;
+  size_t free = 0, total = 0;
+  require(cudaGetDeviceProperties(&properties, device_index), "reading the device's properties");
+  require(cudaMemGetInfo(&free, &total), "reading the device's free memory");
+  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
+  info.total_memory = static_cast<int64_t>(total);
+  info.free_memory = static_cast<int64_t>(free);
+  info.compute_capability = 10 * properties.major + properties.minor;
+  info.multiprocessors = properties.multiProcessorCount;
+  std::snprintf(info.name, sizeof info.name, "%s", properties.name);
+  return info;
+}
+
+void *cuda_malloc(int32_t device_index, int64_t bytes) {
+  require_bytes(bytes);
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  void *memory = nullptr;
+  require(cudaMalloc(&memory, static_cast<size_t>(bytes)), "allocating device memory");
+  return memory;
+}
+
+void cuda_free(void *memory) {
+  if (memory) require(cudaFree(memory), "freeing device memory");
+}
+
+void *cuda_malloc_host(int64_t bytes) {
+  require_bytes(bytes);
+  check_cuda(0);
+  void *memory = nullptr;
+  require(cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable), "allocating pinned memory");
+  return memory;
+}
+
+void cuda_free_host(void *memory) {
+  if (memory) require(cudaFreeHost(memory), "freeing pinned memory");
+}
+
+void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {
+  cuda_copy_async(device_index, to, from, bytes, nullptr);
+  cuda_stream_synchronize(device_index, nullptr);
+}
+
+void cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream) {
+  require_copy(to, from, bytes);
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  require(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, static_cast<cudaStream_t>(stream)),
+          "copying");
+}
+
+void *cuda_stream_create(int32_t device_index) {
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  cudaStream_t stream = nullptr;
+  require(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+  return stream;
+}
+
+void cuda_stream_destroy(int32_t device_index, void *stream) {
+  if (!stream) return;
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  require(cudaStreamDestroy(static_cast<cudaStream_t>(stream)), "destroying a stream");
+}
+
+void cuda_stream_synchronize(int32_t device_index, void *stream) {
+  check_cuda(device_index);
+  const DeviceScope scope(device_index);
+  require(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "waiting for a stream");
+}
+
+}  // namespace yl

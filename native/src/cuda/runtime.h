@@ -1,0 +1,58 @@
+// The CUDA runtime for the host files of this folder: errors as Failures, the device of a call, memory that is owned.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "check.h"
+#include "cuda/cuda.h"
+
+namespace yl {
+
+// Throws unless error is success; what names the operation.
+void require(cudaError_t error, const char *what);
+
+// The device is current while this lives; the caller's is again after it.
+class DeviceScope {
+ public:
+  explicit DeviceScope(int32_t device_index) {
+    require(cudaGetDevice(&before_), "asking for the current device");
+    if (before_ != device_index) require(cudaSetDevice(device_index), "choosing the device");
+    changed_ = before_ != device_index;
+  }
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  DeviceScope(const DeviceScope &) = delete;
+  DeviceScope &operator=(const DeviceScope &) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+// Bytes of device memory or of pinned memory.
+template <cudaError_t (*Free)(void *)> class Memory {
+ public:
+  Memory() = default;
+  ~Memory() { Free(start_); }
+  Memory(const Memory &) = delete;
+  Memory &operator=(const Memory &) = delete;
+
+  char *start() const { return static_cast<char *>(start_); }
+  int64_t bytes() const { return bytes_; }
+  template <class Allocate> void allocate(int64_t bytes, const Allocate &make) {
+    Free(start_);
+    start_ = nullptr;
+    bytes_ = 0;
+    start_ = make(bytes);
+    bytes_ = bytes;
+  }
+
+ private:
+  void *start_ = nullptr;
+  int64_t bytes_ = 0;
+};
+using DeviceMemory = Memory<cudaFree>;
+using PinnedMemory = Memory<cudaFreeHost>;
+
+}  // namespace yl

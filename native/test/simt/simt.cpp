@@ -1,0 +1,427 @@
+#include <sys/mman.h>
+
+#include <cstdarg>
+#include <map>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
+#endif
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+// Saves the registers that a call preserves, and the stack pointer in *from; goes on with the stack of to.
+extern "C" void simt_switch(void **from, void *to);
+#if !defined(__x86_64__)
+#error "the host SIMT runner switches fibers in x86-64 assembly"
+#endif
+asm(R"(
+.text
+.type simt_switch, @function
+simt_switch:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size simt_switch, .-simt_switch
+)");
+
+namespace simt {
+namespace {
+
+constexpr size_t kStack = 256 << 10, kPage = 4096;
+constexpr unsigned kMaxThreads = 1024, kWarp = 32;
+
+struct Fiber {
+  void *stack_pointer = nullptr;
+  char *stack = nullptr;  // its lowest page cannot be touched
+  bool done = true;
+  Meeting waiting = Meeting::kNone;
+  unsigned mask = 0;
+  uint64_t value = 0;
+  int line = 0;
+};
+
+struct SharedArray {
+  int line;
+  uint32_t block;  // which has it as it is
+  std::vector<unsigned char> bytes;
+};
+
+// One kernel at a time, as if the device were taken by it: all below belongs to who holds the mutex.
+std::recursive_mutex device_mutex;
+Fiber fibers[kMaxThreads];
+uint64_t exchanged[kMaxThreads];  // what the lanes brought to their warp's last meeting
+uint32_t warp_phases[kMaxThreads / kWarp], block_phase, block_number, launches;
+std::vector<SharedArray *> shared_arrays;
+void *scheduler_stack_pointer;
+void (*thread_function)(const void *);
+const void *thread_body;
+unsigned current;
+#if defined(__SANITIZE_ADDRESS__)
+const void *scheduler_stack;
+size_t scheduler_stack_size;
+#endif
+
+void to_scheduler() {
+#if defined(__SANITIZE_ADDRESS__)
+  void *fake = nullptr;
+  __sanitizer_start_switch_fiber(&fake, scheduler_stack, scheduler_stack_size);
+#endif
+  simt_switch(&fibers[current].stack_pointer, scheduler_stack_pointer);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake, &scheduler_stack, &scheduler_stack_size);
+#endif
+}
+
+// A fiber lives on and runs a thread of block after block.
+[[noreturn]] void live() {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_size);
+#endif
+  for (;;) {
+    thread_function(thread_body);
+    fibers[current].done = true;
+    to_scheduler();
+  }
+}
+
+void resume(unsigned thread) {
+  Fiber &fiber = fibers[thread];
+  if (!fiber.stack) {
+    fiber.stack = static_cast<char *>(
+        mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    if (fiber.stack == MAP_FAILED || mprotect(fiber.stack, kPage, PROT_NONE) != 0) fault("no memory for a stack");
+    auto *top = reinterpret_cast<void **>(fiber.stack + kStack);
+    top[-2] = reinterpret_cast<void *>(&live);  // where the first switch returns to, with a stack as after a call
+    fiber.stack_pointer = top - 8;
+  }
+  current = thread;
+  threadIdx.x = thread;
+#if defined(__SANITIZE_ADDRESS__)
+  void *fake = nullptr;
+  __sanitizer_start_switch_fiber(&fake, fiber.stack + kPage, kStack - kPage);
+#endif
+  simt_switch(&scheduler_stack_pointer, fiber.stack_pointer);
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+}
+
+// Lanes run until all are done or at a barrier of the block; meetings of the warp take place.
+void run_warp(unsigned first) {
+  for (;;) {
+    for (unsigned i = first; i < first + kWarp; ++i)
+      if (!fibers[i].done && fibers[i].waiting == Meeting::kNone) resume(i);
+    const Fiber *meeting = nullptr;
+    for (unsigned i = first; i < first + kWarp; ++i)
+      if (!fibers[i].done && fibers[i].waiting == Meeting::kWarp) meeting = &fibers[i];
+    if (!meeting) return;
+    for (unsigned i = 0; i < kWarp; ++i) {
+      const Fiber &lane = fibers[first + i];
+      if (!(meeting->mask >> i & 1)) continue;
+      if (lane.done || lane.waiting != Meeting::kWarp || lane.line != meeting->line || lane.mask != meeting->mask)
+        fault("line %d: lane %u of warp %u does not come to the shuffle, ballot or __syncwarp (%s)", meeting->line, i,
+              first / kWarp, lane.done ? "it has ended" : ("it is at line " + std::to_string(lane.line)).c_str());
+    }
+    for (unsigned i = 0; i < kWarp; ++i) {
+      if (!(meeting->mask >> i & 1)) continue;
+      exchanged[first + i] = fibers[first + i].value;
+      fibers[first + i].waiting = Meeting::kNone;
+    }
+    ++warp_phases[first / kWarp];
+  }
+}
+
+void run_block(unsigned threads) {
+  ++block_number;
+  for (unsigned i = 0; i < threads; ++i) {
+    fibers[i].done = false;
+    fibers[i].waiting = Meeting::kNone;
+  }
+  for (;;) {
+    for (unsigned first = 0; first < threads; first += kWarp) run_warp(first);
+    unsigned waiting = 0;
+    for (unsigned i = 0; i < threads; ++i) waiting += !fibers[i].done;
+    if (waiting == 0) return;
+    for (unsigned i = 0; i < threads; ++i)
+      if (waiting < threads || fibers[i].line != fibers[0].line)
+        fault("block %u: not all threads come to one __syncthreads (%u of %u wait; lines %d and %d)", blockIdx.x,
+              waiting, threads, fibers[0].line, fibers[i].line);
+    for (unsigned i = 0; i < threads; ++i) fibers[i].waiting = Meeting::kNone;
+    ++block_phase;
+  }
+}
+
+struct Allocation {
+  size_t bytes;
+  cudaMemoryType type;
+  int device;
+};
+std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
+std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
+thread_local int current_device = 0;
+constexpr int kDevices = 2;
+constexpr size_t kMemory = size_t(16) << 30;  // of a device
+
+// While one lives, device memory may be touched.
+struct DeviceAccess {
+  std::lock_guard<std::recursive_mutex> lock{device_mutex};
+  static int &depth() {
+    static int value = 0;
+    return value;
+  }
+  DeviceAccess() {
+    if (depth()++ == 0) set(false);
+  }
+  ~DeviceAccess() {
+    if (--depth() == 0) set(true);
+  }
+  static void set(bool poisoned) {
+    for (const auto &[at, allocation] : allocations) {
+      if (allocation.type != cudaMemoryTypeDevice) continue;
+      if (poisoned)
+        ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
+      else
+        ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
+    }
+  }
+};
+
+cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
+  const DeviceAccess access;
+  if (bytes == 0 || bytes > kMemory || posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xA5, bytes);
+  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device};
+  return cudaSuccess;
+}
+
+cudaError_t release(void *memory, cudaMemoryType type) {
+  const DeviceAccess access;
+  if (!memory) return cudaSuccess;
+  const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
+  if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
+  allocations.erase(found);
+  std::free(memory);
+  return cudaSuccess;
+}
+
+template <class Handle> cudaError_t make_handle(Handle *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  *handle = reinterpret_cast<Handle>(new char);
+  live_handles.insert(*handle);
+  return cudaSuccess;
+}
+
+void require_live(const void *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  if (handle && !live_handles.count(handle)) fault("a stream or event is used that does not live");
+}
+
+cudaError_t destroy_handle(void *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  require_live(handle);
+  live_handles.erase(handle);
+  delete static_cast<char *>(handle);
+  return cudaSuccess;
+}
+
+}  // namespace
+
+void fault(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  std::fprintf(stderr, "simt: block %u, thread %u: ", blockIdx.x, threadIdx.x);
+  std::vfprintf(stderr, format, arguments);
+  std::fprintf(stderr, "\n");
+  va_end(arguments);
+  std::abort();
+}
+
+void meet(Meeting meeting, unsigned mask, uint64_t value, int line) {
+  Fiber &fiber = fibers[current];
+  if (meeting == Meeting::kWarp && !(mask >> (current % kWarp) & 1))
+    fault("line %d: a lane is not in its own mask", line);
+  fiber.waiting = meeting;
+  fiber.mask = mask;
+  fiber.value = value;
+  fiber.line = line;
+  to_scheduler();
+}
+
+uint64_t lane_value(unsigned mask, uint64_t value, int source, int line) {
+  meet(Meeting::kWarp, mask, value, line);
+  if (source < 0 || source >= int(kWarp) || !(mask >> source & 1)) fault("line %d: shuffle from lane %d", line, source);
+  return exchanged[current / kWarp * kWarp + static_cast<unsigned>(source)];
+}
+
+unsigned ballot(unsigned mask, bool predicate, int line) {
+  meet(Meeting::kWarp, mask, predicate, line);
+  unsigned lanes = 0;
+  for (unsigned i = 0; i < kWarp; ++i)
+    if (mask >> i & 1) lanes |= unsigned(exchanged[current / kWarp * kWarp + i]) << i;
+  return lanes;
+}
+
+void *shared_memory(int line, size_t bytes) {
+  SharedArray *found = nullptr;
+  for (SharedArray *array : shared_arrays)
+    if (array->line == line && array->bytes.size() == bytes) found = array;
+  if (!found)
+    shared_arrays.push_back(found = new SharedArray{line, block_number - 1, std::vector<unsigned char>(bytes)});
+  if (found->block != block_number) std::memset(found->bytes.data(), 0xFF, bytes);  // Access: writer and reader -1
+  found->block = block_number;
+  return found->bytes.data();
+}
+
+void note_write(Access &access, int line, size_t index) {
+  const auto me = static_cast<int32_t>(current);
+  if (access.writer >= 0 && access.writer != me && access.write_phase == block_phase)
+    fault("line %d[%zu]: written by threads %d and %d without a barrier between", line, index, access.writer, me);
+  if (access.reader != -1 && access.reader != me && access.read_phase == block_phase)
+    fault("line %d[%zu]: written by thread %d after another read it without a barrier between", line, index, me);
+  access.writer = me;
+  access.write_phase = block_phase;
+  access.write_warp_phase = warp_phases[current / kWarp];
+}
+
+void note_read(Access &access, int line, size_t index) {
+  const auto me = static_cast<int32_t>(current);
+  if (access.writer < 0) fault("line %d[%zu]: read, but nobody wrote it", line, index);
+  const bool of_my_warp =
+      access.writer / int(kWarp) == me / int(kWarp) && access.write_warp_phase != warp_phases[current / kWarp];
+  if (access.writer != me && access.write_phase == block_phase && !of_my_warp)
+    fault("line %d[%zu]: written by thread %d, read without a barrier between", line, index, access.writer);
+  const bool first = access.reader == -1 || access.read_phase != block_phase;
+  access.reader = first || access.reader == me ? me : -2;  // -2: several
+  access.read_phase = block_phase;
+}
+
+void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) {
+  const DeviceAccess access;
+  if (block.x == 0 || block.x > kMaxThreads || block.x % kWarp || block.y != 1 || block.z != 1 || grid.x == 0 ||
+      grid.x > INT32_MAX || grid.y != 1 || grid.z != 1)
+    fault("a launch of %u x %u x %u blocks of %u x %u x %u threads", grid.x, grid.y, grid.z, block.x, block.y, block.z);
+  gridDim = grid;
+  blockDim = block;
+  thread_function = thread;
+  thread_body = body;
+  const bool backwards = launches++ % 2;  // nothing may depend on the order of blocks
+  for (unsigned i = 0; i < grid.x; ++i) {
+    blockIdx.x = backwards ? grid.x - 1 - i : i;
+    run_block(block.x);
+  }
+}
+
+}  // namespace simt
+
+using simt::allocations;
+using simt::device_mutex;
+using simt::DeviceAccess;
+using simt::require_live;
+
+const char *cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "error";
+}
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+cudaError_t cudaGetDeviceCount(int *count) {
+  *count = simt::kDevices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device) {
+  *device = simt::current_device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= simt::kDevices) return cudaErrorInvalidDevice;
+  simt::current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
+  *properties = {"host SIMT runner", simt::kMemory, 0, 0, 1};
+  return device >= 0 && device < simt::kDevices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  *free = *total = simt::kMemory;
+  for (const auto &[at, allocation] : allocations)
+    if (allocation.type == cudaMemoryTypeDevice && allocation.device == simt::current_device) *free -= allocation.bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  const auto at = reinterpret_cast<uintptr_t>(pointer);
+  auto after = allocations.upper_bound(at);
+  *attributes = {cudaMemoryTypeUnregistered, -1};
+  if (after == allocations.begin()) return cudaSuccess;
+  const auto &[start, allocation] = *--after;
+  if (at < start + allocation.bytes) *attributes = {allocation.type, allocation.device};
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes) { return simt::allocate(memory, bytes, cudaMemoryTypeDevice); }
+cudaError_t cudaFree(void *memory) { return simt::release(memory, cudaMemoryTypeDevice); }
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
+  return simt::allocate(memory, bytes, cudaMemoryTypeHost);
+}
+cudaError_t cudaFreeHost(void *memory) { return simt::release(memory, cudaMemoryTypeHost); }
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  require_live(stream);
+  const DeviceAccess access;
+  std::memmove(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
+  require_live(stream);
+  const DeviceAccess access;
+  std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return simt::make_handle(stream); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return simt::destroy_handle(stream); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return simt::make_handle(event); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return simt::destroy_handle(event); }
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  require_live(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  require_live(event);
+  require_live(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  require_live(event);
+  return cudaSuccess;
+}
