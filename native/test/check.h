@@ -87,11 +87,11 @@ inline std::vector<double> read_numbers(const std::string &json, const std::stri
 
 struct Golden {
   std::string name;
-  int32_t batch, classes, input_height, input_width, layers, boxes_per_image = 0;
+  int32_t batch, classes, input_height, input_width, layers, anchors_per_layer = 3, boxes_per_image = 0;
   float thresh;
   double total;
   std::vector<float> anchors;
-  std::vector<int32_t> masks;  // A = 3 for each layer
+  std::vector<int32_t> masks;  // A for each layer
   std::vector<double> xy, wh, confidence, class_, objects, ignored, ignored_background;
   std::vector<Array> feats, y_true, grads;
   Array boxes;
@@ -177,17 +177,20 @@ class Mirror {
   void *upload(const void *host, int64_t bytes) {
     if (!host || bytes == 0) return nullptr;
     if (bytes > bytes_) {
-      CHECK(yl_cuda_free(memory_) == YL_OK && yl_cuda_malloc(0, bytes, &memory_) == YL_OK, yl_last_error());
+      CHECK(yl_cuda_free(memory_) == YL_OK && yl_cuda_malloc(0, bytes + shift, &memory_) == YL_OK, yl_last_error());
       bytes_ = bytes;
     }
-    CHECK(yl_cuda_copy(0, memory_, host, bytes) == YL_OK, yl_last_error());
-    return memory_;
+    CHECK(yl_cuda_copy(0, start(), host, bytes) == YL_OK, yl_last_error());
+    return start();
   }
   void download(void *host, int64_t bytes) const {
-    CHECK(yl_cuda_copy(0, host, memory_, bytes) == YL_OK, yl_last_error());
+    CHECK(yl_cuda_copy(0, host, start(), bytes) == YL_OK, yl_last_error());
   }
 
+  int64_t shift = 0;  // bytes from an aligned address
+
  private:
+  char *start() const { return static_cast<char *>(memory_) + shift; }
   void *memory_ = nullptr;
   int64_t bytes_ = 0;
 };
@@ -202,7 +205,7 @@ class Plan {
     std::vector<yl_layer> layers;
     for (int32_t l = 0; l < g.layers; ++l)
       layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
-                        &g.masks[3 * static_cast<size_t>(l)], 3, 0});
+                        &g.masks[static_cast<size_t>(g.anchors_per_layer * l)], g.anchors_per_layer, 0});
     yl_config config = YL_CONFIG_INIT;
     config.layers = layers.data();
     config.anchors = g.anchors.data();

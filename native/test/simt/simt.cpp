@@ -1,6 +1,7 @@
 #include <sys/mman.h>
 
 #include <cstdarg>
+#include <list>
 #include <map>
 #include <mutex>
 #include <set>
@@ -72,7 +73,7 @@ std::recursive_mutex device_mutex;
 Fiber fibers[kMaxThreads];
 uint64_t exchanged[kMaxThreads];  // what the lanes brought to their warp's last meeting
 uint32_t warp_phases[kMaxThreads / kWarp], block_phase, block_number, launches;
-std::vector<SharedArray *> shared_arrays;
+std::list<SharedArray> shared_arrays;
 void *scheduler_stack_pointer;
 void (*thread_function)(const void *);
 const void *thread_body;
@@ -284,10 +285,12 @@ unsigned ballot(unsigned mask, bool predicate, int line) {
 
 void *shared_memory(int line, size_t bytes) {
   SharedArray *found = nullptr;
-  for (SharedArray *array : shared_arrays)
-    if (array->line == line && array->bytes.size() == bytes) found = array;
-  if (!found)
-    shared_arrays.push_back(found = new SharedArray{line, block_number - 1, std::vector<unsigned char>(bytes)});
+  for (SharedArray &array : shared_arrays)
+    if (array.line == line && array.bytes.size() == bytes) found = &array;
+  if (!found) {
+    shared_arrays.push_back({line, block_number - 1, std::vector<unsigned char>(bytes)});
+    found = &shared_arrays.back();
+  }
   if (found->block != block_number) std::memset(found->bytes.data(), 0xFF, bytes);  // Access: writer and reader -1
   found->block = block_number;
   return found->bytes.data();
