@@ -24,10 +24,15 @@ template <class T> __device__ inline T warp_sum(T value) {
   return value;
 }
 
-// 16 bytes, read or written at once.
-template <class Value> struct alignas(16) Pack {
-  static constexpr int32_t kSize = 16 / sizeof(Value);
+// Values that are stored at once, in one instruction of 16 bytes: at must be a multiple of that.
+template <class Value> struct Pack {
+  static constexpr int32_t kSize = sizeof(uint4) / sizeof(Value);
   Value values[kSize];
+  __device__ void store(Value *at) const {
+    uint4 bits;
+    memcpy(&bits, values, sizeof bits);
+    __stwb(reinterpret_cast<uint4 *>(at), bits);
+  }
 };
 
 // (B, H, W, A*(5+C)): the channels of a cell side by side, cells in their numbering.
@@ -53,9 +58,9 @@ template <class Value> class Nhwc {
     constexpr int32_t kSize = Pack<Value>::kSize;
     Value *const start = grads_ + int64_t(first) * channels_;
     const int64_t size = int64_t(count) * channels_;
-    const auto misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(start) % sizeof(Pack<Value>));
-    int64_t head = (static_cast<int32_t>(sizeof(Pack<Value>)) - misaligned) %
-                   static_cast<int32_t>(sizeof(Pack<Value>)) / static_cast<int32_t>(sizeof(Value));
+    const auto misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(start) % sizeof(uint4));
+    int64_t head = (static_cast<int32_t>(sizeof(uint4)) - misaligned) % static_cast<int32_t>(sizeof(uint4)) /
+                   static_cast<int32_t>(sizeof(Value));
     if (head > size) head = size;
     const int64_t packs = (size - head) / kSize;
     const auto step = static_cast<int32_t>(blockDim.x) * kSize;
@@ -66,7 +71,7 @@ template <class Value> class Nhwc {
     for (int64_t pack = threadIdx.x; pack < packs; pack += blockDim.x) {
       const bool two_rows = channel + kSize > channels_;
       if (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1)))) {
-        write_values(start, at, kSize, slopes, left_out);
+        write_values(start + at - channel, row, channel, kSize, slopes, left_out);
       } else {
         const bool in_next = channel > 4;
         const int32_t objectness = in_next ? channels_ + 4 - channel : 4 - channel;
@@ -75,7 +80,7 @@ template <class Value> class Nhwc {
 #pragma unroll
         for (int32_t i = 0; i < kSize; ++i) out.values[i] = static_cast<Value>(i == objectness ? slope : 0.0f);
         static_assert(kSize <= 6, "a pack may then hold the objectness of two rows of 5 + C values");
-        *reinterpret_cast<Pack<Value> *>(start + at) = out;
+        out.store(start + at);
       }
       at += step;
       row += step_rows;
@@ -86,8 +91,12 @@ template <class Value> class Nhwc {
       }
     }
     const int64_t tail = head + packs * kSize;
-    if (threadIdx.x == 0) write_values(start, 0, static_cast<int32_t>(head), slopes, left_out);
-    if (threadIdx.x == kWarp) write_values(start, tail, static_cast<int32_t>(size - tail), slopes, left_out);
+    if (threadIdx.x == 0) write_values(start, 0, 0, static_cast<int32_t>(head), slopes, left_out);
+    if (threadIdx.x == kWarp) {
+      const auto last_row = static_cast<int32_t>(tail / channels_);
+      write_values(start + int64_t(last_row) * channels_, last_row, static_cast<int32_t>(tail % channels_),
+                   static_cast<int32_t>(size - tail), slopes, left_out);
+    }
   }
 
  private:
@@ -95,12 +104,16 @@ template <class Value> class Nhwc {
     return bits[i / 32] >> (i % 32) & 1;
   }
 
+  // count values one by one, from a channel of a row on; values is where the row begins.
   template <class Slopes, class Bits>
-  __device__ void write_values(Value *start, int64_t at, int32_t count, const Slopes &slopes,
+  __device__ void write_values(Value *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
-    for (int64_t i = at; i < at + count; ++i) {
-      const auto row = static_cast<int32_t>(i / channels_), channel = static_cast<int32_t>(i % channels_);
-      if (!is_set(left_out, row)) start[i] = static_cast<Value>(channel == 4 ? slopes[row] : 0.0f);
+    for (; count > 0; --count) {
+      if (!is_set(left_out, row)) values[channel] = static_cast<Value>(channel == 4 ? slopes[row] : 0.0f);
+      if (++channel < channels_) continue;
+      channel = 0;
+      ++row;
+      values += channels_;
     }
   }
 

@@ -25,6 +25,9 @@ struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
+struct __attribute__((may_alias, aligned(16))) uint4 {
+  unsigned x, y, z, w;
+};
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace simt {
@@ -103,6 +106,7 @@ inline int lane() { return static_cast<int>(threadIdx.x % 32); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline void __threadfence() {}
+inline void __stwb(uint4 *at, uint4 value) { *at = value; }
 template <class T> T atomicAdd(T *at, T value) {
   const T old = *at;
   *at = static_cast<T>(old + value);
