@@ -18,7 +18,7 @@ public record Device(Kind kind, int index) {
     REFERENCE,
     /** Float32 arithmetic, several threads. */
     CPU,
-    /** Not in this version. */
+    /** Hand-written kernels, float32 arithmetic. */
     CUDA
   }
 

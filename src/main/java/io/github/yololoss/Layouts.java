@@ -1,6 +1,7 @@
 package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
@@ -73,7 +74,9 @@ final class Layouts {
               JAVA_INT.withName("normaliser"),
               JAVA_INT.withName("reserved"),
               JAVA_DOUBLE.withName("normaliser_value"),
-              JAVA_DOUBLE.withName("grad_scale"))
+              JAVA_DOUBLE.withName("grad_scale"),
+              ADDRESS.withName("normaliser_at"),
+              ADDRESS.withName("grad_scale_at"))
           .withName("yl_call");
 
   static final StructLayout PARTS =
@@ -105,8 +108,27 @@ final class Layouts {
               JAVA_LONG.withName("struct_size"),
               ADDRESS.withName("summary"),
               ADDRESS.withName("layers"),
-              ADDRESS.withName("rows"))
+              ADDRESS.withName("rows"),
+              ADDRESS.withName("completion"))
           .withName("yl_result");
+
+  static final StructLayout COMPLETION =
+      MemoryLayout.structLayout(
+              JAVA_INT.withName("status"),
+              JAVA_INT.withName("image"),
+              JAVA_INT.withName("row"),
+              JAVA_INT.withName("reserved"))
+          .withName("yl_completion");
+
+  static final StructLayout CUDA_DEVICE =
+      MemoryLayout.structLayout(
+              JAVA_LONG.withName("struct_size"),
+              JAVA_LONG.withName("total_memory"),
+              JAVA_LONG.withName("free_memory"),
+              JAVA_INT.withName("compute_capability"),
+              JAVA_INT.withName("multiprocessors"),
+              MemoryLayout.sequenceLayout(256, JAVA_BYTE).withName("name"))
+          .withName("yl_cuda_device");
 
   static final StructLayout HEAD =
       MemoryLayout.structLayout(

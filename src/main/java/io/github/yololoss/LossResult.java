@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
@@ -12,7 +13,11 @@ import java.util.Objects;
 /**
  * The result of a call: total, parts of each layer, raw rows of each image and layer. It has memory
  * of its own and stays valid after its {@link YoloLoss} is closed. One result may be given to many
- * calls; each overwrites it. Not to be read while a call writes it.
+ * calls; each overwrites it. Not to be read while a call of another thread writes it.
+ *
+ * <p>The result of {@link YoloLoss#computeAsync} is there when the device has come so far: the
+ * first method that reads it waits, and throws {@link YoloLossException} if the device refused a
+ * row of boxes or failed.
  */
 public final class LossResult {
   private static final long TOTAL = Layouts.offset(Layouts.SUMMARY, "total");
@@ -29,36 +34,95 @@ public final class LossResult {
   private final MemorySegment summary;
   private final MemorySegment layerParts;
   private final MemorySegment rows;
+  private final MemorySegment completion; // yl_completion; null: host memory
   private final MemorySegment struct; // yl_result, pointing to the three
+  private final MemorySegment asyncStruct; // and to completion
   private int batch;
+  private CudaStream pending; // null: the result is there
+  private YoloLossException failure; // of an enqueued call
 
-  LossResult(int maxBatch, int layers) {
-    Arena arena = Arena.ofAuto();
+  /** In memory that a CUDA device can write, or in memory of the host. */
+  LossResult(int maxBatch, int layers, boolean forDevice) {
+    Arena arena = forDevice ? PinnedArena.ofAuto() : Arena.ofAuto();
     this.maxBatch = maxBatch;
     this.layers = layers;
     summary = arena.allocate(Layouts.SUMMARY);
     layerParts = arena.allocate(Layouts.PARTS, layers);
     rows = arena.allocate(Layouts.PARTS, (long) maxBatch * layers);
-    struct = arena.allocate(Layouts.RESULT);
+    completion = forDevice ? arena.allocate(Layouts.COMPLETION) : null;
+    struct = newStruct();
+    asyncStruct = newStruct();
+    if (forDevice) {
+      asyncStruct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "completion"), completion);
+    }
+  }
+
+  private MemorySegment newStruct() {
+    MemorySegment struct = Arena.ofAuto().allocate(Layouts.RESULT);
     struct.set(JAVA_LONG, Layouts.offset(Layouts.RESULT, "struct_size"), Layouts.RESULT.byteSize());
     struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "summary"), summary);
     struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "layers"), layerParts);
     struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "rows"), rows);
+    return struct;
   }
 
   MemorySegment struct() {
     return struct;
   }
 
-  boolean fits(int neededBatch, int neededLayers) {
-    return neededBatch <= maxBatch && neededLayers == layers;
+  MemorySegment asyncStruct() {
+    return asyncStruct;
   }
 
-  void written(int newBatch) {
+  boolean fits(int neededBatch, int neededLayers, boolean async) {
+    return neededBatch <= maxBatch && neededLayers == layers && (!async || completion != null);
+  }
+
+  /** A call is about to write: what an earlier one has enqueued must be done. */
+  void overwrite() {
+    if (pending != null) {
+      pending.synchronize();
+      pending = null;
+    }
+  }
+
+  /** A call has written this, or has enqueued that on a stream. */
+  void written(int newBatch, CudaStream stream) {
     batch = newBatch;
+    pending = stream;
+    failure = null;
   }
 
-  /** Images of the call; 0 before the first. */
+  /**
+   * Waits until the result is there; the methods that read it do so too.
+   *
+   * @return this
+   * @throws YoloLossException if the device refused a row of boxes or failed
+   */
+  public LossResult await() {
+    if (pending != null) {
+      pending.synchronize();
+      pending = null;
+      if (completion.get(JAVA_INT, 0) != 0) {
+        failure =
+            new YoloLossException(
+                YoloLossException.Status.INVALID_BOXES,
+                "boxes: image "
+                    + completion.getAtIndex(JAVA_INT, 1)
+                    + ", row "
+                    + completion.getAtIndex(JAVA_INT, 2)
+                    + " names no object (not finite, no area, a class outside 0..C-1 or a centre"
+                    + " outside the input); nothing was written; correct the row or skip such rows"
+                    + " by the policy");
+      }
+    }
+    if (failure != null) {
+      throw failure;
+    }
+    return this;
+  }
+
+  /** Images of the call; 0 before the first. Does not wait. */
   public int batch() {
     return batch;
   }
@@ -70,39 +134,39 @@ public final class LossResult {
 
   /** The loss: all parts of all layers, divided by {@link #normaliser()}. */
   public double total() {
-    return summary.get(JAVA_DOUBLE, TOTAL);
+    return await().summary.get(JAVA_DOUBLE, TOTAL);
   }
 
   /** What the sums were divided by. */
   public double normaliser() {
-    return summary.get(JAVA_DOUBLE, NORMALISER);
+    return await().summary.get(JAVA_DOUBLE, NORMALISER);
   }
 
   /** Cells with m != 0, of all images and layers. */
   public long objects() {
-    return summary.get(JAVA_LONG, OBJECTS);
+    return await().summary.get(JAVA_LONG, OBJECTS);
   }
 
   /** Cells with k = 0, of all images and layers. */
   public long ignored() {
-    return summary.get(JAVA_LONG, IGNORED);
+    return await().summary.get(JAVA_LONG, IGNORED);
   }
 
   /** Cells with k = 0 and m = 0, of all images and layers. */
   public long ignoredBackground() {
-    return summary.get(JAVA_LONG, IGNORED_BACKGROUND);
+    return await().summary.get(JAVA_LONG, IGNORED_BACKGROUND);
   }
 
   /**
    * NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy batch.
    */
   public long nonFinite() {
-    return summary.get(JAVA_LONG, NON_FINITE);
+    return await().summary.get(JAVA_LONG, NON_FINITE);
   }
 
   /** What became of the boxes; zeros for dense truths. */
   public Targets.BoxCounts boxes() {
-    return boxCounts(summary.asSlice(BOXES, Layouts.BOX_COUNTS));
+    return boxCounts(await().summary.asSlice(BOXES, Layouts.BOX_COUNTS));
   }
 
   static Targets.BoxCounts boxCounts(MemorySegment counts) {
@@ -119,7 +183,7 @@ public final class LossResult {
    * @throws IndexOutOfBoundsException if there is no such layer
    */
   public Parts layer(int layer) {
-    return Parts.read(layerParts, Objects.checkIndex(layer, layers));
+    return Parts.read(await().layerParts, Objects.checkIndex(layer, layers));
   }
 
   /**
@@ -129,7 +193,7 @@ public final class LossResult {
    */
   public Parts row(int image, int layer) {
     long row = (long) Objects.checkIndex(image, batch) * layers;
-    return Parts.read(rows, row + Objects.checkIndex(layer, layers));
+    return Parts.read(await().rows, row + Objects.checkIndex(layer, layers));
   }
 
   /** The loss table, a line for each layer. */

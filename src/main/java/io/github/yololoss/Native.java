@@ -34,6 +34,26 @@ final class Native {
       bind("yl_device_why", FunctionDescriptor.of(TEXT, ADDRESS));
   private static final MethodHandle DEVICE_CHECK =
       bind("yl_device_check", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT));
+  private static final MethodHandle CUDA_DEVICE_COUNT =
+      bind("yl_cuda_device_count", FunctionDescriptor.of(JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_DEVICE_INFO =
+      bind("yl_cuda_device_info", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_MALLOC =
+      bind("yl_cuda_malloc", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
+  private static final MethodHandle CUDA_MALLOC_HOST =
+      bind("yl_cuda_malloc_host", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, ADDRESS));
+  private static final MethodHandle CUDA_COPY =
+      bind("yl_cuda_copy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG));
+  private static final MethodHandle CUDA_STREAM_CREATE =
+      bind("yl_cuda_stream_create", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_STREAM_DESTROY =
+      bind("yl_cuda_stream_destroy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_STREAM_SYNCHRONIZE =
+      bind("yl_cuda_stream_synchronize", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_FREE =
+      bind("yl_cuda_free", FunctionDescriptor.of(JAVA_INT, ADDRESS));
+  private static final MethodHandle CUDA_FREE_HOST =
+      bind("yl_cuda_free_host", FunctionDescriptor.of(JAVA_INT, ADDRESS));
   private static final MethodHandle LAST_ERROR = bind("yl_last_error", FunctionDescriptor.of(TEXT));
   private static final MethodHandle VERSION_STRING =
       bind("yl_version_string", FunctionDescriptor.of(TEXT));
@@ -78,6 +98,11 @@ final class Native {
   /** A handle of {@link #loss} for that many held segments. */
   static MethodHandle bindLoss(int held) {
     return bindHolding("yl_loss_holding", held, ADDRESS, ADDRESS, ADDRESS);
+  }
+
+  /** A handle of {@link #lossAsync} for that many held segments. */
+  static MethodHandle bindLossAsync(int held) {
+    return bindHolding("yl_loss_async_holding", held, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   }
 
   /** A handle of {@link #buildYTrue} for that many held segments. */
@@ -149,6 +174,24 @@ final class Native {
   }
 
   /**
+   * {@code yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const
+   * yl_result *result, ...)}.
+   */
+  static int lossAsync(
+      MethodHandle handle,
+      MemorySegment plan,
+      MemorySegment call,
+      MemorySegment stream,
+      MemorySegment result,
+      MemorySegment[] held) {
+    try {
+      return (int) handle.invokeExact(plan, call, stream, result, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
    * {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding six
    * segments.
    */
@@ -174,6 +217,105 @@ final class Native {
       MemorySegment[] held) {
     try {
       return (int) handle.invokeExact(plan, batch, boxes, yTrue, counts, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_device_count(int32_t *count)}. */
+  static int cudaDeviceCount(MemorySegment count) {
+    try {
+      return (int) CUDA_DEVICE_COUNT.invokeExact(count);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info)}. */
+  static int cudaDeviceInfo(int index, MemorySegment info) {
+    try {
+      return (int) CUDA_DEVICE_INFO.invokeExact(index, info);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory)}. */
+  static int cudaMalloc(int index, long bytes, MemorySegment memory) {
+    try {
+      return (int) CUDA_MALLOC.invokeExact(index, bytes, memory);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_malloc_host(int64_t bytes, void **memory)}. */
+  static int cudaMallocHost(long bytes, MemorySegment memory) {
+    try {
+      return (int) CUDA_MALLOC_HOST.invokeExact(bytes, memory);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
+   * {@code yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t
+   * bytes)}.
+   */
+  static int cudaCopy(int index, MemorySegment to, MemorySegment from, long bytes) {
+    try {
+      return (int) CUDA_COPY.invokeExact(index, to, from, bytes);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_stream_create(int32_t device_index, void **stream)}. */
+  static int cudaStreamCreate(int index, MemorySegment stream) {
+    try {
+      return (int) CUDA_STREAM_CREATE.invokeExact(index, stream);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream)}. */
+  static int cudaStreamDestroy(int index, MemorySegment stream) {
+    try {
+      return (int) CUDA_STREAM_DESTROY.invokeExact(index, stream);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /** {@code yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream)}. */
+  static int cudaStreamSynchronize(int index, MemorySegment stream) {
+    try {
+      return (int) CUDA_STREAM_SYNCHRONIZE.invokeExact(index, stream);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
+   * {@code yl_status yl_cuda_free(void *memory)}; as a cleanup, which has nobody to tell of a
+   * failure.
+   */
+  static void cudaFree(MemorySegment memory) {
+    try {
+      int ignored = (int) CUDA_FREE.invokeExact(memory);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
+   * {@code yl_status yl_cuda_free_host(void *memory)}; as a cleanup, which has nobody to tell of a
+   * failure.
+   */
+  static void cudaFreeHost(MemorySegment memory) {
+    try {
+      int ignored = (int) CUDA_FREE_HOST.invokeExact(memory);
     } catch (Throwable t) {
       throw rethrow(t);
     }

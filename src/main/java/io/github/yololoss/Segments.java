@@ -19,20 +19,29 @@ final class Segments {
   }
 
   static MemorySegment checked(String name, MemorySegment segment, long needed, boolean written) {
-    if (!fits(segment, needed, written)) {
+    return checked(name, segment, needed, written, Float.BYTES);
+  }
+
+  static MemorySegment checked(
+      String name, MemorySegment segment, long needed, boolean written, long alignment) {
+    if (!fits(segment, needed, written, alignment)) {
       refuse(name, segment, needed, written);
     }
     return segment;
   }
 
-  static boolean fits(MemorySegment segment, long needed, boolean written) {
+  static boolean fits(MemorySegment segment, long needed, boolean written, long alignment) {
     return segment != null
         && segment.isNative()
         && segment.isAccessibleBy(Thread.currentThread())
         && segment.scope().isAlive()
         && segment.byteSize() >= needed
-        && segment.address() % Float.BYTES == 0
+        && segment.address() % alignment == 0
         && !(written && segment.isReadOnly());
+  }
+
+  static String tooShort(String name, long bytes, long needed) {
+    return name + " holds " + bytes + " bytes, " + needed + " are expected for this batch and spec";
   }
 
   /** Says which of the rules of {@link #fits} is broken. */
@@ -53,13 +62,7 @@ final class Segments {
           name + " is confined to another thread; allocate it with Arena.ofShared()");
     }
     if (segment.byteSize() < needed) {
-      throw new IllegalArgumentException(
-          name
-              + " holds "
-              + segment.byteSize()
-              + " bytes, "
-              + needed
-              + " are expected for this batch and spec");
+      throw new IllegalArgumentException(tooShort(name, segment.byteSize(), needed));
     }
     if (written && segment.isReadOnly()) {
       throw new IllegalArgumentException(name + " is read-only, but it is written");

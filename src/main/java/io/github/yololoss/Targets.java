@@ -42,6 +42,37 @@ public sealed interface Targets {
   }
 
   /**
+   * Dense truths in device memory.
+   *
+   * @param yTrue for each layer as in {@link Dense}
+   */
+  record DeviceDense(DeviceBuffer... yTrue) implements Targets {
+    /** Refuses null. */
+    public DeviceDense {
+      Objects.requireNonNull(yTrue, "yTrue");
+    }
+  }
+
+  /**
+   * Sparse truths in device memory. The device looks at the rows itself; with {@link
+   * BoxPolicy#ERROR} an enqueued call tells of a refused row when its result is read.
+   *
+   * @param boxes as in {@link Boxes}
+   * @param perImage T, rows of an image
+   * @param policy what happens to a row that names no object
+   */
+  record DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy) implements Targets {
+    /** Refuses null and a negative number of rows. */
+    public DeviceBoxes {
+      Objects.requireNonNull(boxes, "boxes");
+      Objects.requireNonNull(policy, "policy");
+      if (perImage < 0) {
+        throw new IllegalArgumentException("perImage is " + perImage + ", at least 0 is expected");
+      }
+    }
+  }
+
+  /**
    * What happens to a row of boxes with no area, a class outside 0..C-1, a centre outside the
    * input, or a NaN.
    */
@@ -70,5 +101,15 @@ public sealed interface Targets {
   /** Boxes, refusing rows that name no object. */
   static Boxes boxes(MemorySegment boxes, int perImage) {
     return new Boxes(boxes, perImage, BoxPolicy.ERROR);
+  }
+
+  /** Dense truths in device memory, one buffer for each layer. */
+  static DeviceDense dense(DeviceBuffer... yTrue) {
+    return new DeviceDense(yTrue);
+  }
+
+  /** Boxes in device memory, refusing rows that name no object. */
+  static DeviceBoxes boxes(DeviceBuffer boxes, int perImage) {
+    return new DeviceBoxes(boxes, perImage, BoxPolicy.ERROR);
   }
 }

@@ -17,7 +17,8 @@ import java.util.Objects;
  * yololoss.h} at {@code yl_loss}.
  *
  * <p>All data lie off the heap, in segments of the caller: float32, C order, aligned to 4 bytes, of
- * any arena. A segment cannot be closed while a call uses it.
+ * any arena. A segment cannot be closed while a call uses it. An object opened with {@link
+ * Memory#DEVICE} takes {@link DeviceBuffer}s instead, and calls that only enqueue.
  *
  * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent;
  * during a call it throws {@link IllegalStateException} and changes nothing.
@@ -34,6 +35,9 @@ public final class YoloLoss implements AutoCloseable {
   private static final long CALL_Y_TRUE = Layouts.offset(Layouts.CALL, "y_true");
   private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
   private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
+  private static final long CALL_GRAD_MODE = Layouts.offset(Layouts.CALL, "grad_mode");
+  private static final long CALL_NORMALISER_AT = Layouts.offset(Layouts.CALL, "normaliser_at");
+  private static final long CALL_GRAD_SCALE_AT = Layouts.offset(Layouts.CALL, "grad_scale_at");
   private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
   private static final long CALL_NORMALISER_VALUE =
       Layouts.offset(Layouts.CALL, "normaliser_value");
@@ -44,6 +48,8 @@ public final class YoloLoss implements AutoCloseable {
 
   private final YoloSpec spec;
   private final int maxBatch;
+  private final Memory memory;
+  private final Device device; // as asked for; with device memory a CUDA device
   private final Arena arena; // owns the plan and the memory below
   private final MemorySegment plan;
   private final String deviceName;
@@ -58,12 +64,16 @@ public final class YoloLoss implements AutoCloseable {
   private final MemorySegment yTrue;
   private final MemorySegment grads;
   private final MethodHandle lossHandle;
+  private final MethodHandle lossAsyncHandle;
   private final MethodHandle buildYTrueHandle;
-  private final MemorySegment[] held; // feats, then y_true or boxes, then grads
+  private final MemorySegment[] held; // feats, y_true or boxes, grads; normaliser and scale
+  private CudaStream enqueuedOn; // null, or where the last enqueued call may still run
 
   private YoloLoss(Builder b) {
     spec = b.spec;
     maxBatch = b.maxBatch;
+    memory = b.memory;
+    device = memory == Memory.DEVICE && b.device.equals(Device.AUTO) ? Device.cuda(0) : b.device;
     int layers = spec.layers().size();
     bytes = new long[layers];
     arena = Arena.ofShared();
@@ -82,8 +92,9 @@ public final class YoloLoss implements AutoCloseable {
       call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
       call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
       boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
-      held = new MemorySegment[3 * layers];
+      held = new MemorySegment[3 * layers + 2];
       lossHandle = Native.bindLoss(held.length);
+      lossAsyncHandle = Native.bindLossAsync(held.length);
       buildYTrueHandle = Native.bindBuildYTrue(held.length);
     } catch (Throwable t) {
       arena.close(); // otherwise a failed open leaks
@@ -97,6 +108,7 @@ public final class YoloLoss implements AutoCloseable {
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "max_batch"), b.maxBatch);
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device"), b.device.kind().ordinal());
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device_index"), b.device.index());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "memory"), b.memory.ordinal());
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "threads"), b.threads);
       MemorySegment made = scratch.allocate(ADDRESS);
       Native.check(Native.planCreate(config, made));
@@ -144,6 +156,7 @@ public final class YoloLoss implements AutoCloseable {
     private final YoloSpec spec;
     private int maxBatch = 1;
     private Device device = Device.AUTO;
+    private Memory memory = Memory.HOST;
     private int threads;
 
     private Builder(YoloSpec spec) {
@@ -159,6 +172,12 @@ public final class YoloLoss implements AutoCloseable {
     /** Default {@link Device#AUTO}. */
     public Builder device(Device value) {
       device = Objects.requireNonNull(value, "device");
+      return this;
+    }
+
+    /** Where the arrays of the calls lie; default {@link Memory#HOST}. */
+    public Builder memory(Memory value) {
+      memory = Objects.requireNonNull(value, "memory");
       return this;
     }
 
@@ -188,7 +207,12 @@ public final class YoloLoss implements AutoCloseable {
     return maxBatch;
   }
 
-  /** The device in use: {@code reference} or {@code cpu}. */
+  /** Where the arrays of the calls lie. */
+  public Memory memory() {
+    return memory;
+  }
+
+  /** The device in use: {@code reference}, {@code cpu} or {@code cuda:N}. */
   public String deviceName() {
     return deviceName;
   }
@@ -200,7 +224,7 @@ public final class YoloLoss implements AutoCloseable {
 
   /** A result for any call on this object; nothing is allocated by a call that is given one. */
   public LossResult newResult() {
-    return new LossResult(maxBatch, spec.layers().size());
+    return new LossResult(maxBatch, spec.layers().size(), memory == Memory.DEVICE);
   }
 
   /**
@@ -231,9 +255,56 @@ public final class YoloLoss implements AutoCloseable {
       MemorySegment[] grads,
       LossOptions options,
       LossResult result) {
+    run(batch, feats, targets, grads, options, null, result);
+  }
+
+  /**
+   * The same in device memory: ordered behind what was enqueued on the legacy default stream; wait
+   * for other streams first, or use {@link #computeAsync}.
+   *
+   * @param feats as above, memory of this object's device; targets alike
+   * @param grads as above; null: loss only
+   */
+  public void compute(
+      int batch,
+      DeviceBuffer[] feats,
+      Targets targets,
+      DeviceBuffer[] grads,
+      LossOptions options,
+      LossResult result) {
+    run(batch, feats, targets, grads, options, null, result);
+  }
+
+  /**
+   * The same, enqueued on a stream: returns at once. The memory must stay until the stream has
+   * passed the call (closing a {@link DeviceBuffer} or {@link PinnedArena} waits for it).
+   *
+   * @param stream a stream of this object's device
+   * @param result waits when it is read
+   */
+  public void computeAsync(
+      int batch,
+      DeviceBuffer[] feats,
+      Targets targets,
+      DeviceBuffer[] grads,
+      LossOptions options,
+      CudaStream stream,
+      LossResult result) {
+    Segments.requireGiven("stream", stream);
+    run(batch, feats, targets, grads, options, stream, result);
+  }
+
+  private void run(
+      int batch,
+      Object[] feats,
+      Targets targets,
+      Object[] grads,
+      LossOptions options,
+      CudaStream stream,
+      LossResult result) {
     requireBatch(batch);
     Segments.requireGiven("options", options);
-    if (result == null || !result.fits(batch, bytes.length)) {
+    if (result == null || !result.fits(batch, bytes.length, stream != null)) {
       throw new IllegalArgumentException(
           "result is null or of another YoloLoss; make one with newResult() of this object");
     }
@@ -242,16 +313,12 @@ public final class YoloLoss implements AutoCloseable {
       Arrays.fill(held, MemorySegment.NULL);
       point(this.feats, "feats", feats, batch, 0, false);
       switch (targets) {
-        case Targets.Dense dense -> {
-          point(yTrue, "y_true", dense.yTrue(), batch, bytes.length, false);
-          call.set(ADDRESS, CALL_Y_TRUE, yTrue);
-          call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
-        }
-        case Targets.Boxes sparse -> {
-          point(sparse, batch, bytes.length);
-          call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
-          call.set(ADDRESS, CALL_BOXES, boxes);
-        }
+        case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
+        case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
+        case Targets.Boxes b ->
+            pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
+        case Targets.DeviceBoxes b ->
+            pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
         case null ->
             throw new IllegalArgumentException(
                 "targets is null, dense truths or boxes are expected");
@@ -261,11 +328,26 @@ public final class YoloLoss implements AutoCloseable {
       }
       call.set(ADDRESS, CALL_GRADS, grads == null ? MemorySegment.NULL : this.grads);
       call.set(JAVA_INT, CALL_BATCH, batch);
+      call.set(JAVA_INT, CALL_GRAD_MODE, options.refresh() ? 1 : 0);
       call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
       call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
       call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
-      Native.check(Native.loss(lossHandle, plan, call, result.struct(), held));
-      result.written(batch);
+      pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at(), 0);
+      pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt(), 1);
+      if (enqueuedOn != null && enqueuedOn != stream) {
+        enqueuedOn.synchronize(); // the plan serves one call at a time
+        enqueuedOn = null;
+      }
+      result.overwrite();
+      if (stream == null) {
+        Native.check(Native.loss(lossHandle, plan, call, result.struct(), held));
+      } else {
+        MemorySegment handle = stream.checked();
+        enqueuedOn = stream;
+        Native.check(
+            Native.lossAsync(lossAsyncHandle, plan, call, handle, result.asyncStruct(), held));
+      }
+      result.written(batch, stream);
     }
   }
 
@@ -280,6 +362,10 @@ public final class YoloLoss implements AutoCloseable {
   public void yoloHead(int layer, int batch, MemorySegment layerFeats, YoloHead head) {
     Segments.requireGiven("head", head);
     requireBatch(batch);
+    if (memory == Memory.DEVICE) {
+      throw new IllegalArgumentException(
+          "this YoloLoss takes device memory; decode with one that is opened with Memory.HOST");
+    }
     YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, bytes.length));
     long cells = spec.cells(layer) * batch;
     MemorySegment[] used = {
@@ -313,12 +399,27 @@ public final class YoloLoss implements AutoCloseable {
    */
   public Targets.BoxCounts buildYTrue(int batch, Targets.Boxes source, MemorySegment[] out) {
     Segments.requireGiven("source", source);
+    return build(batch, source.boxes(), source.perImage(), source.policy(), out);
+  }
+
+  /** The same in device memory. */
+  public Targets.BoxCounts buildYTrue(int batch, Targets.DeviceBoxes source, DeviceBuffer[] out) {
+    Segments.requireGiven("source", source);
+    return build(batch, source.boxes(), source.perImage(), source.policy(), out);
+  }
+
+  private Targets.BoxCounts build(
+      int batch, Object rows, int perImage, Targets.BoxPolicy policy, Object[] out) {
     synchronized (lock) {
       requireOpen();
       requireBatch(batch);
       Arrays.fill(held, MemorySegment.NULL);
-      point(source, batch, 0);
+      pointBoxes(rows, perImage, policy, batch, 0);
       point(yTrue, "y_true", out, batch, bytes.length, true);
+      if (enqueuedOn != null) {
+        enqueuedOn.synchronize();
+        enqueuedOn = null;
+      }
       try (Arena scratch = Arena.ofConfined()) {
         MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
         Native.check(Native.buildYTrue(buildYTrueHandle, plan, batch, boxes, yTrue, counts, held));
@@ -364,36 +465,84 @@ public final class YoloLoss implements AutoCloseable {
     }
   }
 
-  /** Checks a segment for each layer and writes their addresses into pointers. */
+  /** Checks the memory of each layer and writes its address into pointers. */
   private void point(
       MemorySegment pointers,
       String name,
-      MemorySegment[] segments,
+      Object[] memories,
       int batch,
       int firstHeld,
       boolean written) {
-    if (segments == null || segments.length != bytes.length) {
+    if (memories == null || memories.length != bytes.length) {
       throw new IllegalArgumentException(
           name
-              + (segments == null ? " is null, " : " has " + segments.length + " segments, ")
+              + (memories == null ? " is null, " : " has " + memories.length + " segments, ")
               + bytes.length
               + " are expected, one for each layer");
     }
     for (int l = 0; l < bytes.length; l++) {
-      MemorySegment segment = segments[l];
-      if (!Segments.fits(segment, bytes[l] * batch, written)) {
-        Segments.refuse(name + "[" + l + "]", segment, bytes[l] * batch, written);
-      }
-      pointers.setAtIndex(ADDRESS, l, segment);
-      held[firstHeld + l] = segment;
+      MemorySegment address = addressOf(name, l, memories[l], bytes[l] * batch, written);
+      pointers.setAtIndex(ADDRESS, l, address);
+      held[firstHeld + l] = address;
     }
   }
 
-  private void point(Targets.Boxes source, int batch, int heldAt) {
-    boxes.set(JAVA_INT, BOXES_PER_IMAGE, source.perImage());
-    boxes.set(JAVA_INT, BOXES_POLICY, source.policy().ordinal());
-    long needed = Math.multiplyExact(5L * Float.BYTES * batch, source.perImage());
-    held[heldAt] = Segments.checked("boxes", source.boxes(), needed, false);
+  private void pointDense(Object[] dense, int batch) {
+    point(yTrue, "y_true", dense, batch, bytes.length, false);
+    call.set(ADDRESS, CALL_Y_TRUE, yTrue);
+    call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
+  }
+
+  private void pointBoxes(
+      Object rows, int perImage, Targets.BoxPolicy policy, int batch, int heldAt) {
+    boxes.set(JAVA_INT, BOXES_PER_IMAGE, perImage);
+    boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
+    long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
+    held[heldAt] = addressOf("boxes", -1, rows, needed, false);
     boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
+    call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
+    call.set(ADDRESS, CALL_BOXES, boxes);
+  }
+
+  private void pointScalar(long field, String name, DeviceBuffer at, int place) {
+    MemorySegment address = MemorySegment.NULL;
+    if (at != null) {
+      if (device.kind() != Device.Kind.CUDA) {
+        throw new IllegalArgumentException(
+            name + " is device memory, which only a CUDA device reads; give a value");
+      }
+      address = at.checked(name, device, Float.BYTES);
+    }
+    call.set(ADDRESS, field, address);
+    held[3 * bytes.length + place] = address;
+  }
+
+  /** Checks memory of the kind that this object takes. layer -1: not of a layer. */
+  private MemorySegment addressOf(
+      String name, int layer, Object given, long needed, boolean written) {
+    if (memory == Memory.HOST && given instanceof MemorySegment segment) {
+      if (!Segments.fits(segment, needed, written, Float.BYTES)) {
+        Segments.refuse(named(name, layer), segment, needed, written);
+      }
+      return segment;
+    }
+    if (memory == Memory.DEVICE && given instanceof DeviceBuffer buffer) {
+      if (!buffer.fits(device, needed)) {
+        buffer.checked(named(name, layer), device, needed);
+      }
+      return buffer.address();
+    }
+    throw new IllegalArgumentException(
+        named(name, layer)
+            + (given == null
+                ? " is null, "
+                : memory == Memory.HOST ? " is device memory, " : " is host memory, ")
+            + (memory == Memory.HOST ? "a segment of " : "device memory of ")
+            + needed
+            + " bytes is expected");
+  }
+
+  private static String named(String name, int layer) {
+    return layer < 0 ? name : name + "[" + layer + "]";
   }
 }

@@ -23,6 +23,8 @@ public final class YoloLossException extends RuntimeException {
     OUT_OF_MEMORY,
     /** A fault of the library. */
     INTERNAL,
+    /** The CUDA driver reported an error; what was to be written is lost. */
+    DEVICE_FAILED,
     /** The native library could not be loaded. */
     NO_LIBRARY
   }

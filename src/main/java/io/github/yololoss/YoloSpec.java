@@ -222,6 +222,29 @@ public record YoloSpec(
     return segments;
   }
 
+  /**
+   * Device memory for feats, y_true or gradients of a batch, one buffer for each layer, to be
+   * closed by the caller.
+   *
+   * @throws YoloLossException if there is no such device or not that much memory
+   */
+  public DeviceBuffer[] allocate(Device device, int batch) {
+    DeviceBuffer[] buffers = new DeviceBuffer[layers.size()];
+    try {
+      for (int l = 0; l < buffers.length; l++) {
+        buffers[l] = DeviceBuffer.allocate(device, bytes(l, batch));
+      }
+      return buffers;
+    } catch (Throwable t) {
+      for (DeviceBuffer buffer : buffers) {
+        if (buffer != null) {
+          buffer.close();
+        }
+      }
+      throw t;
+    }
+  }
+
   /** A zeroed yl_config with the fields that a spec decides. */
   MemorySegment config(Arena arena) {
     MemorySegment layerStructs = arena.allocate(Layouts.LAYER, layers.size());

@@ -7,22 +7,26 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Every golden case through Java, over every device: loss, parts, counts, gradient, truths. */
+@Tag("cuda")
 class GoldenTest {
   static Stream<Arguments> cases() {
+    List<Object[]> devices = new ArrayList<>();
+    devices.add(new Object[] {Device.REFERENCE, 0});
+    devices.add(new Object[] {Device.AUTO, 0});
+    devices.add(new Object[] {Device.CPU, 1});
+    devices.add(new Object[] {Device.CPU, 3});
+    CudaDevice.list().forEach(d -> devices.add(new Object[] {d.device(), 0}));
     return Golden.NAMES.stream()
-        .flatMap(
-            name ->
-                Stream.of(
-                    Arguments.of(name, Device.REFERENCE, 0),
-                    Arguments.of(name, Device.AUTO, 0),
-                    Arguments.of(name, Device.CPU, 1),
-                    Arguments.of(name, Device.CPU, 3)));
+        .flatMap(name -> devices.stream().map(d -> Arguments.of(name, d[0], d[1])));
   }
 
   @ParameterizedTest(name = "{0}, {1}, {2} threads")

@@ -27,6 +27,8 @@ class NativeTest {
       Layouts.PARTS,
       Layouts.SUMMARY,
       Layouts.RESULT,
+      Layouts.COMPLETION,
+      Layouts.CUDA_DEVICE,
       Layouts.HEAD
     };
   }
@@ -53,7 +55,8 @@ class NativeTest {
               .matcher(Files.readString(Path.of("native/include/yololoss.h")));
       assertTrue(declared.find(), name + " is in the header");
       Matcher field =
-          Pattern.compile("(\\w+);").matcher(declared.group(1).replaceAll("/\\*.*?\\*/", ""));
+          Pattern.compile("(\\w+)(?:\\[\\d+\\])?;")
+              .matcher(declared.group(1).replaceAll("(?s)/\\*.*?\\*/", ""));
       StringBuilder inHeader = new StringBuilder();
       while (field.find()) {
         inHeader.append(field.group(1)).append(' ');
@@ -76,7 +79,7 @@ class NativeTest {
   @Test
   void statusesAreThoseOfTheHeader() throws Exception {
     Matcher status =
-        Pattern.compile("YL_(\\w+) = (\\d+), *+/\\*|YL_(INTERNAL) = (\\d+)")
+        Pattern.compile("YL_(\\w+) = (\\d+), *+/\\*|YL_(DEVICE_FAILED) = (\\d+)")
             .matcher(
                 Files.readString(Path.of("native/include/yololoss.h")).split("\\} yl_status;")[0]);
     int seen = 0;

@@ -1,0 +1,86 @@
+package io.github.yololoss;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/**
+ * A CUDA stream: what is enqueued on it runs in order. One of its own, closed here, or one of a
+ * framework's ({@link #of}).
+ */
+public final class CudaStream implements AutoCloseable {
+  private final Device device;
+  private final boolean owned;
+  private final MemorySegment handle;
+  private volatile boolean closed;
+
+  private CudaStream(Device device, boolean owned, MemorySegment handle) {
+    this.device = device;
+    this.owned = owned;
+    this.handle = handle;
+  }
+
+  /**
+   * A new stream, which does not wait for the legacy default stream.
+   *
+   * @param device a CUDA device
+   * @throws YoloLossException if there is no such device
+   */
+  public static CudaStream open(Device device) {
+    NativeLibrary.get();
+    try (Arena scratch = Arena.ofConfined()) {
+      MemorySegment place = scratch.allocate(ADDRESS);
+      Native.check(Native.cudaStreamCreate(device.index(), place));
+      return new CudaStream(device, true, place.get(ADDRESS, 0));
+    }
+  }
+
+  /**
+   * A stream of somebody else's, which must stay until everything enqueued here is done.
+   *
+   * @param device its CUDA device
+   * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
+   */
+  public static CudaStream of(Device device, long handle) {
+    NativeLibrary.get();
+    return new CudaStream(device, false, MemorySegment.ofAddress(handle));
+  }
+
+  /** Its device. */
+  public Device device() {
+    return device;
+  }
+
+  /** {@code cudaStream_t}, for other native functions. */
+  public long handle() {
+    return handle.address();
+  }
+
+  MemorySegment checked() {
+    if (closed) {
+      throw new IllegalStateException("this CudaStream is closed; open another one");
+    }
+    return handle;
+  }
+
+  /** Returns when everything is done that was enqueued so far; at once for a closed stream. */
+  public void synchronize() {
+    if (!closed) {
+      Native.check(Native.cudaStreamSynchronize(device.index(), handle));
+    }
+  }
+
+  /** Waits for what is enqueued, then frees the stream if it was opened here. */
+  @Override
+  public synchronized void close() {
+    if (closed) {
+      return;
+    }
+    synchronize();
+    closed = true;
+    if (owned) {
+      Native.check(Native.cudaStreamDestroy(device.index(), handle));
+    }
+  }
+}

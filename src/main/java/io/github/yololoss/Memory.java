@@ -1,0 +1,11 @@
+package io.github.yololoss;
+
+/**
+ * Where feats, truths and gradients lie, in the order of the native header's {@code YL_MEMORY_...}.
+ */
+public enum Memory {
+  /** On the host, in memory segments. */
+  HOST,
+  /** On the CUDA device, in {@link DeviceBuffer}s. */
+  DEVICE
+}
