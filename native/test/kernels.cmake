@@ -1,11 +1,14 @@
 # cmake -DNVCC=nvcc -DSOURCES=native/src -DOUTPUT=FOLDER -P kernels.cmake: what no host run can show of the kernels. On the
 # oldest, a middle and the newest architectures none of them spills or uses local memory (the report is printed), and the
 # gradient goes out in 16-byte stores.
-set(source ${SOURCES}/cuda/kernels.cu)
 set(common -std=c++17 -I${SOURCES} -I${SOURCES}/../include)
 foreach(arch IN ITEMS sm_75 sm_90 sm_120)
-  execute_process(COMMAND ${NVCC} ${common} -arch=${arch} -Xptxas=-v -cubin -o ${OUTPUT}/kernels.cubin ${source}
-    ERROR_VARIABLE report COMMAND_ERROR_IS_FATAL ANY)
+  set(report "")
+  foreach(source IN ITEMS gather visit)
+    execute_process(COMMAND ${NVCC} ${common} -arch=${arch} -Xptxas=-v -cubin -o ${OUTPUT}/${source}.cubin
+      ${SOURCES}/cuda/${source}.cu ERROR_VARIABLE of_source COMMAND_ERROR_IS_FATAL ANY)
+    string(APPEND report "${of_source}")
+  endforeach()
   string(REGEX MATCHALL "Function properties for [^\n]*\n[^\n]*\n[^\n]*Used [^\n]*" kernels "${report}")
   foreach(kernel IN LISTS kernels)
     string(REGEX REPLACE ".*Function properties for [_A-Z0-9a-z]*N2yl[^_]*_[0-9_A-Za-z]*[0-9]([a-z_]+[a-z])[EI].*" "\\1" name "${kernel}")
@@ -20,8 +23,9 @@ foreach(arch IN ITEMS sm_75 sm_90 sm_120)
     message(FATAL_ERROR "${count} kernels in the report, 6 are expected:\n${report}")
   endif()
 endforeach()
-execute_process(COMMAND ${NVCC} ${common} -arch=sm_90 -ptx -o ${OUTPUT}/kernels.ptx ${source} COMMAND_ERROR_IS_FATAL ANY)
-file(STRINGS ${OUTPUT}/kernels.ptx wide REGEX "st\\.global\\.wb\\.v4\\.u32")
+execute_process(COMMAND ${NVCC} ${common} -arch=sm_90 -ptx -o ${OUTPUT}/visit.ptx ${SOURCES}/cuda/visit.cu
+  COMMAND_ERROR_IS_FATAL ANY)
+file(STRINGS ${OUTPUT}/visit.ptx wide REGEX "st\\.global\\.wb\\.v4\\.u32")
 if(wide STREQUAL "")
   message(FATAL_ERROR "no 16-byte store of the gradient")
 endif()

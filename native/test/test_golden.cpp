@@ -210,8 +210,10 @@ void refreshed(const Golden &g, const DeviceCase &device) {
 
 }  // namespace
 
-int main() {
-  for (const std::string &name : kGoldenNames) {
+// All cases, or those that are named.
+int main(int count, char **arguments) {
+  const std::vector<std::string> named(arguments + 1, arguments + count);
+  for (const std::string &name : named.empty() ? kGoldenNames : named) {
     const Golden g = read_golden(name);
     for (size_t i = 0, first_of_kind = 0; i < kDevices.size(); ++i) {
       if (kDevices[i].device != kDevices[first_of_kind].device) first_of_kind = i;

@@ -1,85 +1,36 @@
 // The cuda backend, host side: a plan's device memory, and its calls as launches. Device memory of the caller's is used
-// where it lies; host memory goes through chunks of images, each on one of two streams: while one is computed, the next is
-// copied.
+// where it lies; host memory goes through chunks of images.
 #include <algorithm>
 #include <array>
 
 #include "cells.h"
-#include "cpu/pool.h"
-#include "cuda/runtime.h"
+#include "cuda/chunks.h"
 #include "cuda/task.h"
 
 namespace yl {
 namespace {
 
-constexpr int64_t kChunkBytes = 16 << 20;  // of a chunk's inputs and outputs together, but at least an image
-constexpr int64_t kCopyPiece = 1 << 20;    // of a copy to or from pinned memory, for a thread
-constexpr int64_t kAlignment = 256;
-
-int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
 void launched(int error) { require(static_cast<cudaError_t>(error), "starting a kernel"); }
-
-// An array of the caller's on the host, of which a chunk takes some images.
-struct Transfer {
-  char *host;
-  int64_t bytes;  // of an image
-  bool out;       // from the device; else to it
-  bool pinned = false;
-  Transfer(const void *at, int64_t image_bytes, bool is_output)
-      : host(static_cast<char *>(const_cast<void *>(at))), bytes(image_bytes), out(is_output) {}
-};
-
-// What the kernels of a chunk write for the host, in pinned memory.
-struct Written {
-  yl_summary summary;
-  yl_completion completion;
-  yl_box_counts boxes;
-  int64_t objects;
-};
-
-class Slot {
- public:
-  Slot() = default;
-  ~Slot() {
-    if (done) cudaEventDestroy(done);
-    if (stream) cudaStreamDestroy(stream);
-  }
-  Slot(const Slot &) = delete;
-  Slot &operator=(const Slot &) = delete;
-
-  cudaStream_t stream = nullptr;  // ordered behind the legacy default stream
-  cudaEvent_t done = nullptr;
-  PinnedMemory written_memory;   // Written, then rows
-  DeviceMemory device;           // of a chunk
-  PinnedMemory pinned;           // alike
-  int32_t first = 0, count = 0;  // images of the chunk that is on its way; count 0: none
-
-  Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }
-  yl_parts *rows() const { return reinterpret_cast<yl_parts *>(written_memory.start() + sizeof(Written)); }
-};
 
 class Cuda final : public Backend {
  public:
-  explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index), pool_(pool_threads(shape)) {
+  explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
     require(static_cast<cudaError_t>(probe_kernels()), "looking for kernels for this device");
     describe_layers();
     allocate_workspace();
-    for (size_t s = 0; s < (shape.device_memory ? 1 : slots_.size()); ++s) prepare(slots_[s]);
+    int64_t image = 0;
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) image += 3 * aligned(layer_bytes(l));  // feats, y_true, grads
+    chunks_ = std::make_unique<Chunks>(device_, shape.threads, !shape.device_memory, shape.max_batch,
+                                       shape.layer_count(), image);
     known_.resize(3 * shape.layers.size() + 8);
-  }
-
-  ~Cuda() override {
-    for (const Slot &slot : slots_)
-      if (slot.stream) cudaStreamSynchronize(slot.stream);
   }
 
   Outcome loss(const Call &call, yl_parts *rows) override {
     const DeviceScope scope(device_);
     if (!shape_.device_memory) return loss_of_host_memory(call, rows);
     check_pointers(call, YL_RESULT_INIT);
-    Slot &slot = slots_[0];
+    Slot &slot = chunks_->first();
     Task task = task_of(call, slot);
     launched(launch_gather(task, slot.stream));
     launched(launch_visit(task, slot.stream));
@@ -92,7 +43,7 @@ class Cuda final : public Backend {
   void loss_async(const Call &call, void *stream, const yl_result &result) override {
     const DeviceScope scope(device_);
     check_pointers(call, result);
-    Task task = task_of(call, slots_[0]);
+    Task task = task_of(call, chunks_->first());
     task.result = result;
     launched(launch_gather(task, stream));
     launched(launch_visit(task, stream));
@@ -101,7 +52,7 @@ class Cuda final : public Backend {
   void yolo_head(const yl_head &head) override {
     const DeviceScope scope(device_);
     float *const outputs[] = {head.grid, head.box_xy, head.box_wh, head.box_confidence, head.box_class_probs};
-    const Slot &slot = slots_[0];
+    const Slot &slot = chunks_->first();
     if (shape_.device_memory) {
       check_pointer("head.feats", -1, head.feats);
       for (const float *output : outputs)
@@ -126,7 +77,7 @@ class Cuda final : public Backend {
         if (outputs[i]) *places[i] = reinterpret_cast<float *>(*at++);
       launched(launch_yolo_head(base_, chunk, on.stream));
     };
-    in_chunks(head.batch, transfers, enqueue, [](const Slot &) {});
+    chunks_->run(head.batch, transfers, enqueue, [](const Slot &) {});
   }
 
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) override {
@@ -146,14 +97,14 @@ class Cuda final : public Backend {
     if (shape_.device_memory) {
       if (boxes.per_image > 0) check_pointer("boxes.data", -1, boxes.data);
       for (int32_t l = 0; l < shape_.layer_count(); ++l) check_pointer("y_true", l, y_true[l]);
-      enqueue(slots_[0], call, y_true);
-      require(cudaStreamSynchronize(slots_[0].stream), "building y_true");
-      refuse_bad(boxes.data, boxes.per_image, slots_[0].written().completion);
-      return slots_[0].written().boxes;
+      enqueue(chunks_->first(), call, y_true);
+      require(cudaStreamSynchronize(chunks_->first().stream), "building y_true");
+      refuse_bad(boxes.data, boxes.per_image, chunks_->first().written().completion);
+      return chunks_->first().written().boxes;
     }
     std::vector<Transfer> transfers{boxes_of(call)};
     for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(y_true[l], layer_bytes(l), true);
-    in_chunks(
+    chunks_->run(
         batch, transfers,
         [&](const Slot &slot, char *const *at) {
           Call part = call;
@@ -166,8 +117,6 @@ class Cuda final : public Backend {
   }
 
  private:
-  static int32_t pool_threads(const Shape &shape) { return shape.device_memory ? 1 : shape.threads; }
-
   int64_t layer_bytes(int32_t l) const { return shape_.layers[l].cells * shape_.channels * int64_t(sizeof(float)); }
 
   // ---- the plan ----
@@ -225,7 +174,7 @@ class Cuda final : public Backend {
         if (start) place = reinterpret_cast<std::decay_t<decltype(place)>>(start + bytes);
         bytes += aligned(count * int64_t(sizeof(*place)));
       };
-      take(controls_, int64_t(slots_.size()));
+      take(controls_, int64_t(Chunks::kSlots));
       take(work.counts, images * layers);
       take(work.previous_counts, images * layers);
       take(work.tiles_done, images * layers);
@@ -236,33 +185,14 @@ class Cuda final : public Backend {
       take(work.previous, cells);
       take(work.partial_sums, tiles);
       take(work.rows, images * layers);
-      take(work.layers, int64_t(slots_.size()) * layers);
+      take(work.layers, int64_t(Chunks::kSlots) * layers);
       return bytes;
     };
     workspace_.allocate(lay_out(nullptr), [&](int64_t size) { return cuda_malloc(device_, size); });
     lay_out(workspace_.start());
     require(cudaMemsetAsync(workspace_.start(), 0, static_cast<size_t>(cleared), nullptr), "clearing the workspace");
     const Control control = YL_CLEARED_CONTROL;
-    for (size_t s = 0; s < slots_.size(); ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
-  }
-
-  void prepare(Slot &slot) const {
-    require(cudaStreamCreateWithFlags(&slot.stream, cudaStreamDefault), "making a stream");
-    require(cudaEventCreateWithFlags(&slot.done, cudaEventDisableTiming), "making an event");
-    const int64_t rows = int64_t(shape_.max_batch) * shape_.layer_count();
-    slot.written_memory.allocate(static_cast<int64_t>(sizeof(Written)) + rows * int64_t(sizeof(yl_parts)),
-                                 cuda_malloc_host);
-    if (shape_.device_memory) return;
-    int64_t image = 0;
-    for (int32_t l = 0; l < shape_.layer_count(); ++l) image += 3 * aligned(layer_bytes(l));  // feats, y_true, grads
-    const int64_t chunk = std::min<int64_t>(shape_.max_batch, std::max<int64_t>(1, kChunkBytes / image));
-    reserve(slot, chunk * image + kAlignment);
-  }
-
-  void reserve(Slot &slot, int64_t bytes) const {
-    if (slot.device.bytes() >= bytes) return;
-    slot.device.allocate(bytes, [&](int64_t size) { return cuda_malloc(device_, size); });
-    slot.pinned.allocate(bytes, cuda_malloc_host);
+    for (size_t s = 0; s < Chunks::kSlots; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
   }
 
   // ---- a call ----
@@ -298,7 +228,7 @@ class Cuda final : public Backend {
     work.tiles_done += row;
     work.partial_sums += slot.first * tiles_per_image(task, kTile);
     work.rows += row;
-    const int64_t s = &slot - slots_.data();
+    const int64_t s = chunks_->number_of(slot);
     work.layers += s * task.layer_count;
     work.control = controls_ + s;
     task.result = YL_RESULT_INIT;
@@ -366,11 +296,11 @@ class Cuda final : public Backend {
     return {call.boxes, int64_t(call.boxes_per_image) * 5 * int64_t(sizeof(float)), false};
   }
 
-  std::vector<Transfer> truths_of(const Call &call) const {
-    std::vector<Transfer> transfers;
-    if (!call.dense()) return {boxes_of(call)};
-    for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(call.y_true[l], layer_bytes(l), false);
-    return transfers;
+  void truths_of(const Call &call, std::vector<Transfer> &transfers) const {
+    transfers.clear();
+    if (!call.dense()) transfers.push_back(boxes_of(call));
+    for (int32_t l = 0; l < shape_.layer_count() && call.dense(); ++l)
+      transfers.emplace_back(call.y_true[l], layer_bytes(l), false);
   }
 
   Outcome loss_of_host_memory(Call call, yl_parts *rows) {
@@ -378,7 +308,8 @@ class Cuda final : public Backend {
     if (call.grad_scale_at) check_pointer("grad_scale_at", -1, call.grad_scale_at);
     call.refresh = false;  // chunk buffers hold no gradient of before, and all is copied
     const int32_t layers = shape_.layer_count();
-    std::vector<Transfer> transfers = truths_of(call);
+    std::vector<Transfer> &transfers = transfers_;
+    truths_of(call, transfers);
     const auto truths = static_cast<int32_t>(transfers.size());
     for (int32_t l = 0; l < layers; ++l) transfers.emplace_back(call.feats[l], layer_bytes(l), false);
     for (int32_t l = 0; l < layers && call.grads; ++l) transfers.emplace_back(call.grads[l], layer_bytes(l), true);
@@ -396,10 +327,12 @@ class Cuda final : public Backend {
     };
 
     // The gradient of a chunk needs the objects of all.
-    if (call.normaliser == YL_NORMALISER_OBJECTS && call.grads && chunk_of(transfers, call.batch) < call.batch) {
+    if (call.normaliser == YL_NORMALISER_OBJECTS && call.grads &&
+        Chunks::chunk_of(transfers, call.batch) < call.batch) {
       int64_t objects = 0;
-      std::vector<Transfer> only_truths = truths_of(call);
-      in_chunks(
+      std::vector<Transfer> only_truths;
+      truths_of(call, only_truths);
+      chunks_->run(
           call.batch, only_truths,
           [&](const Slot &slot, char *const *at) {
             Call part = part_of(slot, at);
@@ -420,7 +353,7 @@ class Cuda final : public Backend {
 
     Outcome outcome{};
     int64_t objects = 0;
-    in_chunks(
+    chunks_->run(
         call.batch, transfers,
         [&](const Slot &slot, char *const *at) {
           const Task task = task_of(part_of(slot, at), slot);
@@ -438,102 +371,13 @@ class Cuda final : public Backend {
     return outcome;
   }
 
-  static int32_t chunk_of(const std::vector<Transfer> &transfers, int32_t batch) {
-    int64_t image = 1;
-    for (const Transfer &transfer : transfers) image += transfer.bytes;
-    return static_cast<int32_t>(std::min<int64_t>(batch, std::max<int64_t>(1, kChunkBytes / image)));
-  }
-
-  // For each chunk, in turn on the slots: inputs to the device, enqueue(slot, the chunk's arrays on the device), outputs
-  // back; when they are there, collect(slot). slot.first and slot.count say which images.
-  template <class Enqueue, class Collect>
-  void in_chunks(int32_t batch, std::vector<Transfer> &transfers, const Enqueue &enqueue, const Collect &collect) {
-    const int32_t chunk = chunk_of(transfers, batch);
-    for (Transfer &transfer : transfers) {
-      cudaPointerAttributes attributes{};
-      transfer.pinned = transfer.bytes > 0 && cudaPointerGetAttributes(&attributes, transfer.host) == cudaSuccess &&
-                        attributes.type != cudaMemoryTypeUnregistered;
-    }
-    std::vector<char *> at(transfers.size());
-    try {
-      size_t s = 0;
-      for (int32_t first = 0; first < batch; first += chunk, s = (s + 1) % slots_.size()) {
-        Slot &slot = slots_[s];
-        finish(slot, transfers, collect);
-        slot.first = first;
-        slot.count = std::min(chunk, batch - first);
-        start(slot, transfers, at, enqueue);
-      }
-      for (size_t i = 0; i < slots_.size(); ++i, s = (s + 1) % slots_.size()) finish(slots_[s], transfers, collect);
-    } catch (...) {
-      for (Slot &slot : slots_) {  // the caller's memory is free when this returns
-        cudaStreamSynchronize(slot.stream);
-        slot.first = slot.count = 0;
-      }
-      throw;
-    }
-  }
-
-  template <class Enqueue>
-  void start(Slot &slot, const std::vector<Transfer> &transfers, std::vector<char *> &at, const Enqueue &enqueue) {
-    int64_t bytes = 0;
-    for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * slot.count);
-    reserve(slot, std::max(bytes, kAlignment));
-    int64_t offset = 0;
-    for (size_t i = 0; i < transfers.size(); ++i) {
-      at[i] = slot.device.start() + offset;
-      offset += aligned(transfers[i].bytes * slot.count);
-      if (!transfers[i].out) copy(slot, transfers[i], at[i], true);
-    }
-    enqueue(slot, at.data());
-    for (size_t i = 0; i < transfers.size(); ++i)
-      if (transfers[i].out) copy(slot, transfers[i], at[i], false);
-    require(cudaEventRecord(slot.done, slot.stream), "marking a chunk");
-  }
-
-  // Between the host, or the place in pinned memory that stands for it, and the device.
-  void copy(const Slot &slot, const Transfer &transfer, char *device, bool in) {
-    const auto bytes = static_cast<size_t>(transfer.bytes * slot.count);
-    if (bytes == 0) return;
-    char *host = transfer.host + slot.first * transfer.bytes;
-    if (!transfer.pinned) {
-      char *staged = slot.pinned.start() + (device - slot.device.start());
-      if (in) copy_by_threads(staged, host, static_cast<int64_t>(bytes));
-      host = staged;
-    }
-    require(cudaMemcpyAsync(in ? device : host, in ? host : device, bytes,
-                            in ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, slot.stream),
-            "copying a chunk");
-  }
-
-  template <class Collect> void finish(Slot &slot, const std::vector<Transfer> &transfers, const Collect &collect) {
-    if (slot.count == 0) return;
-    require(cudaEventSynchronize(slot.done), "computing a chunk");
-    int64_t offset = 0;
-    for (const Transfer &transfer : transfers) {
-      const int64_t bytes = transfer.bytes * slot.count;
-      if (transfer.out && !transfer.pinned)
-        copy_by_threads(transfer.host + slot.first * transfer.bytes, slot.pinned.start() + offset, bytes);
-      offset += aligned(bytes);
-    }
-    collect(slot);
-    slot.first = slot.count = 0;
-  }
-
-  void copy_by_threads(char *to, const char *from, int64_t bytes) {
-    pool_.run((bytes + kCopyPiece - 1) / kCopyPiece, [&](int64_t piece, int32_t) {
-      const int64_t at = piece * kCopyPiece;
-      std::memcpy(to + at, from + at, static_cast<size_t>(std::min(kCopyPiece, bytes - at)));
-    });
-  }
-
   const Shape &shape_;
-  const int32_t device_;  // of the device
-  Pool pool_;             // copies
+  const int32_t device_;
   DeviceMemory constants_, workspace_;
-  Control *controls_ = nullptr;      // (slots), on the device
-  Task base_{};                      // what all calls have alike
-  std::array<Slot, 2> slots_;        // device memory: the first alone
+  Control *controls_ = nullptr;  // (slots), on the device
+  Task base_{};                  // what all calls have alike
+  std::unique_ptr<Chunks> chunks_;
+  std::vector<Transfer> transfers_;  // of the call
   std::vector<const void *> known_;  // pointers of the call before
 };
 

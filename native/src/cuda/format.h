@@ -1,28 +1,10 @@
-// How feats and gradients lie in memory, and the few device functions that every kernel needs. A layout or a type of
-// number is a class like Nhwc: the kernels touch feats and gradients through it alone.
+// How feats and gradients lie in memory. A layout or a type of number is a class like Nhwc: the kernels touch feats and
+// gradients through it alone.
 #pragma once
 
-#include <cuda_runtime.h>
-
-#include "cuda/task.h"
-
-// Memory of the block. The host SIMT runner of the tests checks each access.
-#if defined(YL_SIMT)
-#define YL_SHARED(Type, name, count) auto &name = simt::shared<Type, (count)>(__LINE__)
-#else
-#define YL_SHARED(Type, name, count) __shared__ Type name[count]
-#endif
+#include "cuda/device.h"
 
 namespace yl {
-
-constexpr unsigned kAllLanes = 0xffffffffu;
-constexpr int32_t kWarp = 32;
-
-// The sum of a warp's values, the same tree every time; every lane gets it.
-template <class T> __device__ inline T warp_sum(T value) {
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
-  return value;
-}
 
 // Values that are stored at once, in one instruction of 16 bytes: at must be a multiple of that.
 template <class Value> struct Pack {

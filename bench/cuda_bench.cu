@@ -1,0 +1,296 @@
+// Times the library's C interface on a CUDA device, over problems of ../shared/peers/make_inputs.py; one JSON object a
+// line. bench/gpu-check runs it.
+//
+//   cuda_bench DIR...      each DIR holds meta.json, feats_<l>.npy and y_true_<l>.npy
+//
+// First what the machine gives: the median of an empty kernel's launch and synchronisation, and the bytes a second (read
+// and written) of a device copy larger than the L2. Then for each problem and variant
+//   graph_us      a call within a CUDA graph of many, by events: the kernels alone
+//   stream_us     a call of yl_loss_async among many, by events
+//   blocking_us   yl_loss, host clock, percentiles 50, 90 and 99
+//   async_us      yl_loss_async and waiting for the stream, alike
+//   host_us       yl_loss of a plan with host memory, from pageable and from pinned memory (median)
+//   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask; the
+//                 rows of objects; the gradient once
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#define GOLDEN_DIR ""
+#include "check.h"
+
+namespace {
+
+void ok(cudaError_t error, int line) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "cuda_bench: line %d: %s\n", line, cudaGetErrorString(error));
+  std::exit(1);
+}
+#define OK(call) ok(call, __LINE__)
+
+void ok(yl_status status, int line) {
+  if (status == YL_OK) return;
+  std::fprintf(stderr, "cuda_bench: line %d: %s\n", line, yl_last_error());
+  std::exit(1);
+}
+
+using Clock = std::chrono::steady_clock;
+
+struct Percentiles {
+  double p50, p90, p99;
+};
+
+// Of microseconds that body takes, in at least so many turns, after a warm-up.
+template <class Body> Percentiles host_clock(double seconds, size_t least, const Body &body) {
+  for (size_t i = 0; i < least / 2; ++i) body();
+  std::vector<double> times;
+  const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+  while (Clock::now() < end || times.size() < least) {
+    const auto start = Clock::now();
+    body();
+    times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+  }
+  std::sort(times.begin(), times.end());
+  const auto at = [&](double share) {
+    return times[static_cast<size_t>(share * static_cast<double>(times.size() - 1))];
+  };
+  return {at(0.5), at(0.9), at(0.99)};
+}
+
+// Microseconds of one of count bodies that are enqueued together: the median of several turns.
+template <class Body> double device_clock(cudaStream_t stream, int turns, int count, const Body &enqueue_all) {
+  cudaEvent_t start, stop;
+  OK(cudaEventCreate(&start));
+  OK(cudaEventCreate(&stop));
+  std::vector<double> times;
+  for (int turn = 0; turn < turns + 3; ++turn) {
+    OK(cudaEventRecord(start, stream));
+    enqueue_all();
+    OK(cudaEventRecord(stop, stream));
+    OK(cudaEventSynchronize(stop));
+    float milliseconds;
+    OK(cudaEventElapsedTime(&milliseconds, start, stop));
+    if (turn >= 3) times.push_back(1e3 * milliseconds / count);
+  }
+  OK(cudaEventDestroy(start));
+  OK(cudaEventDestroy(stop));
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+__global__ void nothing() {}
+
+void launch_nothing(cudaStream_t stream) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = config.blockDim = dim3(1);
+  config.stream = stream;
+  OK(cudaLaunchKernelEx(&config, nothing));
+}
+
+void machine(cudaStream_t stream) {
+  const Percentiles empty = host_clock(0.5, 2000, [&] {
+    launch_nothing(stream);
+    OK(cudaStreamSynchronize(stream));
+  });
+  constexpr size_t kBytes = size_t(2) << 30;
+  void *from, *to;
+  OK(cudaMalloc(&from, kBytes));
+  OK(cudaMalloc(&to, kBytes));
+  OK(cudaMemset(from, 1, kBytes));
+  const double copy =
+      device_clock(stream, 15, 1, [&] { OK(cudaMemcpyAsync(to, from, kBytes, cudaMemcpyDeviceToDevice, stream)); });
+  const double fill = device_clock(stream, 15, 1, [&] { OK(cudaMemsetAsync(to, 0, kBytes, stream)); });
+  OK(cudaFree(from));
+  OK(cudaFree(to));
+  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
+  ok(yl_cuda_device_info(0, &info), __LINE__);
+  int driver = 0, runtime = 0;
+  OK(cudaDriverGetVersion(&driver));
+  OK(cudaRuntimeGetVersion(&runtime));
+  std::printf(
+      "{\"device\": \"%s\", \"compute_capability\": %d, \"multiprocessors\": %d, \"driver\": %d, \"runtime\": %d, "
+      "\"empty_launch_us\": [%.2f, %.2f, %.2f], \"copy_gb_s\": %.1f, \"fill_gb_s\": %.1f}\n",
+      info.name, info.compute_capability, info.multiprocessors, driver, runtime, empty.p50, empty.p90, empty.p99,
+      2e-3 * kBytes / copy, 1e-3 * kBytes / fill);
+  std::fflush(stdout);
+}
+
+// A problem as a Golden, so that the tests' Plan can hold it.
+Golden read_problem(const std::string &folder) {
+  std::ifstream in(folder + "/meta.json");
+  const std::string json{std::istreambuf_iterator<char>(in), {}};
+  Golden g{};
+  g.name = folder;
+  g.batch = static_cast<int32_t>(read_numbers(json, "batch").at(0));
+  g.classes = static_cast<int32_t>(read_numbers(json, "classes").at(0));
+  g.input_height = g.input_width = static_cast<int32_t>(read_numbers(json, "input").at(0));
+  g.total = read_numbers(json, "loss_f64").at(0);
+  g.layers = 3;
+  g.thresh = 0.5f;
+  for (const double side : read_numbers(json, "anchors")) g.anchors.push_back(static_cast<float>(side));
+  g.masks = {6, 7, 8, 3, 4, 5, 0, 1, 2};
+  for (int l = 0; l < 3; ++l) {
+    g.feats.push_back(read_npy(folder + "/feats_" + std::to_string(l) + ".npy"));
+    g.y_true.push_back(read_npy(folder + "/y_true_" + std::to_string(l) + ".npy"));
+  }
+  // Boxes with the objects of y_true, for the time; whole-pixel centres may move one to the next cell.
+  std::vector<std::vector<float>> rows(static_cast<size_t>(g.batch));
+  size_t most = 1;
+  for (const Array &y : g.y_true) {
+    const size_t channels = static_cast<size_t>(5 + g.classes), per_image = y.data.size() / rows.size();
+    for (size_t at = 0; at < y.data.size(); at += channels) {
+      const float *t = &y.data[at];
+      if (t[4] == 0) continue;
+      const float x = t[0] * static_cast<float>(g.input_width), w = t[2] * static_cast<float>(g.input_width);
+      const float yy = t[1] * static_cast<float>(g.input_height), h = t[3] * static_cast<float>(g.input_height);
+      const auto c = static_cast<float>(std::max_element(t + 5, t + channels) - (t + 5));
+      auto &image = rows[at / per_image];
+      image.insert(image.end(), {x - w / 2, yy - h / 2, x + w / 2, yy + h / 2, c});
+      most = std::max(most, image.size() / 5);
+    }
+  }
+  g.boxes_per_image = static_cast<int32_t>(most);
+  for (auto &image : rows) {
+    image.resize(5 * most);
+    g.boxes.data.insert(g.boxes.data.end(), image.begin(), image.end());
+  }
+  return g;
+}
+
+// Sectors of 32 bytes that hold channels [first, last) of any row of so many floats.
+int64_t sector_bytes(int64_t rows, int64_t channels, int64_t first, int64_t last) {
+  int64_t sectors = 0, counted = -1;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t from = std::max((row * channels + first) * 4 / 32, counted + 1);
+    const int64_t to = ((row * channels + last) * 4 - 1) / 32;
+    sectors += std::max<int64_t>(0, to - from + 1);
+    counted = std::max(counted, to);
+  }
+  return 32 * sectors;
+}
+
+int64_t needed_bytes(const Golden &g, int64_t objects, bool dense, bool gradient) {
+  int64_t bytes = dense ? 0 : static_cast<int64_t>(4 * g.boxes.data.size());
+  const int64_t channels = 5 + g.classes;
+  for (const Array &feats : g.feats) {
+    const int64_t rows = static_cast<int64_t>(feats.data.size()) / channels;
+    bytes += sector_bytes(rows, channels, 0, 5) + (dense ? sector_bytes(rows, channels, 4, 5) : 0);
+    if (gradient) bytes += rows * channels * 4;
+  }
+  return bytes + objects * channels * 4 * (dense ? 2 : 1);
+}
+
+struct Variant {
+  bool dense, gradient, refresh;
+};
+
+void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
+  Plan device(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
+  if (!variant.gradient) device.call.grads = nullptr;
+  if (device.run(variant.dense) != YL_OK) ok(YL_INTERNAL, __LINE__);
+  const double total = device.summary.total;
+  if (variant.dense && std::fabs(total / g.total - 1) > 1e-5)
+    std::fprintf(stderr, "cuda_bench: %s: loss %.9g, expected %.9g\n", g.name.c_str(), total, g.total), std::exit(1);
+
+  // The call with its arrays on the device, as the mirrors of the plan have them now.
+  std::vector<const void *> feats;
+  std::vector<const float *> y_true;
+  std::vector<void *> grads;
+  for (size_t l = 0; l < 3; ++l) {
+    feats.push_back(device.mirrors[3 * l].upload(device.feats[l], device.bytes_of(l)));
+    y_true.push_back(
+        static_cast<const float *>(device.mirrors[3 * l + 1].upload(device.y_true[l], device.bytes_of(l))));
+    grads.push_back(device.mirrors[3 * l + 2].upload(device.grads[l], device.bytes_of(l)));
+  }
+  yl_boxes boxes = device.boxes;
+  boxes.data = static_cast<const float *>(
+      device.mirrors.back().upload(device.boxes.data, static_cast<int64_t>(4 * g.boxes.data.size())));
+  yl_call call = YL_CALL_INIT;
+  call.batch = g.batch;
+  call.feats = feats.data();
+  if (variant.dense) call.y_true = y_true.data();
+  if (!variant.dense) call.boxes = &boxes;
+  if (variant.gradient) call.grads = grads.data();
+  yl_summary on_host{};
+  yl_result host_result = YL_RESULT_INIT, device_result = YL_RESULT_INIT;
+  host_result.summary = &on_host;
+  void *pinned;
+  ok(yl_cuda_malloc_host(sizeof(yl_summary), &pinned), __LINE__);
+  device_result.summary = static_cast<yl_summary *>(pinned);
+  ok(yl_loss(device.plan, &call, &host_result), __LINE__);
+  if (variant.refresh) call.grad_mode = YL_GRAD_REFRESH;
+
+  constexpr int kCalls = 20;
+  const auto enqueue = [&] { ok(yl_loss_async(device.plan, &call, stream, &device_result), __LINE__); };
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  enqueue();
+  OK(cudaStreamSynchronize(stream));
+  OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  for (int i = 0; i < kCalls; ++i) enqueue();
+  OK(cudaStreamEndCapture(stream, &graph));
+  OK(cudaGraphInstantiate(&replay, graph, 0));
+  const double graph_us = device_clock(stream, 15, kCalls, [&] { OK(cudaGraphLaunch(replay, stream)); });
+  if (device_result.summary->total != on_host.total)
+    std::fprintf(stderr, "cuda_bench: %s: a replayed graph gives another loss\n", g.name.c_str()), std::exit(1);
+  const double stream_us = device_clock(stream, 15, kCalls, [&] {
+    for (int i = 0; i < kCalls; ++i) enqueue();
+  });
+  OK(cudaGraphExecDestroy(replay));
+  OK(cudaGraphDestroy(graph));
+  const Percentiles blocking = host_clock(0.3, 200, [&] { ok(yl_loss(device.plan, &call, &host_result), __LINE__); });
+  const Percentiles async = host_clock(0.3, 200, [&] {
+    enqueue();
+    OK(cudaStreamSynchronize(stream));
+  });
+  ok(yl_cuda_free_host(pinned), __LINE__);
+
+  double pageable_us = 0, pinned_us = 0;
+  if (!variant.refresh) {
+    Plan host(g, YL_DEVICE_CUDA, 0);
+    if (!variant.gradient) host.call.grads = nullptr;
+    const auto run = [&] {
+      if (host.run(variant.dense) != YL_OK) ok(YL_INTERNAL, __LINE__);
+    };
+    pageable_us = host_clock(0.2, 6, run).p50;
+    std::vector<void *> registered;
+    for (size_t l = 0; l < 3; ++l)
+      for (const void *memory :
+           {host.feats[l], static_cast<const void *>(host.y_true[l]), static_cast<const void *>(host.grads[l])})
+        if (cudaHostRegister(const_cast<void *>(memory), static_cast<size_t>(host.bytes_of(l)), 0) == cudaSuccess)
+          registered.push_back(const_cast<void *>(memory));
+    pinned_us = host_clock(0.2, 6, run).p50;
+    for (void *memory : registered) cudaHostUnregister(memory);
+    cudaGetLastError();
+  }
+  const int64_t bytes = needed_bytes(g, device.summary.objects, variant.dense, variant.gradient);
+  std::printf(
+      "{\"program\": \"c\", \"classes\": %d, \"batch\": %d, \"mode\": \"%s\", \"targets\": \"%s\", \"refresh\": %s, "
+      "\"graph_us\": %.2f, \"stream_us\": %.2f, \"blocking_us\": [%.2f, %.2f, %.2f], \"async_us\": [%.2f, %.2f, %.2f], "
+      "\"host_us\": [%.1f, %.1f], \"bytes\": %lld, \"loss\": %.9g}\n",
+      g.classes, g.batch, variant.gradient ? "grad" : "fwd", variant.dense ? "dense" : "boxes",
+      variant.refresh ? "true" : "false", graph_us, stream_us, blocking.p50, blocking.p90, blocking.p99, async.p50,
+      async.p90, async.p99, pageable_us, pinned_us, static_cast<long long>(bytes), total);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int count, char **arguments) {
+  cudaStream_t stream;
+  OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  machine(stream);
+  for (int i = 1; i < count; ++i) {
+    const Golden g = read_problem(arguments[i]);
+    for (const Variant &variant :
+         {Variant{true, false, false}, Variant{true, true, false}, Variant{false, false, false},
+          Variant{false, true, false}, Variant{false, true, true}})
+      measure(g, variant, stream);
+  }
+  return failures ? 1 : 0;
+}

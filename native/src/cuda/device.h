@@ -1,0 +1,128 @@
+// What the kernels share. A call is two launches:
+//
+//   gather.cu   stage 1: the objects of each (image, layer), from y_true or from boxes, into its list, in no order
+//   visit.cu    stage 2: each cell once: ignore factor, parts, gradient row, a partial sum per tile;
+//               stage 3: the last block of an (image, layer) sums its tiles, the last block of all sums the layers, writes
+//               the result and leaves counters and lists as the next call needs them
+//
+// A tile is a run of cells of one (image, layer), one thread a cell. Nothing of the size of the input is kept beside it:
+// y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of cells that a
+// truth can reach, and for the rows of objects.
+//
+// Sums: float terms, added in double along fixed trees (lanes, warps, tiles, images); counters are integers. So the bits
+// do not depend on the order in which blocks run.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "cuda/task.h"
+
+// Memory of the block. The host SIMT runner of the tests checks each access.
+#if defined(YL_SIMT)
+#define YL_SHARED(Type, name, count) auto &name = simt::shared<Type, (count)>(__LINE__)
+#else
+#define YL_SHARED(Type, name, count) __shared__ Type name[count]
+#endif
+
+namespace yl {
+
+constexpr unsigned kAllLanes = 0xffffffffu;
+constexpr int32_t kWarp = 32;
+
+// The sum of a warp's values, the same tree every time; every lane gets it.
+template <class T> __device__ inline T warp_sum(T value) {
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
+  return value;
+}
+
+struct Tile {
+  int32_t image, layer;
+  int32_t first, count;  // cells
+  int32_t tiles;         // of this (image, layer)
+};
+
+__host__ __device__ inline int32_t tiles_of(int32_t cells, int32_t size) { return (cells - 1) / size + 1; }
+
+// Blocks are numbered image by image, layer by layer, tile by tile.
+__device__ inline Tile tile_of_block(const Task &task, int32_t blocks_per_image, int32_t size) {
+  const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
+  int32_t index = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
+  int32_t l = 0, tiles = tiles_of(task.layers[0].cells, size);
+  while (index >= tiles) {
+    index -= tiles;
+    tiles = tiles_of(task.layers[++l].cells, size);
+  }
+  const int32_t first = index * size, left = task.layers[l].cells - first;
+  return {image, l, first, left < size ? left : size, tiles};
+}
+
+// What a block needs of an (image, layer): its place in the workspace.
+struct Lists {
+  int32_t *cells;
+  Box<float> *truths;
+  uint32_t *class_flags;
+  int32_t *previous;
+  int32_t *count, *previous_count;
+  unsigned long long *tiles_done;
+
+  __device__ Lists(const Task &task, int32_t image, int32_t l) {
+    const int64_t at = image * task.cells_per_image + task.layers[l].first_cell,
+                  row = int64_t(image) * task.layer_count + l;
+    const Workspace &work = task.work;
+    cells = work.cells + at;
+    truths = work.truths + at;
+    class_flags = work.class_flags + at * task.flag_words;
+    previous = work.previous + at;
+    count = work.counts + row;
+    previous_count = work.previous_counts + row;
+    tiles_done = work.tiles_done + row;
+  }
+
+  __device__ void append(const Task &task, int32_t cell, const Box<float> &truth) const {
+    const int32_t at = atomicAdd(count, 1);
+    cells[at] = cell;
+    truths[at] = truth;
+    atomicAdd(&task.work.control->objects, 1ull);
+  }
+};
+
+__device__ inline yl_box_counts box_counts(const Control &control) {
+  return {static_cast<int64_t>(control.used), static_cast<int64_t>(control.skipped),
+          static_cast<int64_t>(control.dropped), static_cast<int64_t>(control.collided)};
+}
+
+// By one thread when all is done: what became of the call; then the counters are those of the next.
+__device__ inline void complete(const Task &task) {
+  Control &control = *task.work.control;
+  if (task.result.completion) {
+    const auto row = static_cast<int64_t>(control.first_bad);
+    yl_completion completion{YL_OK, -1, -1, 0};
+    if (control.first_bad != kNoBadRow)
+      completion = {YL_INVALID_BOXES, static_cast<int32_t>(row / task.boxes_per_image),
+                    static_cast<int32_t>(row % task.boxes_per_image), 0};
+    *task.result.completion = completion;
+  }
+  control = YL_CLEARED_CONTROL;
+}
+
+// A target of an object: a channel of its row of y_true, or of the row that its boxes stand for.
+__device__ inline float target_of(const Task &task, const LayerTask &layer, const Lists &lists, int32_t image,
+                                  int32_t cell, int32_t channel) {
+  if (layer.y_true) return layer.y_true[(int64_t(image) * layer.cells + cell) * task.channels + channel];
+  if (channel == 4) return 1;
+  const int32_t c = channel - 5;
+  return static_cast<float>(lists.class_flags[int64_t(cell) * task.flag_words + c / 32] >> (c % 32) & 1);
+}
+
+template <class... Parameters, class... Arguments>
+int launch(void (*kernel)(Parameters...), int64_t blocks, int32_t threads, void *stream,
+           const Arguments &...arguments) {
+  if (blocks == 0) return cudaSuccess;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.stream = static_cast<cudaStream_t>(stream);
+  return cudaLaunchKernelEx(&config, kernel, arguments...);
+}
+
+}  // namespace yl

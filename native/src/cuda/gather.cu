@@ -1,0 +1,219 @@
+// Stage 1, truths: y_true or boxes -> the lists of objects. And the dense truths of those lists.
+#include "cuda/device.h"
+
+namespace yl {
+namespace {
+
+__global__ void __launch_bounds__(kTile) gather_dense(const __grid_constant__ Task task, int32_t blocks_per_image) {
+  const Tile tile = tile_of_block(task, blocks_per_image, kGatherTile);
+  const LayerTask &layer = task.layers[tile.layer];
+  const float *y_true = layer.y_true + (int64_t(tile.image) * layer.cells + tile.first) * task.channels;
+  constexpr int32_t kCells = kGatherTile / kTile;  // of a thread: its loads are in flight together
+  float masks[kCells];
+#pragma unroll
+  for (int32_t i = 0; i < kCells; ++i) {
+    const auto cell = static_cast<int32_t>(threadIdx.x) + i * kTile;
+    masks[i] = cell < tile.count ? y_true[int64_t(cell) * task.channels + 4] : 0.0f;
+  }
+#pragma unroll
+  for (int32_t i = 0; i < kCells; ++i) {
+    if (masks[i] == 0.0f) continue;  // NaN is not 0 either
+    const auto cell = static_cast<int32_t>(threadIdx.x) + i * kTile;
+    const float *y = y_true + int64_t(cell) * task.channels;
+    Lists(task, tile.image, tile.layer).append(task, tile.first + cell, {y[0], y[1], y[2], y[3]});
+  }
+}
+
+// A row of boxes, as far as other rows must know it.
+struct Placed {
+  int32_t anchor;  // -1: no object
+  float x, y;
+};
+
+__device__ inline Placed place(const Task &task, const float *row) {
+  if (kind_of(task.rules, row) != BoxKind::kObject) return {-1, 0, 0};
+  const Box<float> truth = truth_of(task.rules, row);
+  return {best_anchor(task.rules, row), truth.x, truth.y};
+}
+
+__device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) {
+  if (placed.anchor < 0) return -1;
+  return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer.height, layer.width, layer.anchor_mask,
+                 layer.anchors);
+}
+
+// For each row of an image's boxes in turn, by the thread that has the row: start(t, place of the row), then
+// other(t, j, place of row j) for every row j in order, then done(t). All rows meet all rows, kBoxRows at a time.
+template <class Start, class Other, class Done>
+__device__ inline void for_pairs(const Task &task, const float *rows, const Start &start, const Other &other,
+                                 const Done &done) {
+  YL_SHARED(Placed, staged, kBoxRows);
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  for (int32_t base = 0; base < task.boxes_per_image; base += kBoxRows) {
+    const int32_t t = base + thread;
+    const bool inside = t < task.boxes_per_image;
+    const Placed own = inside ? place(task, rows + int64_t(t) * 5) : Placed{-1, 0, 0};
+    if (inside) start(t, own);
+    for (int32_t first = 0; first < task.boxes_per_image; first += kBoxRows) {
+      const int32_t count = task.boxes_per_image - first < kBoxRows ? task.boxes_per_image - first : kBoxRows;
+      __syncthreads();
+      if (thread < count) staged[thread] = first == base ? own : place(task, rows + (int64_t(first) + thread) * 5);
+      __syncthreads();
+      if (inside && own.anchor >= 0)
+        for (int32_t j = 0; j < count; ++j) other(t, first + j, staged[j]);
+    }
+    if (inside) done(t);
+  }
+}
+
+// The list of an (image, layer): the first row of a cell owns it, the last gives the truth, all give their class.
+__device__ inline void list_boxes(const Task &task, const float *rows, int32_t image, int32_t l) {
+  const LayerTask &layer = task.layers[l];
+  const Lists lists(task, image, l);
+  int32_t cell = -1, last = 0;
+  uint32_t *flags = nullptr;
+  for_pairs(
+      task, rows,
+      [&](int32_t, const Placed &own) {
+        cell = cell_in(layer, own);
+        flags = lists.class_flags + int64_t(cell < 0 ? 0 : cell) * task.flag_words;
+      },
+      [&](int32_t t, int32_t j, const Placed &there) {
+        if (cell < 0 || cell_in(layer, there) != cell) return;
+        if (j < t) {
+          cell = -1;  // an earlier row owns it
+          return;
+        }
+        if (j == t)
+          for (int32_t word = 0; word < task.flag_words; ++word) flags[word] = 0;
+        const auto c = static_cast<int32_t>(rows[int64_t(j) * 5 + 4]);
+        flags[c / 32] |= 1u << (c % 32);
+        last = j;
+      },
+      [&](int32_t) {
+        if (cell >= 0) lists.append(task, cell, truth_of(task.rules, rows + int64_t(last) * 5));
+      });
+}
+
+// What became of an image's rows: yl_box_counts, and the first row that the policy refuses.
+__device__ inline void count_boxes(const Task &task, const float *rows, int32_t image) {
+  Control &control = *task.work.control;
+  Placed own{};
+  bool collided = false;
+  for_pairs(
+      task, rows,
+      [&](int32_t t, const Placed &placed_row) {
+        own = placed_row;
+        collided = false;
+        if (own.anchor < 0) {
+          if (kind_of(task.rules, rows + int64_t(t) * 5) == BoxKind::kUnused) return;
+          atomicAdd(&control.skipped, 1ull);
+          if (task.refuse_bad_boxes)
+            atomicMin(&control.first_bad, static_cast<unsigned long long>(image) * task.boxes_per_image + t);
+          return;
+        }
+        atomicAdd(&control.used, 1ull);
+        bool placed = false;
+        for (int32_t l = 0; l < task.layer_count; ++l) placed |= cell_in(task.layers[l], own) >= 0;
+        if (!placed) atomicAdd(&control.dropped, 1ull);
+      },
+      [&](int32_t t, int32_t j, const Placed &there) {
+        if (j >= t || collided || there.anchor != own.anchor) return;
+        for (int32_t l = 0; l < task.layer_count; ++l) {
+          const int32_t cell = cell_in(task.layers[l], own);
+          collided |= cell >= 0 && cell == cell_in(task.layers[l], there);
+        }
+      },
+      [&](int32_t) {
+        if (collided) atomicAdd(&control.collided, 1ull);
+      });
+}
+
+// Blocks of an image: one for each layer, and one that counts.
+__global__ void __launch_bounds__(kBoxRows) gather_boxes(const __grid_constant__ Task task, int32_t blocks_per_image) {
+  const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
+  const int32_t l = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
+  const float *rows = task.boxes + int64_t(image) * task.boxes_per_image * 5;
+  if (l < task.layer_count)
+    list_boxes(task, rows, image, l);
+  else
+    count_boxes(task, rows, image);
+}
+
+// ---- dense truths of the lists ----------------------------------------------------------------------------------------
+
+struct Outputs {
+  float *y_true[kMaxCudaLayers];
+};
+
+// A tile's rows of y_true, written whole.
+__global__ void __launch_bounds__(kTile)
+    write_y_true(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs, int32_t blocks_per_image) {
+  YL_SHARED(int32_t, owners, kTile);  // places in the list, or -1
+  const Tile tile = tile_of_block(task, blocks_per_image, kTile);
+  const Lists lists(task, tile.image, tile.layer);
+  const LayerTask &layer = task.layers[tile.layer];
+  if (task.work.control->first_bad != kNoBadRow) return;
+  owners[threadIdx.x] = -1;
+  __syncthreads();
+  for (auto i = static_cast<int32_t>(threadIdx.x); i < *lists.count; i += kTile) {
+    const int32_t at = lists.cells[i] - tile.first;
+    if (at >= 0 && at < tile.count) owners[at] = i;
+  }
+  __syncthreads();
+  float *out = outputs.y_true[tile.layer] + (int64_t(tile.image) * layer.cells + tile.first) * task.channels;
+  for (int64_t i = threadIdx.x; i < int64_t(tile.count) * task.channels; i += kTile) {
+    const auto at = static_cast<int32_t>(i / task.channels), channel = static_cast<int32_t>(i % task.channels);
+    const int32_t owner = owners[at];
+    float value = 0;
+    if (owner >= 0) {
+      const Box<float> truth = lists.truths[owner];
+      value = channel == 0   ? truth.x
+              : channel == 1 ? truth.y
+              : channel == 2 ? truth.w
+              : channel == 3 ? truth.h
+                             : target_of(task, layer, lists, tile.image, tile.first + at, channel);
+    }
+    out[i] = value;
+  }
+}
+
+// Where stage 2 does not follow: what stage 1 counted; lists and counters as between calls.
+__global__ void __launch_bounds__(kTile)
+    finish_gather(const __grid_constant__ Task task, yl_box_counts *counts, int64_t *objects) {
+  for (int64_t i = threadIdx.x; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;
+  if (threadIdx.x != 0) return;
+  *counts = box_counts(*task.work.control);
+  *objects = static_cast<int64_t>(task.work.control->objects);
+  complete(task);
+}
+
+}  // namespace
+
+int64_t tiles_per_image(const Task &task, int32_t size) {
+  int64_t tiles = 0;
+  for (int32_t l = 0; l < task.layer_count; ++l) tiles += tiles_of(task.layers[l].cells, size);
+  return tiles;
+}
+
+int launch_gather(const Task &task, void *stream) {
+  if (task.layers[0].y_true) {
+    const auto blocks = static_cast<int32_t>(tiles_per_image(task, kGatherTile));
+    return launch(gather_dense, int64_t(task.batch) * blocks, kTile, stream, task, blocks);
+  }
+  const int32_t blocks = task.boxes_per_image > 0 ? task.layer_count + 1 : 0;
+  return launch(gather_boxes, int64_t(task.batch) * blocks, kBoxRows, stream, task, blocks);
+}
+
+int launch_write_y_true(const Task &task, float *const *y_true, void *stream) {
+  Outputs outputs{};
+  for (int32_t l = 0; l < task.layer_count; ++l) outputs.y_true[l] = y_true[l];
+  const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTile));
+  return launch(write_y_true, int64_t(task.batch) * blocks, kTile, stream, task, outputs, blocks);
+}
+
+int launch_finish_gather(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream) {
+  return launch(finish_gather, 1, kTile, stream, task, counts, objects);
+}
+
+}  // namespace yl
