@@ -14,8 +14,8 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /**
- * What a call costs from Java on a CUDA device, B = 1: the same calls as {@code cuda_bench} times from
- * C, one JSON object a line. {@code bench/gpu-check} runs it.
+ * What a call costs from Java on a CUDA device, B = 1: the same calls as {@code cuda_bench} times
+ * from C, one JSON object a line. {@code bench/gpu-check} runs it.
  *
  * <p>{@code java CudaLatency SECONDS} of measuring for each figure.
  */
@@ -74,8 +74,8 @@ public final class CudaLatency {
               };
           System.out.printf(
               Locale.ROOT,
-              "{\"program\": \"java\", \"classes\": %d, \"batch\": 1, \"mode\": \"%s\", \"targets\":"
-                  + " \"boxes\", \"blocking_us\": %s, \"async_us\": %s}%n",
+              "{\"program\": \"java\", \"classes\": %d, \"batch\": 1, \"mode\": \"%s\","
+                  + " \"targets\": \"boxes\", \"blocking_us\": %s, \"async_us\": %s}%n",
               classes,
               gradient == null ? "fwd" : "grad",
               percentiles(seconds, blocking),

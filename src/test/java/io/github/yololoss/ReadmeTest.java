@@ -48,6 +48,25 @@ class ReadmeTest {
   }
 
   @Test
+  void theGpuExampleRunsOverTheKernelsOnTheHost() throws Exception {
+    Matcher second =
+        Pattern.compile("## On a GPU.*?```java\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("README.md")));
+    assertTrue(second.find());
+    Path source = Files.writeString(folder.resolve("Gpu.java"), second.group(1));
+    String text =
+        run(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin/java").toString(),
+                "--enable-native-access=ALL-UNNAMED",
+                "-Dyololoss.library=target/native/native/test/libyololoss_simt.so",
+                "-cp",
+                "target/classes",
+                source.toString()));
+    assertTrue(text.matches("loss \\S+\n"), text);
+  }
+
+  @Test
   void theCExampleRuns() throws Exception {
     Path source = Files.writeString(folder.resolve("example.c"), block("c"));
     String program = folder.resolve("example").toString();
