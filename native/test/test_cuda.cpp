@@ -163,6 +163,7 @@ void devices_and_memory() {
   REFUSED(yl_cuda_copy(0, nullptr, device, 8), YL_INVALID_ARGUMENT, "to is NULL");
   REFUSED(yl_cuda_copy(0, device, nullptr, 8), YL_INVALID_ARGUMENT, "from is NULL");
   REFUSED(yl_cuda_copy(0, device, pinned, 0), YL_INVALID_ARGUMENT, "bytes is 0");
+  CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK);
   REFUSED(yl_cuda_stream_create(99, &stream), YL_NO_DEVICE, "cuda:99");
   CHECK(stream == nullptr && yl_cuda_stream_destroy(0, nullptr) == YL_OK &&
         yl_cuda_stream_synchronize(0, nullptr) == YL_OK);
