@@ -258,15 +258,21 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
       if (host.run(variant.dense) != YL_OK) ok(YL_INTERNAL, __LINE__);
     };
     pageable_us = host_clock(0.2, 6, run).p50;
-    std::vector<void *> registered;
-    for (size_t l = 0; l < 3; ++l)
-      for (const void *memory :
-           {host.feats[l], static_cast<const void *>(host.y_true[l]), static_cast<const void *>(host.grads[l])})
-        if (cudaHostRegister(const_cast<void *>(memory), static_cast<size_t>(host.bytes_of(l)), 0) == cudaSuccess)
-          registered.push_back(const_cast<void *>(memory));
+    std::vector<void *> memories;
+    const auto pin = [&](const void *from, size_t l) {
+      void *to;
+      ok(yl_cuda_malloc_host(host.bytes_of(l), &to), __LINE__);
+      std::memcpy(to, from, static_cast<size_t>(host.bytes_of(l)));
+      memories.push_back(to);
+      return to;
+    };
+    for (size_t l = 0; l < 3; ++l) {
+      host.feats[l] = pin(host.feats[l], l);
+      host.y_true[l] = static_cast<const float *>(pin(host.y_true[l], l));
+      host.grads[l] = pin(host.grads[l], l);
+    }
     pinned_us = host_clock(0.2, 6, run).p50;
-    for (void *memory : registered) cudaHostUnregister(memory);
-    cudaGetLastError();
+    for (void *memory : memories) ok(yl_cuda_free_host(memory), __LINE__);
   }
   const int64_t bytes = needed_bytes(g, device.summary.objects, variant.dense, variant.gradient);
   std::printf(

@@ -16,7 +16,14 @@ class Cuda final : public Backend {
  public:
   explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
-    require(static_cast<cudaError_t>(probe_kernels()), "looking for kernels for this device");
+    if (load_gather() != cudaSuccess || load_visit() != cudaSuccess) {
+      cudaGetLastError();
+      const yl_cuda_device info = cuda_info(device_);
+      fail(YL_NO_DEVICE,
+           "cuda:%d cannot be used: %s has compute capability %d.%d, for which this build has no kernels; use the cpu "
+           "device",
+           device_, info.name, info.compute_capability / 10, info.compute_capability % 10);
+    }
     describe_layers();
     allocate_workspace();
     int64_t image = 0;

@@ -196,6 +196,12 @@ int64_t tiles_per_image(const Task &task, int32_t size) {
   return tiles;
 }
 
+int load_gather() {
+  cudaFuncAttributes attributes;
+  const int error = cudaFuncGetAttributes(&attributes, gather_dense);
+  return error ? error : cudaFuncGetAttributes(&attributes, gather_boxes);
+}
+
 int launch_gather(const Task &task, void *stream) {
   if (task.layers[0].y_true) {
     const auto blocks = static_cast<int32_t>(tiles_per_image(task, kGatherTile));

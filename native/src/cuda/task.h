@@ -69,7 +69,10 @@ struct Task {
 int64_t tiles_per_image(const Task &task, int32_t size);
 
 // Each returns a cudaError_t; stream is a cudaStream_t.
-int probe_kernels();                                // whether they were compiled for the current device
+// The kernels of a call are loaded, so that its first launch may be captured; fails where this build has none for the
+// current device.
+int load_gather();
+int load_visit();
 int launch_gather(const Task &task, void *stream);  // stage 1
 int launch_visit(const Task &task, void *stream);   // stages 2 and 3
 // After launch_gather, instead of launch_visit: the dense truths of the lists into y_true (L pointers); then counts and

@@ -278,7 +278,7 @@ __global__ void __launch_bounds__(kTile)
 
 }  // namespace
 
-int probe_kernels() {
+int load_visit() {
   cudaFuncAttributes attributes;
   return cudaFuncGetAttributes(&attributes, visit_cells<Nhwc<float>>);
 }
