@@ -28,8 +28,8 @@ YL_HOST_DEVICE inline Box<float> truth_of(const BoxRules &rules, const float *ro
 
 YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const float *row) {
   if (row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0) return BoxKind::kUnused;
-  for (int i = 0; i < 5; ++i)
-    if (!finite(row[i])) return BoxKind::kNotFinite;
+  if (!(finite(row[0]) && finite(row[1]) && finite(row[2]) && finite(row[3]) && finite(row[4])))
+    return BoxKind::kNotFinite;
   if (!(row[2] > row[0]) || !(row[3] > row[1])) return BoxKind::kNoArea;
   if (row[4] != floor(row[4]) || row[4] < 0 || !(row[4] < static_cast<float>(rules.num_classes)))
     return BoxKind::kBadClass;

@@ -24,16 +24,18 @@ __global__ void __launch_bounds__(kTile) gather_dense(const __grid_constant__ Ta
   }
 }
 
-// A row of boxes, as far as other rows must know it.
+// A row of boxes, as far as other rows must know it: read and checked once, whatever is written there meanwhile.
 struct Placed {
   int32_t anchor;  // -1: no object
+  int32_t class_;
   float x, y;
 };
 
-__device__ inline Placed place(const Task &task, const float *row) {
-  if (kind_of(task.rules, row) != BoxKind::kObject) return {-1, 0, 0};
+__device__ inline Placed place(const Task &task, const float *from) {
+  const float row[] = {from[0], from[1], from[2], from[3], from[4]};
+  if (kind_of(task.rules, row) != BoxKind::kObject) return {-1, 0, 0, 0};
   const Box<float> truth = truth_of(task.rules, row);
-  return {best_anchor(task.rules, row), truth.x, truth.y};
+  return {best_anchor(task.rules, row), static_cast<int32_t>(row[4]), truth.x, truth.y};
 }
 
 __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) {
@@ -52,7 +54,7 @@ __device__ inline void for_pairs(const Task &task, const float *rows, const Star
   for (int32_t base = 0; base < task.boxes_per_image; base += kBoxRows) {
     const int32_t t = base + thread;
     const bool inside = t < task.boxes_per_image;
-    const Placed own = inside ? place(task, rows + int64_t(t) * 5) : Placed{-1, 0, 0};
+    const Placed own = inside ? place(task, rows + int64_t(t) * 5) : Placed{-1, 0, 0, 0};
     if (inside) start(t, own);
     for (int32_t first = 0; first < task.boxes_per_image; first += kBoxRows) {
       const int32_t count = task.boxes_per_image - first < kBoxRows ? task.boxes_per_image - first : kBoxRows;
@@ -70,24 +72,24 @@ __device__ inline void for_pairs(const Task &task, const float *rows, const Star
 __device__ inline void list_boxes(const Task &task, const float *rows, int32_t image, int32_t l) {
   const LayerTask &layer = task.layers[l];
   const Lists lists(task, image, l);
-  int32_t cell = -1, last = 0;
+  int32_t cell = -1, anchor = -1, last = 0;
   uint32_t *flags = nullptr;
   for_pairs(
       task, rows,
       [&](int32_t, const Placed &own) {
         cell = cell_in(layer, own);
+        anchor = own.anchor;
         flags = lists.class_flags + int64_t(cell < 0 ? 0 : cell) * task.flag_words;
       },
       [&](int32_t t, int32_t j, const Placed &there) {
-        if (cell < 0 || cell_in(layer, there) != cell) return;
+        if (cell < 0 || there.anchor != anchor || cell_in(layer, there) != cell) return;
         if (j < t) {
           cell = -1;  // an earlier row owns it
           return;
         }
         if (j == t)
           for (int32_t word = 0; word < task.flag_words; ++word) flags[word] = 0;
-        const auto c = static_cast<int32_t>(rows[int64_t(j) * 5 + 4]);
-        flags[c / 32] |= 1u << (c % 32);
+        flags[there.class_ / 32] |= 1u << (there.class_ % 32);
         last = j;
       },
       [&](int32_t) {
@@ -130,7 +132,8 @@ __device__ inline void count_boxes(const Task &task, const float *rows, int32_t 
 }
 
 // Blocks of an image: one for each layer, and one that counts.
-__global__ void __launch_bounds__(kBoxRows) gather_boxes(const __grid_constant__ Task task, int32_t blocks_per_image) {
+__global__ void __launch_bounds__(kBoxRows, 4)
+    gather_boxes(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
   const int32_t l = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
   const float *rows = task.boxes + int64_t(image) * task.boxes_per_image * 5;
