@@ -291,11 +291,27 @@ void side_by_side(const Golden &g) {
   for (const int w : wrong) CHECK(w == 0);
   int32_t count = 0;
   CHECK(yl_cuda_device_count(&count) == YL_OK);
+  double first = 0;
   for (int32_t i = 0; i < count; ++i) {
     Config c;
     c.config.device = YL_DEVICE_CUDA;
     c.config.device_index = i;
     CHECK(c.create() == YL_OK && yl_device_name(c.plan) == "cuda:" + std::to_string(i), yl_last_error());
+    const std::vector<float> feats(2 * 4 * 4 * 3 * 7, 0.5f), box{10, 20, 70, 80, 1, 0, 0, 0, 0, 0};
+    const void *feats_at[] = {feats.data()};
+    yl_boxes boxes = YL_BOXES_INIT;
+    boxes.data = box.data();
+    boxes.per_image = 1;
+    yl_call call = YL_CALL_INIT;
+    call.batch = 2;
+    call.feats = feats_at;
+    call.boxes = &boxes;
+    yl_summary summary{};
+    yl_result result = YL_RESULT_INIT;
+    result.summary = &summary;
+    CHECK(yl_loss(c.plan, &call, &result) == YL_OK && summary.objects == 1, yl_last_error());
+    if (i == 0) first = summary.total;
+    CHECK(summary.total > 0 && std::fabs(summary.total / first - 1) < 1e-6, number(summary.total));
   }
 }
 

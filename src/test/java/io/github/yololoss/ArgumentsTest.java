@@ -187,13 +187,17 @@ class ArgumentsTest {
         YoloLossException.class,
         "threads is 9999",
         () -> YoloLoss.builder(g.spec).threads(9999).open());
+    Device absent = Device.cuda(99);
     YoloLossException e =
-        assertThrows(
-            YoloLossException.class, () -> YoloLoss.builder(g.spec).device(Device.cuda(0)).open());
+        assertThrows(YoloLossException.class, () -> YoloLoss.builder(g.spec).device(absent).open());
     assertEquals(YoloLossException.Status.NO_DEVICE, e.status());
     assertEquals(
         YoloLossException.Status.NO_DEVICE,
-        assertThrows(YoloLossException.class, () -> YoloLoss.checkDevice(Device.cuda(2))).status());
+        assertThrows(YoloLossException.class, () -> YoloLoss.checkDevice(absent)).status());
+    refused(
+        YoloLossException.class,
+        "only a cuda device can reach",
+        () -> YoloLoss.builder(g.spec).device(Device.CPU).memory(Memory.DEVICE).open());
     for (Device device : new Device[] {Device.AUTO, Device.CPU, Device.REFERENCE, Device.cuda(3)}) {
       assertEquals(device, Device.parse(device.toString()));
     }
