@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Puts the logs of bench/gpu-check into one JSON file and prints a short table of them.
 
-  python3 bench/gpu_table.py OUT [FAILED...]      reads OUT/*.log, writes OUT/gpu-check.json
+  python3 bench/gpu_table.py LOGS JSON [FAILED...]      reads LOGS/*.log, writes JSON
 """
 import datetime
 import glob
@@ -20,14 +20,14 @@ def objects_of(path):
 
 
 def main():
-    out, failed = sys.argv[1], sys.argv[2:]
-    timings = objects_of(f'{out}/cuda-bench.log')
+    logs, written, failed = sys.argv[1], sys.argv[2], sys.argv[3:]
+    timings = objects_of(f'{logs}/cuda-bench.log')
     machine = timings.pop(0) if timings else {}
-    java = objects_of(f'{out}/java-latency.log')
-    peers = [one for path in sorted(glob.glob(f'{out}/torch-*.log')) for one in objects_of(path)]
+    java = objects_of(f'{logs}/java-latency.log')
+    peers = [one for path in sorted(glob.glob(f'{logs}/torch-*.log')) for one in objects_of(path)]
     result = {'date': datetime.date.today().isoformat(), 'host': platform.machine(), 'processors': os.cpu_count(),
               'machine': machine, 'failed': failed, 'c': timings, 'java': java, 'torch': peers}
-    with open(f'{out}/gpu-check.json', 'w') as file:
+    with open(written, 'w') as file:
         json.dump(result, file, indent=1)
         file.write('\n')
 

@@ -45,9 +45,10 @@ struct Array {
 // A float32 .npy file of version 1.0, as the golden cases hold; an empty array if there is none.
 inline Array read_npy(const std::string &path) {
   Array array;
-  std::ifstream in(path, std::ios::binary);
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return array;
-  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  std::string bytes(static_cast<size_t>(in.tellg()), 0);
+  in.seekg(0).read(&bytes[0], static_cast<std::streamsize>(bytes.size()));
   const size_t start = 10 + static_cast<unsigned char>(bytes[8]) + 256 * static_cast<unsigned char>(bytes[9]);
   std::string shape = bytes.substr(bytes.find('(') + 1, bytes.find(')') - bytes.find('(') - 1);
   for (char &c : shape)

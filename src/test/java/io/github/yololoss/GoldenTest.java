@@ -118,6 +118,15 @@ class GoldenTest {
         for (int l = 0; l < grads.length; l++) {
           assertEquals(-1, grads[l].mismatch(inPlace[l]));
         }
+        MemorySegment[] again = g.garbage(arena);
+        LossResult result = loss.newResult();
+        for (boolean refresh : new boolean[] {false, true}) {
+          LossOptions options = LossOptions.DEFAULT.withRefresh(refresh);
+          loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), again, options, result);
+          for (int l = 0; l < grads.length; l++) {
+            assertEquals(-1, grads[l].mismatch(again[l]), "refresh " + refresh);
+          }
+        }
       }
     }
   }
