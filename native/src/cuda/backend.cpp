@@ -216,7 +216,6 @@ class Cuda final : public Backend {
     task.boxes = call.boxes;
     task.boxes_per_image = call.boxes_per_image;
     task.refuse_bad_boxes = shape_.device_memory && call.boxes_policy == YL_BOXES_ERROR;
-    task.gradient = call.grads != nullptr;
     task.refresh = call.refresh;
     task.normaliser = call.normaliser;
     task.normaliser_value = call.normaliser_value;

@@ -13,7 +13,7 @@ template <class Value> struct Pack {
   __device__ void store(Value *at) const {
     uint4 bits;
     memcpy(&bits, values, sizeof bits);
-    __stwb(reinterpret_cast<uint4 *>(at), bits);
+    store_whole(reinterpret_cast<uint4 *>(at), bits);
   }
 };
 

@@ -57,7 +57,7 @@ struct Task {
   const float *boxes;
   int32_t boxes_per_image;
   bool refuse_bad_boxes;
-  bool gradient, refresh;
+  bool refresh;
   int32_t normaliser;
   double normaliser_value, grad_scale;
   const float *normaliser_at, *grad_scale_at;

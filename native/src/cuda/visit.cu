@@ -25,7 +25,7 @@ __device__ inline float gradient_factor(const Task &task) {
 
 // The row of an object, by a warp, lanes over channels: its parts into sum (those of classes lane by lane, the others in
 // every lane alike), its gradient.
-template <class Format>
+template <class Format, bool kGradient>
 __device__ inline void visit_object(const Task &task, const LayerTask &layer, const Lists &lists, const Format &format,
                                     int32_t image, int32_t cell, const Box<float> &truth, float k, float factor,
                                     yl_parts &sum) {
@@ -44,7 +44,7 @@ __device__ inline void visit_object(const Task &task, const LayerTask &layer, co
                       !finite(m);
   }
   __syncwarp();  // the gradient may lie over feats: all lanes have read what the next lines write
-  if (task.gradient && lane < 5) {
+  if (kGradient && lane < 5) {
     const float slope = lane == 0   ? box.slope.x
                         : lane == 1 ? box.slope.y
                         : lane == 2 ? box.slope.w
@@ -57,30 +57,37 @@ __device__ inline void visit_object(const Task &task, const LayerTask &layer, co
     const Term<float> term = class_loss(m, y, logit);
     sum.class_ += term.loss;
     sum.non_finite += !finite(logit) + !finite(y);
-    if (task.gradient) format.write(cell, channel, term.slope * factor);
+    if (kGradient) format.write(cell, channel, term.slope * factor);
   }
 }
 
 // ---- stage 3 ---------------------------------------------------------------------------------------------------------
 
-// By one warp: a field of the sum of parts, lanes over parts.
+// The sum of a field of parts, by one warp of the block, lanes over parts; into row, and into copy if it is not NULL.
 template <class T>
-__device__ inline void sum_field(const yl_parts *parts, int32_t count, T yl_parts::*field, yl_parts &sum) {
+__device__ inline void sum_field(int32_t by_warp, const yl_parts *parts, int32_t count, T yl_parts::*field,
+                                 yl_parts *row, yl_parts *copy) {
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  if (thread / kWarp != by_warp) return;
   T value = 0;
-  for (auto i = static_cast<int32_t>(threadIdx.x) % kWarp; i < count; i += kWarp) value += parts[i].*field;
-  sum.*field = warp_sum(value);
+  for (int32_t i = thread % kWarp; i < count; i += kWarp) value += parts[i].*field;
+  value = warp_sum(value);
+  if (thread % kWarp != 0) return;
+  row->*field = value;
+  if (copy) copy->*field = value;
 }
 
-__device__ inline void sum_parts(const yl_parts *parts, int32_t count, yl_parts &sum) {
-  sum_field(parts, count, &yl_parts::xy, sum);
-  sum_field(parts, count, &yl_parts::wh, sum);
-  sum_field(parts, count, &yl_parts::confidence_object, sum);
-  sum_field(parts, count, &yl_parts::confidence_background, sum);
-  sum_field(parts, count, &yl_parts::class_, sum);
-  sum_field(parts, count, &yl_parts::objects, sum);
-  sum_field(parts, count, &yl_parts::ignored, sum);
-  sum_field(parts, count, &yl_parts::ignored_background, sum);
-  sum_field(parts, count, &yl_parts::non_finite, sum);
+// Fields are spread over the warps, so that few sums follow each other: a call of one image waits for this.
+__device__ inline void sum_parts(const yl_parts *parts, int32_t count, yl_parts *row, yl_parts *copy) {
+  sum_field(0, parts, count, &yl_parts::xy, row, copy);
+  sum_field(1, parts, count, &yl_parts::wh, row, copy);
+  sum_field(2, parts, count, &yl_parts::confidence_object, row, copy);
+  sum_field(3, parts, count, &yl_parts::confidence_background, row, copy);
+  sum_field(4, parts, count, &yl_parts::class_, row, copy);
+  sum_field(5, parts, count, &yl_parts::objects, row, copy);
+  sum_field(6, parts, count, &yl_parts::ignored, row, copy);
+  sum_field(7, parts, count, &yl_parts::ignored_background, row, copy);
+  sum_field(0, parts, count, &yl_parts::non_finite, row, copy);
 }
 
 // By one thread: layers are the raw sums.
@@ -111,20 +118,15 @@ __device__ inline void sum_and_finish(const Task &task, const Tile &tile, const 
   if (!is_last(lists.tiles_done, static_cast<unsigned long long>(tile.tiles))) return;
 
   const int64_t row = int64_t(tile.image) * task.layer_count + tile.layer;
-  if (!bad && thread < kWarp) {
-    yl_parts sum{};
-    sum_parts(task.work.partial_sums + (blockIdx.x - tile.first / kTile), tile.tiles, sum);
-    if (thread == 0) {
-      task.work.rows[row] = sum;
-      if (task.result.rows) task.result.rows[row] = sum;
-    }
-  }
+  if (!bad)
+    sum_parts(task.work.partial_sums + (blockIdx.x - tile.first / kTile), tile.tiles, task.work.rows + row,
+              task.result.rows ? task.result.rows + row : nullptr);
   const int32_t objects = *lists.count;
-  if (!bad && task.gradient)
+  if (!bad && task.layers[0].grads)
     for (int32_t i = thread; i < objects; i += kTile) lists.previous[i] = lists.cells[i];
   __syncthreads();  // every thread has read the count
   if (thread == 0) {
-    if (!bad && task.gradient) *lists.previous_count = objects;
+    if (!bad && task.layers[0].grads) *lists.previous_count = objects;
     *lists.count = 0;
     *lists.tiles_done = 0;
   }
@@ -139,7 +141,8 @@ __device__ inline void sum_and_finish(const Task &task, const Tile &tile, const 
   complete(task);
 }
 
-template <class Format> __device__ inline void visit_tile(const Task &task, const Tile &tile, const Lists &lists) {
+template <class Format, bool kGradient>
+__device__ inline void visit_tile(const Task &task, const Tile &tile, const Lists &lists) {
   constexpr int32_t kList = 64;  // objects in shared memory at a time
   YL_SHARED(Box<float>, truths, kList);
   YL_SHARED(Zone<float>, zones, kList);
@@ -185,12 +188,12 @@ template <class Format> __device__ inline void visit_tile(const Task &task, cons
   }
 
   // Background: the confidence part.
-  const float factor = task.gradient ? gradient_factor(task) : 0.0f;
+  const float factor = kGradient ? gradient_factor(task) : 0.0f;
   const bool background = inside && object < 0;
   Term<float> confidence{0, 0};
   if (background) confidence = confidence_loss(0.0f, ignored ? 0.0f : 1.0f, objectness);
   const float slope = confidence.slope * factor;
-  slopes[thread] = slope;
+  if (kGradient) slopes[thread] = slope;
   yl_parts sum{};
   sum.confidence_background = warp_sum(static_cast<double>(confidence.loss));
   sum.non_finite = background && !finite(objectness);
@@ -201,8 +204,8 @@ template <class Format> __device__ inline void visit_tile(const Task &task, cons
   for (unsigned left = object_lanes; left != 0; left &= left - 1) {
     const int32_t source = __ffs(static_cast<int>(left)) - 1;
     const int32_t at = __shfl_sync(kAllLanes, object, source);
-    visit_object(task, layer, lists, format, tile.image, cell - lane + source, lists.truths[at],
-                 ignored_lanes >> source & 1 ? 0.0f : 1.0f, factor, sum);
+    visit_object<Format, kGradient>(task, layer, lists, format, tile.image, cell - lane + source, lists.truths[at],
+                                    ignored_lanes >> source & 1 ? 0.0f : 1.0f, factor, sum);
   }
   if (object_lanes != 0) sum.class_ = warp_sum(sum.class_);
   if (__any_sync(kAllLanes, sum.non_finite != 0)) sum.non_finite = warp_sum(sum.non_finite);
@@ -215,7 +218,7 @@ template <class Format> __device__ inline void visit_tile(const Task &task, cons
   }
 
   // Rows that the previous gradient left as objects'.
-  if (task.refresh) {
+  if (kGradient && task.refresh) {
     if (background) format.write(cell, 4, slope);
     bool stale = false;
     for (int32_t i = 0, count = *lists.previous_count; i < count; ++i) stale |= lists.previous[i] == cell;
@@ -234,16 +237,16 @@ template <class Format> __device__ inline void visit_tile(const Task &task, cons
     }
     task.work.partial_sums[blockIdx.x] = total;
   }
-  if (task.gradient && !task.refresh) format.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
+  if (kGradient && !task.refresh) format.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
 }
 
 // Four blocks a multiprocessor: 64 registers, which it takes without spilling.
-template <class Format>
+template <class Format, bool kGradient>
 __global__ void __launch_bounds__(kTile, 4) visit_cells(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const Lists lists(task, tile.image, tile.layer);
   const bool bad = task.work.control->first_bad != kNoBadRow;
-  if (!bad) visit_tile<Format>(task, tile, lists);
+  if (!bad) visit_tile<Format, kGradient>(task, tile, lists);
   sum_and_finish(task, tile, lists, bad);
 }
 
@@ -280,12 +283,14 @@ __global__ void __launch_bounds__(kTile)
 
 int load_visit() {
   cudaFuncAttributes attributes;
-  return cudaFuncGetAttributes(&attributes, visit_cells<Nhwc<float>>);
+  const int error = cudaFuncGetAttributes(&attributes, visit_cells<Nhwc<float>, false>);
+  return error ? error : cudaFuncGetAttributes(&attributes, visit_cells<Nhwc<float>, true>);
 }
 
 int launch_visit(const Task &task, void *stream) {
   const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTile));
-  return launch(visit_cells<Nhwc<float>>, int64_t(task.batch) * blocks, kTile, stream, task, blocks);
+  const auto kernel = task.layers[0].grads ? visit_cells<Nhwc<float>, true> : visit_cells<Nhwc<float>, false>;
+  return launch(kernel, int64_t(task.batch) * blocks, kTile, stream, task, blocks);
 }
 
 int launch_yolo_head(const Task &task, const yl_head &head, void *stream) {

@@ -106,7 +106,6 @@ inline int lane() { return static_cast<int>(threadIdx.x % 32); }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 inline void __threadfence() {}
-inline void __stwb(uint4 *at, uint4 value) { *at = value; }
 template <class T> T atomicAdd(T *at, T value) {
   const T old = *at;
   *at = static_cast<T>(old + value);
