@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -47,15 +48,10 @@ class ReadmeTest {
     assertTrue(text.contains("total "), text);
   }
 
-  @Test
-  void theGpuExampleRunsOverTheKernelsOnTheHost() throws Exception {
-    Matcher second =
-        Pattern.compile("## On a GPU.*?```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("README.md")));
-    assertTrue(second.find());
-    Path source = Files.writeString(folder.resolve("Gpu.java"), second.group(1));
-    String text =
-        run(
+  /** A program over the library whose kernels run on the host. */
+  private static String runOnTheHost(Path source, String... arguments) throws Exception {
+    List<String> command =
+        new ArrayList<>(
             List.of(
                 Path.of(System.getProperty("java.home"), "bin/java").toString(),
                 "--enable-native-access=ALL-UNNAMED",
@@ -63,7 +59,25 @@ class ReadmeTest {
                 "-cp",
                 "target/classes",
                 source.toString()));
+    command.addAll(List.of(arguments));
+    return run(command);
+  }
+
+  @Test
+  void theGpuExampleRuns() throws Exception {
+    Matcher example =
+        Pattern.compile("## On a GPU.*?```java\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("README.md")));
+    assertTrue(example.find());
+    Path source = Files.writeString(folder.resolve("Gpu.java"), example.group(1));
+    String text = runOnTheHost(source);
     assertTrue(text.matches("loss \\S+\n"), text);
+  }
+
+  @Test
+  void theLatencyProgramOfGpuCheckRuns() throws Exception {
+    String text = runOnTheHost(Path.of("bench/CudaLatency.java"), "0.001");
+    assertEquals(6, text.lines().filter(line -> line.startsWith("{\"program\"")).count(), text);
   }
 
   @Test
