@@ -346,7 +346,7 @@ YL_API yl_status yl_cuda_device_count(int32_t *count);
 YL_API yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info);
 
 /* bytes >= 1 of device memory (aligned to 256), or of pinned host memory that every device can reach. On failure
-   *memory is NULL. Freeing waits until the device has done with it; NULL is allowed. */
+   *memory is NULL. Freeing waits for all that is enqueued on the device that it was allocated for; NULL is allowed. */
 YL_API yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory);
 YL_API yl_status yl_cuda_free(void *memory);
 YL_API yl_status yl_cuda_malloc_host(int64_t bytes, void **memory);

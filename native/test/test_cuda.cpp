@@ -168,6 +168,8 @@ void devices_and_memory() {
   CHECK(stream == nullptr && yl_cuda_stream_destroy(0, nullptr) == YL_OK &&
         yl_cuda_stream_synchronize(0, nullptr) == YL_OK);
   CHECK(yl_cuda_free(device) == YL_OK && yl_cuda_free_host(pinned) == YL_OK);
+  REFUSED(yl_cuda_free(out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+  REFUSED(yl_cuda_free_host(out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
   CHECK(yl_cuda_free(nullptr) == YL_OK && yl_cuda_free_host(nullptr) == YL_OK);
 }
 

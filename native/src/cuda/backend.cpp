@@ -33,6 +33,12 @@ class Cuda final : public Backend {
     known_.resize(3 * shape.layers.size() + 8);
   }
 
+  ~Cuda() override {  // what yl_loss_async has enqueued may still run
+    int before = 0;
+    if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(device_) == cudaSuccess) cudaDeviceSynchronize();
+    cudaSetDevice(before);
+  }
+
   Outcome loss(const Call &call, yl_parts *rows) override {
     const DeviceScope scope(device_);
     if (!shape_.device_memory) return loss_of_host_memory(call, rows);

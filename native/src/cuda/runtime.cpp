@@ -20,6 +20,19 @@ int32_t count_for(int32_t device_index) {
   return count;
 }
 
+// What is enqueued may still use the memory.
+void wait_for_device_of(const void *memory) {
+  cudaPointerAttributes attributes{};
+  require(cudaPointerGetAttributes(&attributes, memory), "asking for the device of memory");
+  if (attributes.type == cudaMemoryTypeUnregistered)
+    fail(YL_INVALID_ARGUMENT,
+         "memory at %p is not memory of CUDA's; what yl_cuda_malloc or yl_cuda_malloc_host gave is "
+         "expected",
+         memory);
+  const DeviceScope scope(attributes.device);
+  require(cudaDeviceSynchronize(), "waiting for the device");
+}
+
 void require_bytes(int64_t bytes) {
   if (bytes < 1) fail(YL_INVALID_ARGUMENT, "bytes is %lld, at least 1 is expected", static_cast<long long>(bytes));
 }
@@ -77,7 +90,9 @@ void *cuda_malloc(int32_t device_index, int64_t bytes) {
 }
 
 void cuda_free(void *memory) {
-  if (memory) require(cudaFree(memory), "freeing device memory");
+  if (!memory) return;
+  wait_for_device_of(memory);
+  require(cudaFree(memory), "freeing device memory");
 }
 
 void *cuda_malloc_host(int64_t bytes) {
@@ -89,7 +104,9 @@ void *cuda_malloc_host(int64_t bytes) {
 }
 
 void cuda_free_host(void *memory) {
-  if (memory) require(cudaFreeHost(memory), "freeing pinned memory");
+  if (!memory) return;
+  wait_for_device_of(memory);
+  require(cudaFreeHost(memory), "freeing pinned memory");
 }
 
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {

@@ -1,14 +1,12 @@
 package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
-import java.util.Arrays;
 import java.util.Objects;
 
 /**
@@ -31,21 +29,6 @@ import java.util.Objects;
  * has been written. Elsewhere null is a {@link NullPointerException}.
  */
 public final class YoloLoss implements AutoCloseable {
-  private static final long CALL_BATCH = Layouts.offset(Layouts.CALL, "batch");
-  private static final long CALL_Y_TRUE = Layouts.offset(Layouts.CALL, "y_true");
-  private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
-  private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
-  private static final long CALL_GRAD_MODE = Layouts.offset(Layouts.CALL, "grad_mode");
-  private static final long CALL_NORMALISER_AT = Layouts.offset(Layouts.CALL, "normaliser_at");
-  private static final long CALL_GRAD_SCALE_AT = Layouts.offset(Layouts.CALL, "grad_scale_at");
-  private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
-  private static final long CALL_NORMALISER_VALUE =
-      Layouts.offset(Layouts.CALL, "normaliser_value");
-  private static final long CALL_GRAD_SCALE = Layouts.offset(Layouts.CALL, "grad_scale");
-  private static final long BOXES_DATA = Layouts.offset(Layouts.BOXES, "data");
-  private static final long BOXES_PER_IMAGE = Layouts.offset(Layouts.BOXES, "per_image");
-  private static final long BOXES_POLICY = Layouts.offset(Layouts.BOXES, "policy");
-
   private final YoloSpec spec;
   private final int maxBatch;
   private final Memory memory;
@@ -58,15 +41,10 @@ public final class YoloLoss implements AutoCloseable {
 
   // One call at a time: guarded by lock.
   private final Object lock = new Object();
-  private final MemorySegment call; // yl_call
-  private final MemorySegment boxes; // yl_boxes
-  private final MemorySegment feats; // arrays of pointers
-  private final MemorySegment yTrue;
-  private final MemorySegment grads;
+  private final LossCall call;
   private final MethodHandle lossHandle;
   private final MethodHandle lossAsyncHandle;
   private final MethodHandle buildYTrueHandle;
-  private final MemorySegment[] held; // feats, y_true or boxes, grads; normaliser and scale
   private CudaStream enqueuedOn; // null, or where the last enqueued call may still run
 
   private YoloLoss(Builder b) {
@@ -84,18 +62,11 @@ public final class YoloLoss implements AutoCloseable {
       }
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
-      call = arena.allocate(Layouts.CALL);
-      boxes = arena.allocate(Layouts.BOXES);
-      feats = arena.allocate(ADDRESS, layers);
-      yTrue = arena.allocate(ADDRESS, layers);
-      grads = arena.allocate(ADDRESS, layers);
-      call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
-      call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
-      boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
-      held = new MemorySegment[3 * layers + 2];
-      lossHandle = Native.bindLoss(held.length);
-      lossAsyncHandle = Native.bindLossAsync(held.length);
-      buildYTrueHandle = Native.bindBuildYTrue(held.length);
+      call = new LossCall(memory, device, bytes, arena);
+      int held = call.held().length;
+      lossHandle = Native.bindLoss(held);
+      lossAsyncHandle = Native.bindLossAsync(held);
+      buildYTrueHandle = Native.bindBuildYTrue(held);
     } catch (Throwable t) {
       arena.close(); // otherwise a failed open leaks
       throw t;
@@ -310,42 +281,17 @@ public final class YoloLoss implements AutoCloseable {
     }
     synchronized (lock) {
       requireOpen();
-      Arrays.fill(held, MemorySegment.NULL);
-      point(this.feats, "feats", feats, batch, 0, false);
-      switch (targets) {
-        case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
-        case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
-        case Targets.Boxes b ->
-            pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
-        case Targets.DeviceBoxes b ->
-            pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
-        case null ->
-            throw new IllegalArgumentException(
-                "targets is null, dense truths or boxes are expected");
-      }
-      if (grads != null) {
-        point(this.grads, "grads", grads, batch, 2 * bytes.length, true);
-      }
-      call.set(ADDRESS, CALL_GRADS, grads == null ? MemorySegment.NULL : this.grads);
-      call.set(JAVA_INT, CALL_BATCH, batch);
-      call.set(JAVA_INT, CALL_GRAD_MODE, options.refresh() ? 1 : 0);
-      call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
-      call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
-      call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
-      pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at(), 0);
-      pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt(), 1);
-      if (enqueuedOn != null && enqueuedOn != stream) {
-        enqueuedOn.synchronize(); // the plan serves one call at a time
-        enqueuedOn = null;
-      }
+      call.fill(batch, feats, targets, grads, options);
+      follow(stream);
       result.overwrite();
       if (stream == null) {
-        Native.check(Native.loss(lossHandle, plan, call, result.struct(), held));
+        Native.check(Native.loss(lossHandle, plan, call.struct(), result.struct(), call.held()));
       } else {
         MemorySegment handle = stream.checked();
         enqueuedOn = stream;
         Native.check(
-            Native.lossAsync(lossAsyncHandle, plan, call, handle, result.asyncStruct(), held));
+            Native.lossAsync(
+                lossAsyncHandle, plan, call.struct(), handle, result.asyncStruct(), call.held()));
       }
       result.written(batch, stream);
     }
@@ -413,16 +359,13 @@ public final class YoloLoss implements AutoCloseable {
     synchronized (lock) {
       requireOpen();
       requireBatch(batch);
-      Arrays.fill(held, MemorySegment.NULL);
-      pointBoxes(rows, perImage, policy, batch, 0);
-      point(yTrue, "y_true", out, batch, bytes.length, true);
-      if (enqueuedOn != null) {
-        enqueuedOn.synchronize();
-        enqueuedOn = null;
-      }
+      call.fillToBuild(batch, rows, perImage, policy, out);
+      follow(null);
       try (Arena scratch = Arena.ofConfined()) {
         MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
-        Native.check(Native.buildYTrue(buildYTrueHandle, plan, batch, boxes, yTrue, counts, held));
+        Native.check(
+            Native.buildYTrue(
+                buildYTrueHandle, plan, batch, call.boxes(), call.yTrue(), counts, call.held()));
         return LossResult.boxCounts(counts);
       }
     }
@@ -448,6 +391,14 @@ public final class YoloLoss implements AutoCloseable {
     }
   }
 
+  /** The plan serves one call at a time: waits for what is enqueued on another stream. */
+  private void follow(CudaStream stream) {
+    if (enqueuedOn != null && enqueuedOn != stream) {
+      enqueuedOn.synchronize();
+      enqueuedOn = null;
+    }
+  }
+
   private void requireOpen() {
     if (!arena.scope().isAlive()) {
       throw new IllegalStateException("this YoloLoss is closed; open another one");
@@ -463,86 +414,5 @@ public final class YoloLoss implements AutoCloseable {
               + maxBatch
               + "; open a YoloLoss with a larger maxBatch");
     }
-  }
-
-  /** Checks the memory of each layer and writes its address into pointers. */
-  private void point(
-      MemorySegment pointers,
-      String name,
-      Object[] memories,
-      int batch,
-      int firstHeld,
-      boolean written) {
-    if (memories == null || memories.length != bytes.length) {
-      throw new IllegalArgumentException(
-          name
-              + (memories == null ? " is null, " : " has " + memories.length + " segments, ")
-              + bytes.length
-              + " are expected, one for each layer");
-    }
-    for (int l = 0; l < bytes.length; l++) {
-      MemorySegment address = addressOf(name, l, memories[l], bytes[l] * batch, written);
-      pointers.setAtIndex(ADDRESS, l, address);
-      held[firstHeld + l] = address;
-    }
-  }
-
-  private void pointDense(Object[] dense, int batch) {
-    point(yTrue, "y_true", dense, batch, bytes.length, false);
-    call.set(ADDRESS, CALL_Y_TRUE, yTrue);
-    call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
-  }
-
-  private void pointBoxes(
-      Object rows, int perImage, Targets.BoxPolicy policy, int batch, int heldAt) {
-    boxes.set(JAVA_INT, BOXES_PER_IMAGE, perImage);
-    boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
-    long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
-    held[heldAt] = addressOf("boxes", -1, rows, needed, false);
-    boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
-    call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
-    call.set(ADDRESS, CALL_BOXES, boxes);
-  }
-
-  private void pointScalar(long field, String name, DeviceBuffer at, int place) {
-    MemorySegment address = MemorySegment.NULL;
-    if (at != null) {
-      if (device.kind() != Device.Kind.CUDA) {
-        throw new IllegalArgumentException(
-            name + " is device memory, which only a CUDA device reads; give a value");
-      }
-      address = at.checked(name, device, Float.BYTES);
-    }
-    call.set(ADDRESS, field, address);
-    held[3 * bytes.length + place] = address;
-  }
-
-  /** Checks memory of the kind that this object takes. layer -1: not of a layer. */
-  private MemorySegment addressOf(
-      String name, int layer, Object given, long needed, boolean written) {
-    if (memory == Memory.HOST && given instanceof MemorySegment segment) {
-      if (!Segments.fits(segment, needed, written, Float.BYTES)) {
-        Segments.refuse(named(name, layer), segment, needed, written);
-      }
-      return segment;
-    }
-    if (memory == Memory.DEVICE && given instanceof DeviceBuffer buffer) {
-      if (!buffer.fits(device, needed)) {
-        buffer.checked(named(name, layer), device, needed);
-      }
-      return buffer.address();
-    }
-    throw new IllegalArgumentException(
-        named(name, layer)
-            + (given == null
-                ? " is null, "
-                : memory == Memory.HOST ? " is device memory, " : " is host memory, ")
-            + (memory == Memory.HOST ? "a segment of " : "device memory of ")
-            + needed
-            + " bytes is expected");
-  }
-
-  private static String named(String name, int layer) {
-    return layer < 0 ? name : name + "[" + layer + "]";
   }
 }
