@@ -98,7 +98,8 @@ enum {
   YL_GRAD_REFRESH = 1    /* the same result with fewer writes, where grads are the buffers of this plan's last call with
                             a gradient and hold what that wrote for at least as many images: only the objectness channel,
                             the rows of objects and the rows that were objects then are written. Not over feats. Other
-                            buffers or more images than then are refused; changed content cannot be noticed */
+                            buffers or more images than then are refused; changed content cannot be noticed, nor that an
+                            enqueued call wrote nothing since its boxes were refused */
 };
 
 /* What happens to a row of boxes that names no object: a coordinate or class that is not finite, no area, a class

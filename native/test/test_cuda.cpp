@@ -1,6 +1,7 @@
 // What is the cuda device's own: devices, memory and streams; pointers that it cannot reach; boxes that it refuses itself;
 // normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind against the cpu device.
 #include <algorithm>
+#include <cstdlib>
 #include <random>
 #include <thread>
 
@@ -317,6 +318,29 @@ void side_by_side(const Golden &g) {
   }
 }
 
+// A kernel that cannot be started is a status, and the plan goes on as if the call had not been.
+void failed_launches(const Golden &g) {
+  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
+  CHECK(yl_cuda_device_info(0, &info) == YL_OK);
+  if (!std::strstr(info.name, "SIMT")) return;  // a GPU does not fail when asked to
+  for (const Way way : {Way::kHost, Way::kDevice, Way::kAsync})
+    for (const char *launch : {"0", "1"}) {
+      Plan p(g, YL_DEVICE_CUDA, 1, 0, way);
+      CHECK(p.run(false) == YL_OK, yl_last_error());
+      const auto rows = p.rows;
+      const yl_summary summary = p.summary;
+      setenv("SIMT_FAIL_LAUNCH", launch, 1);
+      REFUSED(p.run(false), YL_DEVICE_FAILED, "CUDA failed while starting a kernel");
+      unsetenv("SIMT_FAIL_LAUNCH");
+      p.call.grad_mode = YL_GRAD_REFRESH;
+      REFUSED(p.run(false), YL_INVALID_ARGUMENT, "grad_mode is refresh");
+      p.call.grad_mode = YL_GRAD_OVERWRITE;
+      CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows), yl_last_error());
+      CHECK(std::memcmp(&p.summary, &summary, sizeof summary) == 0, number(double(p.summary.boxes.used)));
+      CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), yl_last_error());
+    }
+}
+
 void refused_plans() {
   Config c;
   c.config.device = YL_DEVICE_CUDA;
@@ -344,5 +368,6 @@ int main() {
   unreachable_pointers(small);
   values_on_the_device(small);
   side_by_side(small);
+  failed_launches(small);
   return report("cuda");
 }

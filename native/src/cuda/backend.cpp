@@ -44,9 +44,7 @@ class Cuda final : public Backend {
     if (!shape_.device_memory) return loss_of_host_memory(call, rows);
     check_pointers(call, YL_RESULT_INIT);
     Slot &slot = chunks_->first();
-    Task task = task_of(call, slot);
-    launched(launch_gather(task, slot.stream));
-    launched(launch_visit(task, slot.stream));
+    start_loss(task_of(call, slot), slot.stream);
     require(cudaStreamSynchronize(slot.stream), "computing the loss");
     refuse_bad(call.boxes, call.boxes_per_image, slot.written().completion);
     std::copy_n(slot.rows(), int64_t(call.batch) * shape_.layer_count(), rows);
@@ -58,8 +56,7 @@ class Cuda final : public Backend {
     check_pointers(call, result);
     Task task = task_of(call, chunks_->first());
     task.result = result;
-    launched(launch_gather(task, stream));
-    launched(launch_visit(task, stream));
+    start_loss(task, stream);
   }
 
   void yolo_head(const yl_head &head) override {
@@ -103,9 +100,8 @@ class Cuda final : public Backend {
     yl_box_counts counts{};
     const auto enqueue = [&](const Slot &slot, const Call &part, float *const *out) {
       const Task task = task_of(part, slot);
-      launched(launch_gather(task, slot.stream));
-      launched(launch_write_y_true(task, out, slot.stream));
-      launched(launch_finish_gather(task, &slot.written().boxes, &slot.written().objects, slot.stream));
+      start([&] { return launch_gather(task, slot.stream); },
+            [&] { return launch_write_y_true(task, out, slot.stream); }, [&] { return finish_gather(task, slot); });
     };
     if (shape_.device_memory) {
       if (boxes.per_image > 0) check_pointer("boxes.data", -1, boxes.data);
@@ -203,9 +199,32 @@ class Cuda final : public Backend {
     };
     workspace_.allocate(lay_out(nullptr), [&](int64_t size) { return cuda_malloc(device_, size); });
     lay_out(workspace_.start());
-    require(cudaMemsetAsync(workspace_.start(), 0, static_cast<size_t>(cleared), nullptr), "clearing the workspace");
+    counter_bytes_ = static_cast<size_t>(cleared);
+    clear_counters();
+  }
+
+  void clear_counters() {
+    require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
     const Control control = YL_CLEARED_CONTROL;
     for (size_t s = 0; s < Chunks::kSlots; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
+    cleared_ = true;
+  }
+
+  // The kernels of a call leave lists and counters as the next needs them. Where the last of them could not be started,
+  // that is done here.
+  template <class... Launches> void start(const Launches &...launches) {
+    if (!cleared_) clear_counters();
+    cleared_ = false;
+    (launched(launches()), ...);
+    cleared_ = true;
+  }
+
+  static int finish_gather(const Task &task, const Slot &slot) {
+    return launch_finish_gather(task, &slot.written().boxes, &slot.written().objects, slot.stream);
+  }
+
+  void start_loss(const Task &task, void *stream) {
+    start([&] { return launch_gather(task, stream); }, [&] { return launch_visit(task, stream); });
   }
 
   // ---- a call ----
@@ -351,8 +370,7 @@ class Cuda final : public Backend {
             part.feats = nullptr;
             part.grads = nullptr;
             const Task task = task_of(part, slot);
-            launched(launch_gather(task, slot.stream));
-            launched(launch_finish_gather(task, &slot.written().boxes, &slot.written().objects, slot.stream));
+            start([&] { return launch_gather(task, slot.stream); }, [&] { return finish_gather(task, slot); });
           },
           [&](const Slot &slot) { objects += slot.written().objects; });
       call.normaliser = YL_NORMALISER_VALUE;
@@ -367,11 +385,7 @@ class Cuda final : public Backend {
     int64_t objects = 0;
     chunks_->run(
         call.batch, transfers,
-        [&](const Slot &slot, char *const *at) {
-          const Task task = task_of(part_of(slot, at), slot);
-          launched(launch_gather(task, slot.stream));
-          launched(launch_visit(task, slot.stream));
-        },
+        [&](const Slot &slot, char *const *at) { start_loss(task_of(part_of(slot, at), slot), slot.stream); },
         [&](const Slot &slot) {
           std::copy_n(slot.rows(), int64_t(slot.count) * layers, rows + int64_t(slot.first) * layers);
           add(outcome.boxes, slot.written().summary.boxes);
@@ -387,6 +401,8 @@ class Cuda final : public Backend {
   const int32_t device_;
   DeviceMemory constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
+  size_t counter_bytes_ = 0;     // at the start of the workspace
+  bool cleared_ = false;         // the counters are as the next call needs them
   Task base_{};                  // what all calls have alike
   std::unique_ptr<Chunks> chunks_;
   std::vector<Transfer> transfers_;  // of the call

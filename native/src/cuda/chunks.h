@@ -102,6 +102,10 @@ class Chunks {
                         attributes.type != cudaMemoryTypeUnregistered;
     }
     at_.resize(transfers.size());
+    int64_t bytes = kAlignment;
+    for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * chunk);
+    for (size_t s = 0; s < slots_.size() && int64_t(s) * chunk < batch; ++s)
+      reserve(slots_[s], bytes);  // or nothing is written
     try {
       size_t s = 0;
       for (int32_t first = 0; first < batch; first += chunk, s = (s + 1) % slots_.size()) {
@@ -123,9 +127,6 @@ class Chunks {
 
  private:
   template <class Enqueue> void start(Slot &slot, const std::vector<Transfer> &transfers, const Enqueue &enqueue) {
-    int64_t bytes = 0;
-    for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * slot.count);
-    reserve(slot, std::max(bytes, kAlignment));
     int64_t offset = 0;
     for (size_t i = 0; i < transfers.size(); ++i) {
       at_[i] = slot.device.start() + offset;

@@ -40,6 +40,7 @@ uint64_t lane_value(unsigned mask, uint64_t value, int source, int line);
 unsigned ballot(unsigned mask, bool predicate, int line);
 
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool launch_fails();  // as the environment's SIMT_FAIL_LAUNCH asks: the launch of that number, from 0, once
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
 
 // Memory of the running block, by place of its declaration: fresh for each block.
@@ -125,7 +126,8 @@ typedef enum cudaError {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInsufficientDriver = 35,
   cudaErrorNoDevice = 100,
-  cudaErrorInvalidDevice = 101
+  cudaErrorInvalidDevice = 101,
+  cudaErrorLaunchFailure = 719
 } cudaError_t;
 typedef struct simt_stream *cudaStream_t;
 typedef struct simt_event *cudaEvent_t;
@@ -179,6 +181,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {
+  if (simt::launch_fails()) return cudaErrorLaunchFailure;
   const std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...> body(kernel, arguments...);
   simt::run(
       config->gridDim, config->blockDim,

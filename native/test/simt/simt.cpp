@@ -319,6 +319,14 @@ void note_read(Access &access, int line, size_t index) {
   access.read_phase = block_phase;
 }
 
+bool launch_fails() {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  static int number = 0;
+  const char *asked = std::getenv("SIMT_FAIL_LAUNCH");
+  number = asked ? number + 1 : 0;
+  return asked && number == std::atoi(asked) + 1;
+}
+
 void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) {
   const DeviceAccess access;
   if (block.x == 0 || block.x > kMaxThreads || block.x % kWarp || block.y != 1 || block.z != 1 || grid.x == 0 ||
