@@ -37,7 +37,8 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * A stream of somebody else's, which must stay until everything enqueued here is done.
+   * A stream of somebody else's, which must stay until everything enqueued here is done. The handle
+   * cannot be checked: as in C, one that is no stream of the device may end the process.
    *
    * @param device its CUDA device
    * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
