@@ -6,6 +6,9 @@
 #include <thread>
 
 #include "check.h"
+#if defined(WITH_CUDA_RUNTIME)
+#include <cuda_runtime.h>
+#endif
 
 namespace {
 
@@ -318,6 +321,68 @@ void side_by_side(const Golden &g) {
   }
 }
 
+// Calls in a CUDA graph, dense with a gradient and boxes without: nothing is done while they are captured, and each replay
+// computes what the buffers hold then.
+void captured_calls([[maybe_unused]] const Golden &g) {
+#if defined(WITH_CUDA_RUNTIME)
+  Plan want(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice), memory(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
+  CHECK(want.run(true) == YL_OK, yl_last_error());
+  std::vector<const void *> feats;
+  std::vector<const float *> y_true;
+  std::vector<void *> grads;
+  std::vector<float> other;
+  for (size_t l = 0; l < g.feats.size(); ++l) {
+    other.assign(g.feats[l].data.size(), 0.25f);
+    feats.push_back(memory.mirrors[3 * l].upload(other.data(), memory.bytes_of(l)));
+    y_true.push_back(
+        static_cast<const float *>(memory.mirrors[3 * l + 1].upload(memory.y_true[l], memory.bytes_of(l))));
+    grads.push_back(memory.mirrors[3 * l + 2].upload(memory.grads[l], memory.bytes_of(l)));
+  }
+  yl_boxes boxes = memory.boxes;
+  boxes.data = static_cast<const float *>(
+      memory.mirrors.back().upload(g.boxes.data.data(), static_cast<int64_t>(4 * g.boxes.data.size())));
+  yl_call dense = YL_CALL_INIT, sparse = YL_CALL_INIT;
+  dense.batch = sparse.batch = g.batch;
+  dense.feats = sparse.feats = feats.data();
+  dense.y_true = y_true.data();
+  dense.grads = grads.data();
+  sparse.boxes = &boxes;
+  void *pinned = nullptr;
+  CHECK(yl_cuda_malloc_host(2 * sizeof(yl_summary), &pinned) == YL_OK);
+  auto *summaries = static_cast<yl_summary *>(pinned);
+  summaries[0].total = summaries[1].total = -7;
+  yl_result results[] = {YL_RESULT_INIT, YL_RESULT_INIT};
+  results[0].summary = &summaries[0];
+  results[1].summary = &summaries[1];
+
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t replay;
+  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  CHECK(yl_loss_async(memory.plan, &dense, stream, &results[0]) == YL_OK, yl_last_error());
+  CHECK(yl_loss_async(memory.plan, &sparse, stream, &results[1]) == YL_OK, yl_last_error());
+  CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
+  CHECK(cudaGraphInstantiate(&replay, graph, 0) == cudaSuccess);
+  CHECK(summaries[0].total == -7, "a captured call has run");
+  double first = 0;
+  for (int turn = 0; turn < 3; ++turn) {
+    CHECK(cudaGraphLaunch(replay, stream) == cudaSuccess && cudaStreamSynchronize(stream) == cudaSuccess);
+    CHECK(summaries[0].total == summaries[1].total && summaries[0].objects == want.summary.objects);
+    if (turn == 0) first = summaries[0].total;
+    for (size_t l = 0; l < g.feats.size() && turn == 0; ++l)  // the real ones, under the graph
+      memory.mirrors[3 * l].upload(g.feats[l].data.data(), memory.bytes_of(l));
+  }
+  CHECK(first > 0 && first != want.summary.total && summaries[0].total == want.summary.total, number(first));
+  for (size_t l = 0; l < g.feats.size(); ++l) {
+    memory.mirrors[3 * l + 2].download(memory.grad_data[l].data(), memory.bytes_of(l));
+    CHECK(same_bits(memory.grad_data[l], want.grad_data[l]));
+  }
+  CHECK(cudaGraphExecDestroy(replay) == cudaSuccess && cudaGraphDestroy(graph) == cudaSuccess);
+  CHECK(cudaStreamDestroy(stream) == cudaSuccess && yl_cuda_free_host(pinned) == YL_OK);
+#endif
+}
+
 // A kernel that cannot be started is a status, and the plan goes on as if the call had not been.
 void failed_launches(const Golden &g) {
   yl_cuda_device info = YL_CUDA_DEVICE_INIT;
@@ -368,6 +433,7 @@ int main() {
   unreachable_pointers(small);
   values_on_the_device(small);
   side_by_side(small);
+  captured_calls(crowded);
   failed_launches(small);
   return report("cuda");
 }

@@ -113,6 +113,13 @@ int main() {
   dies("written by threads 0 and 1 without a barrier", [&] { launch(two_writers, &out); });
   dies("index 4 of a shared array of 4", [&] { launch(outside, &out); });
   dies("a launch of 1 x 1 x 1 blocks of 65", [&] { launch(nothing, &out, 65); });
+  dies("cudaMalloc while a stream is captured", [] {
+    cudaStream_t stream;
+    void *memory;
+    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    cudaMalloc(&memory, 8);
+  });
 #if defined(__SANITIZE_ADDRESS__)
   dies("AddressSanitizer", [&] { *device_memory() = 1; });  // the host has no business there
   dies("AddressSanitizer", [&] { launch(beyond_the_end, device_memory()); });

@@ -3,7 +3,7 @@
 // threads of a block as fibers. A launch returns when the kernel is done. What a GPU would do silently, a fault here says
 // and ends the program: divergent or missing threads at a barrier, shuffle or ballot; an access outside a shared array; a
 // read of shared memory that nobody wrote, or that another thread wrote without a barrier between; a block or grid size
-// that no GPU takes. Device memory is poisoned under AddressSanitizer while no kernel and no copy runs.
+// that no GPU takes; an allocation, a copy or a wait while a stream is captured. Device memory is poisoned under AddressSanitizer while no kernel and no copy runs.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <tuple>
 #include <type_traits>
 
@@ -30,6 +31,10 @@ struct __attribute__((may_alias, aligned(16))) uint4 {
 };
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+struct simt_stream;
+struct simt_event;
+struct simt_graph;
+
 namespace simt {
 
 // Fibers of a block, or the lanes of mask of a warp, come together: all of them, at the same line.
@@ -41,6 +46,8 @@ unsigned ballot(unsigned mask, bool predicate, int line);
 
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool launch_fails();  // as the environment's SIMT_FAIL_LAUNCH asks: the launch of that number, from 0, once
+bool captured(struct ::simt_stream *stream,
+              const std::function<void()> &launch);  // then it is recorded, not to be run now
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
 
 // Memory of the running block, by place of its declaration: fresh for each block.
@@ -129,8 +136,8 @@ typedef enum cudaError {
   cudaErrorInvalidDevice = 101,
   cudaErrorLaunchFailure = 719
 } cudaError_t;
-typedef struct simt_stream *cudaStream_t;
-typedef struct simt_event *cudaEvent_t;
+typedef simt_stream *cudaStream_t;
+typedef simt_event *cudaEvent_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDefault = 4 };
 enum cudaMemoryType { cudaMemoryTypeUnregistered = 0, cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
 enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocPortable = 1 };
@@ -160,7 +167,7 @@ cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaSetDevice(int device);
-inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer);
@@ -177,18 +184,29 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+typedef simt_graph *cudaGraph_t, *cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *replay, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t replay, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t replay);
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {
   if (simt::launch_fails()) return cudaErrorLaunchFailure;
   const std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...> body(kernel, arguments...);
-  simt::run(
-      config->gridDim, config->blockDim,
-      [](const void *given) {
-        std::apply([](auto *function, const auto &...values) { function(values...); },
-                   *static_cast<const std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...> *>(given));
-      },
-      &body);
+  const auto launch = [grid = config->gridDim, block = config->blockDim, body] {
+    simt::run(
+        grid, block,
+        [](const void *given) {
+          std::apply([](auto *function, const auto &...values) { function(values...); },
+                     *static_cast<const std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...> *>(given));
+        },
+        &body);
+  };
+  if (!simt::captured(config->stream, launch)) launch();
   return cudaSuccess;
 }

@@ -1,20 +1,14 @@
+// The runner: threads of a block as fibers, their meetings, and what is checked of shared memory.
 #include <sys/mman.h>
 
 #include <cstdarg>
 #include <list>
-#include <map>
-#include <mutex>
-#include <set>
 #include <vector>
 
-#include "cuda_runtime.h"
+#include "runtime.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
-#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
 #endif
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -68,8 +62,7 @@ struct SharedArray {
   std::vector<unsigned char> bytes;
 };
 
-// One kernel at a time, as if the device were taken by it: all below belongs to who holds the mutex.
-std::recursive_mutex device_mutex;
+// One kernel at a time, as if the device were taken by it: all below belongs to who holds device_mutex.
 Fiber fibers[kMaxThreads];
 uint64_t exchanged[kMaxThreads];  // what the lanes brought to their warp's last meeting
 uint32_t warp_phases[kMaxThreads / kWarp], block_phase, block_number, launches;
@@ -173,79 +166,6 @@ void run_block(unsigned threads) {
   }
 }
 
-struct Allocation {
-  size_t bytes;
-  cudaMemoryType type;
-  int device;
-};
-std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
-std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
-thread_local int current_device = 0;
-constexpr int kDevices = 2;
-constexpr size_t kMemory = size_t(16) << 30;  // of a device
-
-// While one lives, device memory may be touched.
-struct DeviceAccess {
-  std::lock_guard<std::recursive_mutex> lock{device_mutex};
-  static int &depth() {
-    static int value = 0;
-    return value;
-  }
-  DeviceAccess() {
-    if (depth()++ == 0) set(false);
-  }
-  ~DeviceAccess() {
-    if (--depth() == 0) set(true);
-  }
-  static void set(bool poisoned) {
-    for (const auto &[at, allocation] : allocations) {
-      if (allocation.type != cudaMemoryTypeDevice) continue;
-      if (poisoned)
-        ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
-      else
-        ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
-    }
-  }
-};
-
-cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
-  const DeviceAccess access;
-  if (bytes == 0 || bytes > kMemory || posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
-  std::memset(*memory, 0xA5, bytes);
-  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device};
-  return cudaSuccess;
-}
-
-cudaError_t release(void *memory, cudaMemoryType type) {
-  const DeviceAccess access;
-  if (!memory) return cudaSuccess;
-  const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
-  if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
-  allocations.erase(found);
-  std::free(memory);
-  return cudaSuccess;
-}
-
-template <class Handle> cudaError_t make_handle(Handle *handle) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  *handle = reinterpret_cast<Handle>(new char);
-  live_handles.insert(*handle);
-  return cudaSuccess;
-}
-
-void require_live(const void *handle) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  if (handle && !live_handles.count(handle)) fault("a stream or event is used that does not live");
-}
-
-cudaError_t destroy_handle(void *handle) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  require_live(handle);
-  live_handles.erase(handle);
-  delete static_cast<char *>(handle);
-  return cudaSuccess;
-}
-
 }  // namespace
 
 void fault(const char *format, ...) {
@@ -319,14 +239,6 @@ void note_read(Access &access, int line, size_t index) {
   access.read_phase = block_phase;
 }
 
-bool launch_fails() {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  static int number = 0;
-  const char *asked = std::getenv("SIMT_FAIL_LAUNCH");
-  number = asked ? number + 1 : 0;
-  return asked && number == std::atoi(asked) + 1;
-}
-
 void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) {
   const DeviceAccess access;
   if (block.x == 0 || block.x > kMaxThreads || block.x % kWarp || block.y != 1 || block.z != 1 || grid.x == 0 ||
@@ -344,95 +256,3 @@ void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) 
 }
 
 }  // namespace simt
-
-using simt::allocations;
-using simt::device_mutex;
-using simt::DeviceAccess;
-using simt::require_live;
-
-const char *cudaGetErrorString(cudaError_t error) {
-  return error == cudaErrorMemoryAllocation ? "out of memory" : "error";
-}
-cudaError_t cudaGetLastError() { return cudaSuccess; }
-
-cudaError_t cudaGetDeviceCount(int *count) {
-  *count = simt::kDevices;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGetDevice(int *device) {
-  *device = simt::current_device;
-  return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= simt::kDevices) return cudaErrorInvalidDevice;
-  simt::current_device = device;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
-  *properties = {"host SIMT runner", simt::kMemory, 0, 0, 1};
-  return device >= 0 && device < simt::kDevices ? cudaSuccess : cudaErrorInvalidDevice;
-}
-
-cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  *free = *total = simt::kMemory;
-  for (const auto &[at, allocation] : allocations)
-    if (allocation.type == cudaMemoryTypeDevice && allocation.device == simt::current_device) *free -= allocation.bytes;
-  return cudaSuccess;
-}
-
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  const auto at = reinterpret_cast<uintptr_t>(pointer);
-  auto after = allocations.upper_bound(at);
-  *attributes = {cudaMemoryTypeUnregistered, -1};
-  if (after == allocations.begin()) return cudaSuccess;
-  const auto &[start, allocation] = *--after;
-  if (at < start + allocation.bytes) *attributes = {allocation.type, allocation.device};
-  return cudaSuccess;
-}
-
-cudaError_t cudaMalloc(void **memory, size_t bytes) { return simt::allocate(memory, bytes, cudaMemoryTypeDevice); }
-cudaError_t cudaFree(void *memory) { return simt::release(memory, cudaMemoryTypeDevice); }
-cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
-  return simt::allocate(memory, bytes, cudaMemoryTypeHost);
-}
-cudaError_t cudaFreeHost(void *memory) { return simt::release(memory, cudaMemoryTypeHost); }
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  require_live(stream);
-  const DeviceAccess access;
-  std::memmove(to, from, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
-  require_live(stream);
-  const DeviceAccess access;
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return simt::make_handle(stream); }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return simt::destroy_handle(stream); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return simt::make_handle(event); }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return simt::destroy_handle(event); }
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  require_live(stream);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  require_live(event);
-  require_live(stream);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  require_live(event);
-  return cudaSuccess;
-}

@@ -1,0 +1,267 @@
+// The stand-in runtime: memory that knows whose it is, streams and events that must live, graphs that are replayed.
+#include "runtime.h"
+
+#include <map>
+#include <set>
+#include <vector>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
+#endif
+
+struct simt_graph {
+  std::vector<std::function<void()>> launches;
+};
+
+namespace simt {
+
+std::recursive_mutex device_mutex;
+
+namespace {
+
+struct Allocation {
+  size_t bytes;
+  cudaMemoryType type;
+  int device;
+};
+std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
+std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
+thread_local int current_device = 0;
+constexpr int kDevices = 2;
+constexpr size_t kMemory = size_t(16) << 30;  // of a device
+
+int accesses = 0;  // that live; guarded by device_mutex
+
+void poison_device_memory(bool poisoned) {
+  for (const auto &[at, allocation] : allocations) {
+    if (allocation.type != cudaMemoryTypeDevice) continue;
+    if (poisoned)
+      ASAN_POISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
+    else
+      ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<void *>(at), allocation.bytes);
+  }
+}
+
+simt_graph *capture = nullptr;  // what is captured; guarded by device_mutex, as the next
+cudaStream_t capture_stream = nullptr;
+
+void forbid_in_capture(const char *what) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  if (capture) fault("%s while a stream is captured", what);
+}
+
+cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
+  const DeviceAccess access;
+  if (bytes == 0 || bytes > kMemory || posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  std::memset(*memory, 0xA5, bytes);
+  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device};
+  return cudaSuccess;
+}
+
+cudaError_t release(void *memory, cudaMemoryType type) {
+  const DeviceAccess access;
+  if (!memory) return cudaSuccess;
+  const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
+  if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
+  allocations.erase(found);
+  std::free(memory);
+  return cudaSuccess;
+}
+
+template <class Handle> cudaError_t make_handle(Handle *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  *handle = reinterpret_cast<Handle>(new char);
+  live_handles.insert(*handle);
+  return cudaSuccess;
+}
+
+void require_live(const void *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  if (handle && !live_handles.count(handle)) fault("a stream or event is used that does not live");
+}
+
+cudaError_t destroy_handle(void *handle) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  require_live(handle);
+  live_handles.erase(handle);
+  delete static_cast<char *>(handle);
+  return cudaSuccess;
+}
+
+}  // namespace
+
+DeviceAccess::DeviceAccess() {
+  if (accesses++ == 0) poison_device_memory(false);
+}
+
+DeviceAccess::~DeviceAccess() {
+  if (--accesses == 0) poison_device_memory(true);
+}
+
+bool captured(cudaStream_t stream, const std::function<void()> &launch) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  if (!capture || stream != capture_stream) return false;
+  capture->launches.push_back(launch);
+  return true;
+}
+
+bool launch_fails() {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  static int number = 0;
+  const char *asked = std::getenv("SIMT_FAIL_LAUNCH");
+  number = asked ? number + 1 : 0;
+  return asked && number == std::atoi(asked) + 1;
+}
+
+}  // namespace simt
+
+using simt::allocations;
+using simt::device_mutex;
+using simt::DeviceAccess;
+using simt::forbid_in_capture;
+using simt::require_live;
+
+const char *cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorMemoryAllocation ? "out of memory" : "error";
+}
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+cudaError_t cudaGetDeviceCount(int *count) {
+  *count = simt::kDevices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device) {
+  *device = simt::current_device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= simt::kDevices) return cudaErrorInvalidDevice;
+  simt::current_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
+  *properties = {"host SIMT runner", simt::kMemory, 0, 0, 1};
+  return device >= 0 && device < simt::kDevices ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  *free = *total = simt::kMemory;
+  for (const auto &[at, allocation] : allocations)
+    if (allocation.type == cudaMemoryTypeDevice && allocation.device == simt::current_device) *free -= allocation.bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  const auto at = reinterpret_cast<uintptr_t>(pointer);
+  auto after = allocations.upper_bound(at);
+  *attributes = {cudaMemoryTypeUnregistered, -1};
+  if (after == allocations.begin()) return cudaSuccess;
+  const auto &[start, allocation] = *--after;
+  if (at < start + allocation.bytes) *attributes = {allocation.type, allocation.device};
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **memory, size_t bytes) {
+  forbid_in_capture("cudaMalloc");
+  return simt::allocate(memory, bytes, cudaMemoryTypeDevice);
+}
+
+cudaError_t cudaFree(void *memory) {
+  forbid_in_capture("cudaFree");
+  return simt::release(memory, cudaMemoryTypeDevice);
+}
+
+cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
+  forbid_in_capture("cudaHostAlloc");
+  return simt::allocate(memory, bytes, cudaMemoryTypeHost);
+}
+
+cudaError_t cudaFreeHost(void *memory) {
+  forbid_in_capture("cudaFreeHost");
+  return simt::release(memory, cudaMemoryTypeHost);
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  forbid_in_capture("cudaDeviceSynchronize");
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  require_live(stream);
+  forbid_in_capture("cudaMemcpyAsync");  // no call that may be captured copies
+  const DeviceAccess access;
+  std::memmove(to, from, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
+  require_live(stream);
+  forbid_in_capture("cudaMemsetAsync");
+  const DeviceAccess access;
+  std::memset(memory, value, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return simt::make_handle(stream); }
+cudaError_t cudaStreamDestroy(cudaStream_t stream) { return simt::destroy_handle(stream); }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return simt::make_handle(event); }
+cudaError_t cudaEventDestroy(cudaEvent_t event) { return simt::destroy_handle(event); }
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  require_live(stream);
+  forbid_in_capture("cudaStreamSynchronize");
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  require_live(event);
+  require_live(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  require_live(event);
+  forbid_in_capture("cudaEventSynchronize");
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  forbid_in_capture("cudaStreamBeginCapture");
+  simt::capture = new simt_graph;
+  simt::capture_stream = stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph) {
+  *graph = simt::capture;
+  simt::capture = nullptr;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *replay, cudaGraph_t graph, unsigned long long) {
+  *replay = new simt_graph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t replay, cudaStream_t) {
+  for (const auto &launch : replay->launches) launch();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t replay) {
+  delete replay;
+  return cudaSuccess;
+}
