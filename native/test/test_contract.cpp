@@ -1,5 +1,6 @@
 // The rules of yololoss.h that the golden cases do not show: refused input and its sentence, normalisers, values that are not finite, yolo_head, several callers.
 #include <algorithm>
+#include <cstddef>
 #include <thread>
 
 #include "check.h"
@@ -125,6 +126,17 @@ void refused_calls(const Golden &g, const DeviceCase &device) {
   FIELD(p.result.completion, &completion, YL_INVALID_ARGUMENT, "for yl_loss_async")
   CHECK(yl_loss(p.plan, &p.call, nullptr) == YL_OK);
   CHECK(p.run(true) == YL_OK);
+
+  // A caller that knows the structs as they were first; what lies behind them is not looked at.
+  p.call.struct_size = offsetof(yl_call, normaliser_at);
+  p.call.normaliser_at = reinterpret_cast<const float *>(1);
+  p.result.struct_size = offsetof(yl_result, completion);
+  p.result.completion = reinterpret_cast<yl_completion *>(1);
+  CHECK(p.run(true) == YL_OK, yl_last_error());
+  p.call.struct_size = sizeof p.call;
+  p.call.normaliser_at = nullptr;
+  p.result.struct_size = sizeof p.result;
+  p.result.completion = nullptr;
 
   // Each output is optional, and nothing but the outputs is written.
   const yl_summary summary = p.summary;
