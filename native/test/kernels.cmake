@@ -1,8 +1,8 @@
-# cmake -DNVCC=nvcc -DSOURCES=native/src -DOUTPUT=FOLDER -P kernels.cmake: what no host run can show of the kernels. On the
-# oldest, a middle and the newest architectures none of them spills or uses local memory (the report is printed), and the
+# cmake -DNVCC=nvcc -DSOURCES=native/src -DOUTPUT=FOLDER -P kernels.cmake: what no host run can show of the kernels. On every
+# architecture none of them spills or uses local memory (the report is printed), and the
 # gradient goes out in 16-byte stores.
 set(common -std=c++17 -I${SOURCES} -I${SOURCES}/../include)
-foreach(arch IN ITEMS sm_75 sm_90 sm_120)
+foreach(arch IN ITEMS sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120)
   set(report "")
   foreach(source IN ITEMS gather visit)
     execute_process(COMMAND ${NVCC} ${common} -arch=${arch} -Xptxas=-v -cubin -o ${OUTPUT}/${source}.cubin

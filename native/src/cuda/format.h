@@ -44,16 +44,16 @@ template <class Value> class Nhwc {
     int64_t head = (static_cast<int32_t>(sizeof(uint4)) - misaligned) % static_cast<int32_t>(sizeof(uint4)) /
                    static_cast<int32_t>(sizeof(Value));
     if (head > size) head = size;
-    const int64_t packs = (size - head) / kSize;
+    const int64_t tail = size - (size - head) % kSize;  // where whole packs end
     const auto step = static_cast<int32_t>(blockDim.x) * kSize;
     const int32_t step_rows = step / channels_, step_channels = step % channels_;
 
-    auto at = head + int64_t(threadIdx.x) * kSize;
+    const int64_t at = head + int64_t(threadIdx.x) * kSize;
     auto row = static_cast<int32_t>(at / channels_), channel = static_cast<int32_t>(at % channels_);
-    for (int64_t pack = threadIdx.x; pack < packs; pack += blockDim.x) {
+    for (Value *place = start + at, *const end = start + tail; place < end; place += step) {
       const bool two_rows = channel + kSize > channels_;
       if (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1)))) {
-        write_values(start + at - channel, row, channel, kSize, slopes, left_out);
+        write_values(place - channel, row, channel, kSize, slopes, left_out);
       } else {
         const bool in_next = channel > 4;
         const int32_t objectness = in_next ? channels_ + 4 - channel : 4 - channel;
@@ -62,9 +62,8 @@ template <class Value> class Nhwc {
 #pragma unroll
         for (int32_t i = 0; i < kSize; ++i) out.values[i] = static_cast<Value>(i == objectness ? slope : 0.0f);
         static_assert(kSize <= 6, "a pack may then hold the objectness of two rows of 5 + C values");
-        out.store(start + at);
+        out.store(place);
       }
-      at += step;
       row += step_rows;
       channel += step_channels;
       if (channel >= channels_) {
@@ -72,7 +71,6 @@ template <class Value> class Nhwc {
         ++row;
       }
     }
-    const int64_t tail = head + packs * kSize;
     if (threadIdx.x == 0) write_values(start, 0, 0, static_cast<int32_t>(head), slopes, left_out);
     if (threadIdx.x == kWarp) {
       const auto last_row = static_cast<int32_t>(tail / channels_);

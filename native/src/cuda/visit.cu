@@ -70,6 +70,7 @@ __device__ inline void sum_field(int32_t by_warp, const yl_parts *parts, int32_t
   const auto thread = static_cast<int32_t>(threadIdx.x);
   if (thread / kWarp != by_warp) return;
   T value = 0;
+#pragma unroll 1  // unrolled, it costs the kernel registers that it does not have
   for (int32_t i = thread % kWarp; i < count; i += kWarp) value += parts[i].*field;
   value = warp_sum(value);
   if (thread % kWarp != 0) return;
@@ -101,38 +102,39 @@ __device__ inline void give_result(const Task &task) {
     for (int32_t l = 0; l < task.layer_count; ++l) task.result.layers[l] = task.work.layers[l];
 }
 
-// Whether this block is the last of count that come here: then it sees what the others wrote before.
-__device__ inline bool is_last(unsigned long long *tickets, unsigned long long count) {
-  YL_SHARED(bool, last, 1);
+// By one thread, for its block: whether it is the last of count that come here. What any thread of a block wrote before a
+// barrier that this thread has passed, all threads of the last block see after a barrier that follows.
+__device__ inline bool take_ticket(unsigned long long *tickets, unsigned long long count) {
   __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) last[0] = atomicAdd(tickets, 1ull) == count - 1;
-  __syncthreads();
+  const bool last = atomicAdd(tickets, 1ull) == count - 1;
   __threadfence();
-  return last[0];
+  return last;
 }
 
-// By all threads, when the tile's partial sum is written: rows and result by those blocks that come last.
-__device__ inline void sum_and_finish(const Task &task, const Tile &tile, const Lists &lists, bool bad) {
+// By all threads of the last block of an (image, layer): its row; and, of the last block of all, the result.
+__device__ inline void finish_row(const Task &task, const Tile &tile, bool bad) {
+  const Lists lists(task, tile.image, tile.layer);
+  YL_SHARED(bool, last, 1);
   const auto thread = static_cast<int32_t>(threadIdx.x);
-  if (!is_last(lists.tiles_done, static_cast<unsigned long long>(tile.tiles))) return;
-
   const int64_t row = int64_t(tile.image) * task.layer_count + tile.layer;
   if (!bad)
     sum_parts(task.work.partial_sums + (blockIdx.x - tile.first / kTile), tile.tiles, task.work.rows + row,
               task.result.rows ? task.result.rows + row : nullptr);
+  // The cells that a refreshed gradient must clear.
   const int32_t objects = *lists.count;
-  if (!bad && task.layers[0].grads)
+  const bool gradient = !bad && task.layers[0].grads;
+  if (gradient)
     for (int32_t i = thread; i < objects; i += kTile) lists.previous[i] = lists.cells[i];
-  __syncthreads();  // every thread has read the count
+  __syncthreads();
   if (thread == 0) {
-    if (!bad && task.layers[0].grads) *lists.previous_count = objects;
+    if (gradient) *lists.previous_count = objects;
     *lists.count = 0;
     *lists.tiles_done = 0;
+    last[0] =
+        take_ticket(&task.work.control->rows_done, static_cast<unsigned long long>(task.batch) * task.layer_count);
   }
-  const auto rows = static_cast<unsigned long long>(task.batch) * task.layer_count;
-  if (!is_last(&task.work.control->rows_done, rows)) return;
-
+  __syncthreads();
+  if (!last[0]) return;
   for (int32_t l = thread; l < task.layer_count && !bad; l += kTile)
     task.work.layers[l] = layer_sum(task.work.rows, task.batch, task.layer_count, l);
   __syncthreads();
@@ -141,8 +143,18 @@ __device__ inline void sum_and_finish(const Task &task, const Tile &tile, const 
   complete(task);
 }
 
-template <class Format, bool kGradient>
-__device__ inline void visit_tile(const Task &task, const Tile &tile, const Lists &lists) {
+// A tile of a call that is refused.
+__device__ inline bool pass_tile(const Task &task, const Tile &tile) {
+  YL_SHARED(bool, last, 1);
+  if (threadIdx.x == 0)
+    last[0] = take_ticket(Lists(task, tile.image, tile.layer).tiles_done, static_cast<unsigned long long>(tile.tiles));
+  __syncthreads();
+  return last[0];
+}
+
+// Returns whether the block is the last of its (image, layer).
+template <class Format, bool kGradient> __device__ inline bool visit_tile(const Task &task, const Tile &tile) {
+  const Lists lists(task, tile.image, tile.layer);
   constexpr int32_t kList = 64;  // objects in shared memory at a time
   YL_SHARED(Box<float>, truths, kList);
   YL_SHARED(Zone<float>, zones, kList);
@@ -150,6 +162,7 @@ __device__ inline void visit_tile(const Task &task, const Tile &tile, const List
   YL_SHARED(float, slopes, kTile);
   YL_SHARED(uint32_t, object_bits, kTile / kWarp);
   YL_SHARED(yl_parts, warp_sums, kTile / kWarp);
+  YL_SHARED(bool, last, 1);
 
   const LayerTask &layer = task.layers[tile.layer];
   const auto thread = static_cast<int32_t>(threadIdx.x);
@@ -236,18 +249,21 @@ __device__ inline void visit_tile(const Task &task, const Tile &tile, const List
       add(total, part);
     }
     task.work.partial_sums[blockIdx.x] = total;
+    last[0] =
+        take_ticket(lists.tiles_done, static_cast<unsigned long long>(tile.tiles));  // the other warps go on meanwhile
   }
   if (kGradient && !task.refresh) format.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
+  __syncthreads();
+  return last[0];
 }
 
 // Four blocks a multiprocessor: 64 registers, which it takes without spilling.
 template <class Format, bool kGradient>
 __global__ void __launch_bounds__(kTile, 4) visit_cells(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
-  const Lists lists(task, tile.image, tile.layer);
   const bool bad = task.work.control->first_bad != kNoBadRow;
-  if (!bad) visit_tile<Format, kGradient>(task, tile, lists);
-  sum_and_finish(task, tile, lists, bad);
+  const bool last = bad ? pass_tile(task, tile) : visit_tile<Format, kGradient>(task, tile);
+  if (last) finish_row(task, tile, bad);
 }
 
 // ---- yolo_head -------------------------------------------------------------------------------------------------------
