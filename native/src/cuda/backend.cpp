@@ -279,21 +279,7 @@ class Cuda final : public Backend {
   // ---- pointers of the caller's ----
 
   void check_pointer(const char *name, int32_t layer, const void *pointer) const {
-    cudaPointerAttributes attributes{};
-    const cudaError_t error = cudaPointerGetAttributes(&attributes, pointer);
-    const std::string place = layer < 0 ? name : name + ("[" + std::to_string(layer) + "]");
-    if (error != cudaSuccess || attributes.type == cudaMemoryTypeUnregistered) {
-      cudaGetLastError();
-      fail(YL_INVALID_ARGUMENT,
-           "%s at %p is host memory, which cuda:%d cannot reach; device, pinned or managed memory is "
-           "expected",
-           place.c_str(), pointer, device_);
-    }
-    if (attributes.type == cudaMemoryTypeDevice && attributes.device != device_)
-      fail(YL_INVALID_ARGUMENT,
-           "%s at %p is memory of cuda:%d, this plan is on cuda:%d; memory of its own device is "
-           "expected",
-           place.c_str(), pointer, attributes.device, device_);
+    require_reachable(device_, name, layer, pointer);
   }
 
   // The driver is asked only about pointers that the call before did not have.

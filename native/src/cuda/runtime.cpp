@@ -53,6 +53,22 @@ void require(cudaError_t error, const char *what) {
        cudaGetErrorString(error), static_cast<int>(error));
 }
 
+void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer) {
+  cudaPointerAttributes attributes{};
+  const cudaError_t error = cudaPointerGetAttributes(&attributes, pointer);
+  const std::string place = layer < 0 ? name : name + ("[" + std::to_string(layer) + "]");
+  if (error != cudaSuccess || attributes.type == cudaMemoryTypeUnregistered) {
+    cudaGetLastError();
+    fail(YL_INVALID_ARGUMENT,
+         "%s at %p is host memory, which cuda:%d cannot reach; device, pinned or managed memory is expected",
+         place.c_str(), pointer, device_index);
+  }
+  if (attributes.type == cudaMemoryTypeDevice && attributes.device != device_index)
+    fail(YL_INVALID_ARGUMENT,
+         "%s at %p is memory of cuda:%d, this plan is on cuda:%d; memory of its own device is expected", place.c_str(),
+         pointer, attributes.device, device_index);
+}
+
 void check_cuda(int32_t device_index) {
   const int32_t count = count_for(device_index);
   if (device_index >= 0 && device_index < count) return;
