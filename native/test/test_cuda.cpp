@@ -383,11 +383,25 @@ void captured_calls([[maybe_unused]] const Golden &g) {
 #endif
 }
 
-// A kernel that cannot be started is a status, and the plan goes on as if the call had not been.
-void failed_launches(const Golden &g) {
+// A kernel that cannot be started or a buffer that cannot be had is a status, and the plan goes on as if the call had not been.
+void failures_of_the_device(const Golden &g) {
   yl_cuda_device info = YL_CUDA_DEVICE_INIT;
   CHECK(yl_cuda_device_info(0, &info) == YL_OK);
   if (!std::strstr(info.name, "SIMT")) return;  // a GPU does not fail when asked to
+  {  // boxes that no buffer can hold: refused before they are read, in pinned memory first and then on the device
+    Plan p(g, YL_DEVICE_CUDA, 1);
+    CHECK(p.run(false) == YL_OK, yl_last_error());
+    const auto rows = p.rows;
+    for (const char *allocation : {"0", "1"}) {
+      setenv("SIMT_FAIL_ALLOCATION", allocation, 1);
+      p.boxes.per_image = 1 << 20;
+      p.boxes.policy = YL_BOXES_SKIP;
+      REFUSED(p.run(false), YL_OUT_OF_MEMORY, "out of memory");
+      unsetenv("SIMT_FAIL_ALLOCATION");
+      p.boxes.per_image = g.boxes_per_image;
+      CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows), yl_last_error());
+    }
+  }
   for (const Way way : {Way::kHost, Way::kDevice, Way::kAsync})
     for (const char *launch : {"0", "1"}) {
       Plan p(g, YL_DEVICE_CUDA, 1, 0, way);
@@ -434,6 +448,6 @@ int main() {
   values_on_the_device(small);
   side_by_side(small);
   captured_calls(crowded);
-  failed_launches(small);
+  failures_of_the_device(small);
   return report("cuda");
 }

@@ -64,9 +64,9 @@ class Cuda final : public Backend {
     float *const outputs[] = {head.grid, head.box_xy, head.box_wh, head.box_confidence, head.box_class_probs};
     const Slot &slot = chunks_->first();
     if (shape_.device_memory) {
-      check_pointer("head.feats", -1, head.feats);
+      require_reachable(device_, "head.feats", -1, head.feats);
       for (const float *output : outputs)
-        if (output) check_pointer("an output of head", -1, output);
+        if (output) require_reachable(device_, "an output of head", -1, output);
       launched(launch_yolo_head(base_, head, slot.stream));
       require(cudaStreamSynchronize(slot.stream), "decoding");
       return;
@@ -104,8 +104,8 @@ class Cuda final : public Backend {
             [&] { return launch_write_y_true(task, out, slot.stream); }, [&] { return finish_gather(task, slot); });
     };
     if (shape_.device_memory) {
-      if (boxes.per_image > 0) check_pointer("boxes.data", -1, boxes.data);
-      for (int32_t l = 0; l < shape_.layer_count(); ++l) check_pointer("y_true", l, y_true[l]);
+      if (boxes.per_image > 0) require_reachable(device_, "boxes.data", -1, boxes.data);
+      for (int32_t l = 0; l < shape_.layer_count(); ++l) require_reachable(device_, "y_true", l, y_true[l]);
       enqueue(chunks_->first(), call, y_true);
       require(cudaStreamSynchronize(chunks_->first().stream), "building y_true");
       refuse_bad(boxes.data, boxes.per_image, chunks_->first().written().completion);
@@ -278,17 +278,13 @@ class Cuda final : public Backend {
 
   // ---- pointers of the caller's ----
 
-  void check_pointer(const char *name, int32_t layer, const void *pointer) const {
-    require_reachable(device_, name, layer, pointer);
-  }
-
   // The driver is asked only about pointers that the call before did not have.
   void check_pointers(const Call &call, const yl_result &result) {
     size_t i = 0;
     const auto check = [&](const char *name, int32_t layer, const void *pointer) {
       if (pointer && pointer != known_[i]) {
         known_[i] = nullptr;
-        check_pointer(name, layer, pointer);
+        require_reachable(device_, name, layer, pointer);
         known_[i] = pointer;
       }
       ++i;
@@ -321,8 +317,8 @@ class Cuda final : public Backend {
   }
 
   Outcome loss_of_host_memory(Call call, yl_parts *rows) {
-    if (call.normaliser_at) check_pointer("normaliser_at", -1, call.normaliser_at);
-    if (call.grad_scale_at) check_pointer("grad_scale_at", -1, call.grad_scale_at);
+    if (call.normaliser_at) require_reachable(device_, "normaliser_at", -1, call.normaliser_at);
+    if (call.grad_scale_at) require_reachable(device_, "grad_scale_at", -1, call.grad_scale_at);
     call.refresh = false;  // chunk buffers hold no gradient of before, and all is copied
     const int32_t layers = shape_.layer_count();
     std::vector<Transfer> &transfers = transfers_;

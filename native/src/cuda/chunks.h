@@ -176,9 +176,9 @@ class Chunks {
   }
 
   void reserve(Slot &slot, int64_t bytes) const {
-    if (slot.device.bytes() >= bytes) return;
-    slot.device.allocate(bytes, [&](int64_t size) { return cuda_malloc(device_, size); });
-    slot.pinned.allocate(bytes, cuda_malloc_host);
+    if (slot.pinned.bytes() < bytes) slot.pinned.allocate(bytes, cuda_malloc_host);
+    if (slot.device.bytes() < bytes)
+      slot.device.allocate(bytes, [&](int64_t size) { return cuda_malloc(device_, size); });
   }
 
   const int32_t device_;

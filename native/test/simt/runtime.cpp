@@ -53,9 +53,19 @@ void forbid_in_capture(const char *what) {
   if (capture) fault("%s while a stream is captured", what);
 }
 
+// Whether the environment asks the operation of this number to fail, counted from 0 while it asks for any.
+bool asked_to_fail(const char *variable, int &number) {
+  const char *asked = std::getenv(variable);
+  number = asked ? number + 1 : 0;
+  return asked && number == std::atoi(asked) + 1;
+}
+
 cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   const DeviceAccess access;
-  if (bytes == 0 || bytes > kMemory || posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
+  static int number = 0;
+  if (bytes == 0 || bytes > kMemory || asked_to_fail("SIMT_FAIL_ALLOCATION", number) ||
+      posix_memalign(memory, 256, bytes) != 0)
+    return cudaErrorMemoryAllocation;
   std::memset(*memory, 0xA5, bytes);
   allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device};
   return cudaSuccess;
@@ -111,9 +121,7 @@ bool captured(cudaStream_t stream, const std::function<void()> &launch) {
 bool launch_fails() {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   static int number = 0;
-  const char *asked = std::getenv("SIMT_FAIL_LAUNCH");
-  number = asked ? number + 1 : 0;
-  return asked && number == std::atoi(asked) + 1;
+  return asked_to_fail("SIMT_FAIL_LAUNCH", number);
 }
 
 }  // namespace simt

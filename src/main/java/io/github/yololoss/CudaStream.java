@@ -28,6 +28,7 @@ public final class CudaStream implements AutoCloseable {
    * @throws YoloLossException if there is no such device
    */
   public static CudaStream open(Device device) {
+    Device.requireCuda(device);
     NativeLibrary.get();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
@@ -44,6 +45,7 @@ public final class CudaStream implements AutoCloseable {
    * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
    */
   public static CudaStream of(Device device, long handle) {
+    Device.requireCuda(device);
     NativeLibrary.get();
     return new CudaStream(device, false, MemorySegment.ofAddress(handle));
   }

@@ -71,6 +71,13 @@ public record Device(Kind kind, int index) {
     };
   }
 
+  static void requireCuda(Device device) {
+    Objects.requireNonNull(device, "device");
+    if (device.kind != Kind.CUDA) {
+      throw new IllegalArgumentException("device is " + device + ", a CUDA device is expected");
+    }
+  }
+
   /** The name that {@link #parse} takes. */
   @Override
   public String toString() {

@@ -35,7 +35,7 @@ public final class DeviceBuffer implements AutoCloseable {
    * @throws YoloLossException if there is no such device or not that much memory
    */
   public static DeviceBuffer allocate(Device device, long byteSize) {
-    requireCuda(device);
+    Device.requireCuda(device);
     NativeLibrary.get();
     Arena arena = Arena.ofShared();
     try (Arena scratch = Arena.ofConfined()) {
@@ -59,7 +59,7 @@ public final class DeviceBuffer implements AutoCloseable {
    * @param byteSize how long it is
    */
   public static DeviceBuffer of(Device device, long address, long byteSize) {
-    requireCuda(device);
+    Device.requireCuda(device);
     if (address == 0 || byteSize < 1) {
       throw new IllegalArgumentException(
           "device memory of "
@@ -69,13 +69,6 @@ public final class DeviceBuffer implements AutoCloseable {
               + ": both above 0 are expected");
     }
     return new DeviceBuffer(device, null, MemorySegment.ofAddress(address), byteSize);
-  }
-
-  private static void requireCuda(Device device) {
-    Objects.requireNonNull(device, "device");
-    if (device.kind() != Device.Kind.CUDA) {
-      throw new IllegalArgumentException("device is " + device + ", a CUDA device is expected");
-    }
   }
 
   /**

@@ -262,6 +262,10 @@ public final class YoloLoss implements AutoCloseable {
       CudaStream stream,
       LossResult result) {
     Segments.requireGiven("stream", stream);
+    if (!stream.device().equals(device)) {
+      throw new IllegalArgumentException(
+          "stream is of " + stream.device() + ", this YoloLoss is on " + device);
+    }
     run(batch, feats, targets, grads, options, stream, result);
   }
 

@@ -354,6 +354,22 @@ class CudaTest {
             () -> loss.computeAsync(g.batch, d.feats, dense, null, options, null, result));
         refused(
             IllegalArgumentException.class,
+            "stream is of cuda:1, this YoloLoss is on cuda:0",
+            () ->
+                loss.computeAsync(
+                    g.batch,
+                    d.feats,
+                    dense,
+                    null,
+                    options,
+                    CudaStream.of(Device.cuda(1), 0),
+                    result));
+        refused(
+            IllegalArgumentException.class,
+            "device is cpu, a CUDA device is expected",
+            () -> CudaStream.open(Device.CPU));
+        refused(
+            IllegalArgumentException.class,
             "decode with one",
             () -> loss.yoloHead(0, 1, g.feats[0], new YoloHead(null, null, null, null, null)));
         DeviceBuffer[] feats = d.feats.clone();
