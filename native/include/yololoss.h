@@ -6,8 +6,9 @@
    Words: B batch; H, W rows and columns of a layer's grid; A anchors of a layer; C classes; L layers (scales).
    A cell is one anchor at one grid position of one image; an object is a cell whose mask m is not 0.
 
-   Shapes (C order, float32, the default layout):
+   Shapes (C order; float32 but for feats and grads, whose type and order the config names):
      feats[l]   (B, H, W, A*(5+C))   raw outputs; for each anchor tx, ty, tw, th, objectness, C class logits
+                                     NCHW: (B, A*(5+C), H, W), the same channels as planes
      y_true[l]  (B, H, W, A, 5+C)    centre x, centre y, width, height as fractions of the input, mask m, C targets
      boxes      (B, T, 5)            x_min, y_min, x_max, y_max in input pixels, class; unused rows are zero
      grads[l]   as feats[l]          d (total * grad_scale) / d feats[l]
@@ -42,7 +43,7 @@ extern "C" {
 #define YL_VERSION_MAJOR 0
 #define YL_VERSION_MINOR 1
 #define YL_VERSION_PATCH 0
-#define YL_ABI_VERSION 1
+#define YL_ABI_VERSION 2
 
 typedef enum yl_status {
   YL_OK = 0,               /* success */
@@ -52,7 +53,7 @@ typedef enum yl_status {
   YL_NO_DEVICE = 4,        /* the device asked for cannot be used on this machine */
   YL_OUT_OF_MEMORY = 5,    /* workspace or threads could not be had */
   YL_INTERNAL = 6,         /* a fault of the library; please report it with yl_last_error() */
-  YL_DEVICE_FAILED = 7     /* the CUDA driver reported an error; the sentence names it. What was to be written is lost */
+  YL_DEVICE_FAILED = 7 /* the CUDA driver reported an error; the sentence names it. What was to be written is lost */
 } yl_status;
 
 /* Where the loss is computed. A device asked for by name is never replaced by another. */
@@ -67,21 +68,35 @@ enum {
    copies them, in chunks of images while the chunk before is computed; faster from and to pinned memory. */
 enum {
   YL_MEMORY_HOST = 0,
-  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); device cuda or auto */
+  YL_MEMORY_DEVICE =
+      1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); device cuda or auto */
 };
 
 /* Type of feats and grads. y_true and boxes are always float32. */
 enum {
   YL_F32 = 0,
-  YL_F16 = 1,  /* not in this version: YL_UNSUPPORTED */
-  YL_BF16 = 2, /* not in this version: YL_UNSUPPORTED */
-  YL_F64 = 3   /* not in this version: YL_UNSUPPORTED */
+  YL_F16 = 1,  /* IEEE 754 binary16; computed in float32, the gradient rounded to nearest even */
+  YL_BF16 = 2, /* the upper half of a float32; alike */
+  YL_F64 = 3   /* computed in double on every device */
+};
+
+/* Type of grads. */
+enum {
+  YL_GRAD_LIKE_FEATS = 0,
+  YL_GRAD_F32 =
+      1 /* float32, whatever feats are: for f16 feats the gradient that cannot overflow to infinity at 65520 */
 };
 
 /* Order of feats and grads. */
 enum {
-  YL_NHWC = 0, /* (B, H, W, A*(5+C)) */
-  YL_NCHW = 1  /* (B, A*(5+C), H, W); not in this version: YL_UNSUPPORTED */
+  YL_NHWC = 0, /* (B, H, W, A*(5+C)): Keras, TensorFlow */
+  YL_NCHW = 1  /* (B, A*(5+C), H, W): Darknet, PyTorch */
+};
+
+/* The truths that a background cell is compared with for k. */
+enum {
+  YL_SCOPE_LAYER = 0, /* of its image in its own layer, as keras-yolo3 */
+  YL_SCOPE_IMAGE = 1  /* of its image in all layers, as Darknet */
 };
 
 /* What the raw sums are divided by. */
@@ -95,18 +110,29 @@ enum {
 /* How grads is written. */
 enum {
   YL_GRAD_OVERWRITE = 0, /* every element is written; what it held does not matter */
-  YL_GRAD_REFRESH = 1    /* the same result with fewer writes, where grads are the buffers of this plan's last call with
+  YL_GRAD_REFRESH = 1,   /* the same result with fewer writes, where grads are the buffers of this plan's last call with
                             a gradient and hold what that wrote for at least as many images: only the objectness channel,
                             the rows of objects and the rows that were objects then are written. Not over feats. Other
                             buffers or more images than then are refused; changed content cannot be noticed, nor that an
                             enqueued call wrote nothing since its boxes were refused */
+  YL_GRAD_ACCUMULATE = 2 /* grads += gradient, each sum rounded to the type of grads: for losses of several heads and
+                            for micro-batches. Only what is not zero is touched, as with REFRESH. Not over feats */
+};
+
+/* Which values are looked at for yl_parts.non_finite and yl_result.offender. */
+enum {
+  YL_SCAN_USED = 0, /* those that count: masks and objectness of all cells, whole rows of objects */
+  YL_SCAN_ALL = 1   /* every value of feats, and of y_true; reads all memory, for the search after a NaN */
 };
 
 /* What happens to a row of boxes that names no object: a coordinate or class that is not finite, no area, a class
    that is not a whole number in 0..C-1, a centre outside the input. (keras-yolo3 crashes, wraps round or poisons.) */
 enum {
   YL_BOXES_ERROR = 0, /* YL_INVALID_BOXES, naming image and row; nothing has been written */
-  YL_BOXES_SKIP = 1   /* the row is left out and counted in boxes_skipped */
+  YL_BOXES_SKIP = 1,  /* the row is left out and counted as skipped */
+  YL_BOXES_CLAMP = 2 /* a row whose centre lies outside the input, or that is too large for float32, is cut to the input
+                         and counted as clamped; what then still names no object, and any other bad row, is skipped. A NaN
+                         never becomes a box */
 };
 
 /* One scale of the network. */
@@ -118,6 +144,25 @@ typedef struct yl_layer {
   int32_t reserved;           /* 0 */
 } yl_layer;
 
+/* Departures from keras-yolo3's loss; the formulas at yl_loss say where each stands. Weights are finite and >= 0; a part
+   or class of weight 0 contributes exactly 0. */
+typedef struct yl_rules {
+  size_t struct_size;           /* sizeof(yl_rules), set by YL_RULES_INIT */
+  const float *class_weights;   /* C, or NULL: all 1 */
+  const float *ignore_threshes; /* L, for each layer its own, or NULL: yl_config.ignore_thresh */
+  float weight_xy;              /* default 1, as the next four */
+  float weight_wh;
+  float weight_object;     /* of the confidence of objects */
+  float weight_background; /* of the confidence of background */
+  float weight_class;
+  float label_smoothing; /* e in 0..1: class targets become y*(1-e) + e/2; default 0 */
+  int32_t ignore_scope;  /* YL_SCOPE_...; default LAYER */
+  int32_t reserved;      /* 0 */
+} yl_rules;
+
+#define YL_RULES_INIT \
+  { sizeof(yl_rules), 0, 0, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 0.0f, 0, 0 }
+
 /* What a plan is made for. Copied by yl_plan_create; no pointer is kept. */
 typedef struct yl_config {
   size_t struct_size;     /* sizeof(yl_config), set by YL_CONFIG_INIT */
@@ -127,21 +172,22 @@ typedef struct yl_config {
   int32_t anchor_count;   /* >= 1 */
   int32_t input_height;   /* of the network's input, in pixels; keras-yolo3: 32 * H of layer 0 */
   int32_t input_width;
-  int32_t num_classes;  /* C >= 1 */
-  float ignore_thresh;  /* a background cell counts while its best IoU is strictly below; default 0.5 */
-  int32_t max_batch;    /* largest B of a call; default 1 */
-  int32_t device;       /* YL_DEVICE_...; default AUTO */
-  int32_t device_index; /* which CUDA device; 0 otherwise */
-  int32_t memory;       /* YL_MEMORY_...; default HOST */
-  int32_t dtype;        /* YL_F32 ...; default F32 */
-  int32_t layout;       /* YL_NHWC ...; default NHWC */
-  int32_t threads;      /* of the cpu device, and of the copies of a cuda plan with host memory that is not pinned;
+  int32_t num_classes;   /* C >= 1 */
+  float ignore_thresh;   /* a background cell counts while its best IoU is strictly below; default 0.5 */
+  int32_t max_batch;     /* largest B of a call; default 1 */
+  int32_t device;        /* YL_DEVICE_...; default AUTO */
+  int32_t device_index;  /* which CUDA device; 0 otherwise */
+  int32_t memory;        /* YL_MEMORY_...; default HOST */
+  int32_t dtype;         /* YL_F32 ...; default F32 */
+  int32_t layout;        /* YL_NHWC ...; default NHWC */
+  int32_t threads;       /* of the cpu device, and of the copies of a cuda plan with host memory that is not pinned;
                            1..1024; 0 (default): one per processor that this process may use */
-  int32_t reserved;     /* 0 */
+  int32_t grad_dtype;    /* YL_GRAD_LIKE_FEATS (default) or YL_GRAD_F32 */
+  const yl_rules *rules; /* or NULL: keras-yolo3's loss */
 } yl_config;
 
 #define YL_CONFIG_INIT \
-  { sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0 }
+  { sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* A plan holds what is costly: the checked config, the workspace, the threads. */
 typedef struct yl_plan yl_plan;
@@ -152,15 +198,19 @@ typedef struct yl_boxes {
   const float *data;  /* (B, per_image, 5); may be NULL if per_image is 0 */
   int32_t per_image;  /* T >= 0; any number: no table can overflow */
   int32_t policy;     /* YL_BOXES_...; default ERROR */
+  const float
+      *weights; /* (B, per_image): factor v of the row's object, finite and >= 0 (the score of mixup), or NULL: 1.
+                           Of rows that share a cell the last counts. Any other value makes the row a bad one */
 } yl_boxes;
 
 #define YL_BOXES_INIT \
-  { sizeof(yl_boxes), 0, 0, 0 }
+  { sizeof(yl_boxes), 0, 0, 0, 0 }
 
 /* What became of the boxes of a call. used + skipped = rows that are not all zero. */
 typedef struct yl_box_counts {
   int64_t used;     /* rows that name an object */
-  int64_t skipped;  /* rows left out by YL_BOXES_SKIP */
+  int64_t skipped;  /* rows left out by YL_BOXES_SKIP or YL_BOXES_CLAMP */
+  int64_t clamped;  /* used rows that YL_BOXES_CLAMP has cut to the input */
   int64_t dropped;  /* used rows whose best anchor is in no layer, so they have no truth */
   int64_t collided; /* times that a used row took a cell which an earlier row of the image had */
 } yl_box_counts;
@@ -175,7 +225,7 @@ typedef struct yl_call {
   int32_t batch;              /* B, 1..max_batch */
   int32_t grad_mode;          /* YL_GRAD_...; default OVERWRITE */
   int32_t normaliser;         /* YL_NORMALISER_...; default BATCH */
-  int32_t reserved;           /* 0 */
+  int32_t scan;               /* YL_SCAN_...; default USED */
   double normaliser_value;    /* for YL_NORMALISER_VALUE; default 1 */
   double grad_scale;          /* factor of the gradient (upstream gradient, loss scale), finite; default 1 */
   const float *normaliser_at; /* or NULL. A cuda plan reads the normaliser here when the kernels run, instead of
@@ -199,7 +249,10 @@ typedef struct yl_parts {
   int64_t ignored;            /* cells with k = 0, objects included */
   int64_t ignored_background; /* cells with k = 0 and m = 0 */
   int64_t non_finite;         /* NaN and infinities among the masks and objectness logits of all cells and among the
-                                 other values of objects (four box logits, class logits, truths) */
+                                 other values of objects (four box logits, class logits, truths); with YL_SCAN_ALL among
+                                 all values of feats and y_true */
+  int64_t found_inf; /* elements of the gradient that this call wrote as NaN or infinity, in the type of grads: so
+                                 that a loss scale that is too large does not go unseen */
 } yl_parts;
 
 /* The result of the whole call. Counts are sums over images and layers. */
@@ -210,6 +263,7 @@ typedef struct yl_summary {
   int64_t ignored;            /* as in yl_parts */
   int64_t ignored_background; /* as in yl_parts */
   int64_t non_finite;         /* as in yl_parts; 0 says that every value that counts was finite */
+  int64_t found_inf;          /* as in yl_parts; for a loss scaler: above 0, leave out the step and lower the scale */
   yl_box_counts boxes;        /* zeros for a dense call */
 } yl_summary;
 
@@ -221,6 +275,44 @@ typedef struct yl_completion {
   int32_t reserved;
 } yl_completion;
 
+/* Statistics of one layer, as sums over the images of the call: those of shards of a batch add up. A mean is a sum divided
+   by objects or background, where that is not 0. */
+typedef struct yl_stats {
+  int64_t objects;              /* cells with m != 0 */
+  int64_t background;           /* cells with m = 0 */
+  double iou;                   /* of the predictions of objects with their own truths; NaN counts as 0 */
+  int64_t iou_50, iou_75;       /* objects for which it is above 0.5, above 0.75 */
+  double objectness_object;     /* sigmoid(to) of objects */
+  double objectness_background; /* of background */
+  double
+      grad_xy; /* squares of the gradient (of its elements before they are rounded to f16 or bf16, or added), by part:
+                     its norm is the square root. 0 without grads */
+  double grad_wh;
+  double grad_object;
+  double grad_background;
+  double grad_class;
+} yl_stats;
+
+/* Why a loss or gradient is not finite. */
+enum {
+  YL_CAUSE_NONE = 0,    /* nothing was found */
+  YL_CAUSE_FEATS = 1,   /* a logit that is not finite */
+  YL_CAUSE_TRUTH = 2,   /* a value of y_true that is not finite, or an object's width or height <= 0 (its logarithm) */
+  YL_CAUSE_OVERFLOW = 3 /* finite input whose loss, or whose gradient in the type of grads, is not */
+};
+
+/* The first value, in the order of image, layer, row, column, anchor, channel, that poisons or would poison the loss. */
+typedef struct yl_offender {
+  int32_t cause; /* YL_CAUSE_...; with NONE all else is 0 */
+  int32_t image, layer;
+  int32_t row, column; /* of the grid */
+  int32_t anchor;      /* 0..A-1 of the layer */
+  int32_t channel;     /* 0..4+C: tx, ty, tw, th, objectness, classes */
+  int32_t reserved;
+  double value;    /* FEATS, OVERFLOW: the logit; TRUTH: that of y_true */
+  double gradient; /* OVERFLOW: of the channel, before it is rounded to the type of grads; else 0 */
+} yl_offender;
+
 /* Where the result goes: the caller's memory, each part optional (NULL). Written only on YL_OK. For yl_loss memory of
    the host, for yl_loss_async memory that the device can write (its own, pinned or managed). */
 typedef struct yl_result {
@@ -229,10 +321,16 @@ typedef struct yl_result {
   yl_parts *layers;          /* L, divided by the normaliser */
   yl_parts *rows;            /* B*L, raw; row of image b and layer l at [b*L + l]. Rows of shards of a batch add up */
   yl_completion *completion; /* one; of yl_loss_async only, yl_loss returns its status */
+  /* What follows costs time where it is asked for; best_iou, and IoU in stats, also the decoding of every cell. */
+  yl_stats *stats;           /* L */
+  yl_offender *offender;     /* one */
+  float *const *ignore_mask; /* L pointers, (B, H, W, A), with NCHW (B, A, H, W): k */
+  float *const *best_iou;    /* alike: the largest IoU with a truth of the scope; 0 if there is none, or NaN */
+  float *const *cell_loss;   /* alike: the cell's parts, weighted, not divided by the normaliser */
 } yl_result;
 
 #define YL_RESULT_INIT \
-  { sizeof(yl_result), 0, 0, 0, 0 }
+  { sizeof(yl_result), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Outputs of yl_yolo_head for one layer: the caller's float32 arrays, each optional (NULL). */
 typedef struct yl_head {
@@ -251,7 +349,7 @@ typedef struct yl_head {
   { sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1 }
 
 /* Checks the config and does everything that costs. *plan is the caller's, to be given to yl_plan_destroy; on failure
-   it is NULL. Memory: reserves 28 bytes and 4 more for every 32 classes, for each cell of max_batch images, on the
+   it is NULL. Memory: reserves 32 bytes and 4 more for every 32 classes, for each cell of max_batch images, on the
    device where the loss is computed; on the host only the part that holds objects is touched. A cuda plan with host
    memory takes chunk buffers too, on both sides. Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE,
    YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */
@@ -286,10 +384,23 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
      gradient: tx: m*s*(sigmoid(tx)-gx)    tw: m*s*(tw-gw)    to: (m + (1-m)*k)*(sigmoid(to)-m)
                tc: m*(sigmoid(tc)-y_c), each times grad_scale/normaliser; k counts as a constant
 
+   With yl_rules, and v the weight of the object's box (1 for dense truths): loss and gradient of
+     xy times weight_xy*v, of wh times weight_wh*v, of class c times weight_class*v*class_weights[c], of confidence times
+     weight_object*v for an object, weight_background for background; in class y_c is y_c*(1-e) + e/2, e = label_smoothing;
+     in k the layer's own ignore_threshes, and with YL_SCOPE_IMAGE objects of all layers of the image.
+
    Differences from keras-yolo3, all with values that are not finite or a size e^t that overflows: a prediction or a
    truth whose IoU is NaN counts as no overlap (keras-yolo3 ignores the cell); an ignored background cell contributes
-   exactly 0; class logits of background cells are never read, nor are their box logits where the image has no object
-   in the layer. yl_parts.non_finite says which values that are not finite are counted.
+   exactly 0; class logits of background cells are never read, nor are their box logits where no truth can reach the
+   cell. yl_parts.non_finite says which values that are not finite are counted. One logit of a counted background cell:
+
+     logit                     here: loss   gradient there     keras-yolo3: loss   gradient there
+     objectness NaN            NaN          NaN                NaN                 NaN
+     objectness +-infinity     NaN          finite             NaN                 finite
+     tx, ty NaN / infinite     finite       0                  NaN                 NaN / 0
+     tw, th NaN or infinite    finite       0                  NaN                 NaN
+     tw, th 1e20               finite       0                  NaN (0*infinity)    0
+     class NaN / infinite      finite       0                  NaN                 NaN / 0
 
    Numbers: the cpu device computes each cell in float32 and sums in double, in a fixed order: the same input gives the
    same bits for any thread count and any position of an image in the batch; truths as boxes give the bits of the dense
@@ -312,7 +423,7 @@ YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *re
    that the policy refuses is told by result->completion. */
 YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result);
 
-/* Decodes the raw outputs of one layer as keras-yolo3's yolo_head. Outputs must not overlap each other or feats.
+/* Decodes the raw outputs of one layer, in the plan's type and order, as keras-yolo3's yolo_head. Outputs must not overlap each other or feats.
    Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED; then nothing has been written. On a cuda plan as yl_loss. */
 YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
 
@@ -323,9 +434,73 @@ YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
      3. every layer whose mask holds that anchor gets the box at column floor(x*W), row floor(y*H), products in double;
      4. there x, y, w, h are set, the mask and the flag of the class become 1. A later box of the same cell replaces the
         coordinates; class flags stay, so that two may be set.
-   Errors as yl_loss. */
+   boxes->weights has no place in y_true and must be NULL. Errors as yl_loss. */
 YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                  yl_box_counts *counts);
+
+/* Labels as data: what is wrong with truths, and how boxes fit the anchors. Works on the host, whatever the device (device
+   memory is copied), and is not meant for every step: once for a data set, or when counts of yl_summary say that something
+   is wrong. */
+enum {
+  /* rows of boxes that name no object: ERROR refuses the call for them */
+  YL_REASON_NOT_FINITE = 0, /* a coordinate, class or weight that is NaN or infinite, or a negative weight; value: it */
+  YL_REASON_NO_AREA = 1,    /* x_max <= x_min or y_max <= y_min; value: the smaller side */
+  YL_REASON_CLASS = 2,      /* not a whole number in 0..C-1; value: it */
+  YL_REASON_TOO_LARGE = 3,  /* for float32; value: the larger side */
+  YL_REASON_OUTSIDE = 4,    /* a centre outside the input; value: the coordinate of the centre that is, in pixels */
+  /* rows of boxes that are used */
+  YL_REASON_COLLISION = 5,   /* takes the cell of an earlier row, named by other; both classes stay set */
+  YL_REASON_NO_LAYER = 6,    /* the best anchor is in no layer: the row has no truth; value: IoU with it */
+  YL_REASON_TWO_LAYERS = 7,  /* the best anchor is in several layers: the row has a truth in each; value: how many */
+  YL_REASON_POOR_ANCHOR = 8, /* the IoU with the best anchor is below poor_iou; value: it */
+  /* objects of dense y_true */
+  YL_REASON_CENTRE = 9,  /* the centre is not in the object's cell; value: the coordinate that is not */
+  YL_REASON_SIZE = 10,   /* width or height <= 0, NaN or infinite; value: it */
+  YL_REASON_MASK = 11,   /* not in 0..1; value: it */
+  YL_REASON_TARGET = 12, /* a class target that is NaN or infinite; value: it */
+  YL_REASON_COUNT = 13
+};
+
+/* What the call does with it. */
+enum {
+  YL_ACTION_KEPT = 0,    /* used as it is */
+  YL_ACTION_REFUSED = 1, /* the call fails */
+  YL_ACTION_SKIPPED = 2, /* left out */
+  YL_ACTION_CLAMPED = 3, /* cut to the input, and used */
+  YL_ACTION_DROPPED = 4  /* used, but it has no truth */
+};
+
+typedef struct yl_finding {
+  int32_t reason; /* YL_REASON_... */
+  int32_t action; /* YL_ACTION_... */
+  int32_t image;
+  int32_t row;   /* of the image's boxes; -1 for y_true */
+  int32_t other; /* COLLISION: the earlier row; else -1 */
+  int32_t layer; /* of the cell that it is about, as the next three; -1 if there is none */
+  int32_t grid_row, grid_column;
+  int32_t anchor; /* boxes: index into yl_config.anchors, -1 if there is none; y_true: 0..A-1 of the layer */
+  float value;    /* the offending one, see YL_REASON_... */
+} yl_finding;
+
+/* Where the audit goes: the caller's memory on the host, each part optional (NULL). */
+typedef struct yl_audit_result {
+  size_t struct_size;   /* sizeof(yl_audit_result), set by YL_AUDIT_RESULT_INIT */
+  yl_finding *findings; /* the first capacity findings, in the order of images and rows or cells */
+  int64_t capacity;
+  int64_t *counts;     /* YL_REASON_COUNT, one for each reason, of all findings, also those that found no room */
+  int64_t *anchor_use; /* (L, anchor_count): how many rows, or objects of y_true, use each anchor in each layer */
+  float *best_iou; /* (B, T), not written for y_true: the best possible IoU of each used row, that with its best anchor
+                          at a common centre; 0 for other rows */
+} yl_audit_result;
+
+#define YL_AUDIT_RESULT_INIT \
+  { sizeof(yl_audit_result), 0, 0, 0, 0, 0 }
+
+/* Looks at boxes as a call with their policy would, or at y_true (L pointers); exactly one of them is given. poor_iou: for
+   YL_REASON_POOR_ANCHOR, 0..1; 0: never. Errors: YL_INVALID_ARGUMENT, with device memory also YL_DEVICE_FAILED and
+   YL_OUT_OF_MEMORY. */
+YL_API yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
+                          float poor_iou, const yl_audit_result *result);
 
 /* CUDA devices, memory and streams, for callers that have no binding of CUDA; the CUDA runtime's own functions may use
    and free them too. Without a usable device: YL_NO_DEVICE, and yl_last_error() says why. Errors of all:
@@ -339,8 +514,10 @@ typedef struct yl_cuda_device {
   char name[256];
 } yl_cuda_device;
 
-#define YL_CUDA_DEVICE_INIT \
-  { sizeof(yl_cuda_device), 0, 0, 0, 0, {0} }
+#define YL_CUDA_DEVICE_INIT                   \
+  {                                           \
+    sizeof(yl_cuda_device), 0, 0, 0, 0, { 0 } \
+  }
 
 /* *count = usable devices, numbered from 0. Where CUDA cannot be used *count is 0 and the status YL_NO_DEVICE. */
 YL_API yl_status yl_cuda_device_count(int32_t *count);
@@ -371,6 +548,8 @@ YL_API yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void 
 YL_API yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...);
 YL_API yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                          yl_box_counts *counts, ...);
+YL_API yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
+                                  float poor_iou, const yl_audit_result *result, ...);
 
 /* The sentence of this thread's last failure; "" if there was none. Valid until the next failure on this thread. */
 YL_API const char *yl_last_error(void);

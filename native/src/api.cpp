@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "audit.h"
 #include "cells.h"
 #include "check.h"
 #include "cuda/cuda.h"
@@ -63,6 +64,7 @@ template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexc
 void make_backend(const yl_config &config, yl_plan &plan) {
   const bool by_name = config.device != YL_DEVICE_AUTO;
   const int32_t threads = plan.shape.threads;
+  const std::string arithmetic = plan.shape.dtype == YL_F64 ? "float64" : "float32";
   switch (plan.shape.device) {
     case YL_DEVICE_REFERENCE:
       plan.device_name = "reference";
@@ -71,14 +73,14 @@ void make_backend(const yl_config &config, yl_plan &plan) {
       return;
     case YL_DEVICE_CUDA:
       plan.device_name = "cuda:" + std::to_string(config.device_index);
-      plan.device_why = (by_name ? "asked for by name; float32, " : "auto: device memory; float32, ") +
-                        std::string(yl::cuda_info(config.device_index).name);
+      plan.device_why = (by_name ? "asked for by name; " : "auto: device memory; ") + arithmetic + ", " +
+                        yl::cuda_info(config.device_index).name;
       plan.backend = yl::make_cuda(plan.shape);
       return;
     default:
       plan.device_name = "cpu";
       plan.device_why = (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
-                        ("; float32, " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
+                        ("; " + arithmetic + ", " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
       plan.backend = yl::make_cpu(plan.shape);
   }
 }
@@ -87,7 +89,8 @@ void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome
   const int32_t layer_count = plan.shape.layer_count();
   for (int32_t l = 0; l < layer_count; ++l)
     plan.layers[l] = yl::layer_sum(plan.rows.data(), call.batch, layer_count, l);
-  const yl_summary summary = yl::summarise(plan.layers.data(), layer_count, outcome.normaliser, outcome.boxes);
+  yl_summary summary;
+  yl::summarise(plan.layers.data(), layer_count, outcome.normaliser, outcome.boxes, summary);
   if (result.summary) *result.summary = summary;
   if (result.layers) std::copy(plan.layers.begin(), plan.layers.end(), result.layers);
   if (result.rows) std::copy_n(plan.rows.begin(), int64_t(call.batch) * layer_count, result.rows);
@@ -113,7 +116,7 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
       throw;
     }
     std::copy_n(checked.grads, p.held.grads.size(), p.held.grads.begin());
-    p.held.batch = batch;
+    p.held.batch = checked.grad_mode == YL_GRAD_ACCUMULATE ? 0 : batch;  // a sum is no gradient to refresh
   });
 }
 
@@ -133,6 +136,15 @@ yl_status loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_
            "use yl_loss",
            p.device_name.c_str());
     p.backend->loss_async(checked, stream, outputs);
+  });
+}
+
+yl_status audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
+                const yl_audit_result *result) noexcept {
+  return with_plan(plan, [&](yl_plan &p) {
+    const auto outputs = yl::take_sized<yl_audit_result>("result", result, YL_AUDIT_RESULT_INIT);
+    const yl::Call call = yl::check_audit(p.shape, batch, y_true, boxes, poor_iou, outputs, p.ranges);
+    yl::audit(p.shape, call, poor_iou, outputs);
   });
 }
 
@@ -180,23 +192,45 @@ const Field kFields[] = {
     YL_FIELD(yl_config, input_width), YL_FIELD(yl_config, num_classes), YL_FIELD(yl_config, ignore_thresh),
     YL_FIELD(yl_config, max_batch), YL_FIELD(yl_config, device), YL_FIELD(yl_config, device_index),
     YL_FIELD(yl_config, memory), YL_FIELD(yl_config, dtype), YL_FIELD(yl_config, layout),
-    YL_FIELD(yl_config, threads), YL_FIELD(yl_config, reserved),
+    YL_FIELD(yl_config, threads), YL_FIELD(yl_config, grad_dtype), YL_FIELD(yl_config, rules),
+    YL_SIZE(yl_rules), YL_FIELD(yl_rules, struct_size), YL_FIELD(yl_rules, class_weights),
+    YL_FIELD(yl_rules, ignore_threshes), YL_FIELD(yl_rules, weight_xy), YL_FIELD(yl_rules, weight_wh),
+    YL_FIELD(yl_rules, weight_object), YL_FIELD(yl_rules, weight_background), YL_FIELD(yl_rules, weight_class),
+    YL_FIELD(yl_rules, label_smoothing), YL_FIELD(yl_rules, ignore_scope), YL_FIELD(yl_rules, reserved),
     YL_SIZE(yl_boxes), YL_FIELD(yl_boxes, struct_size), YL_FIELD(yl_boxes, data), YL_FIELD(yl_boxes, per_image),
-    YL_FIELD(yl_boxes, policy),
+    YL_FIELD(yl_boxes, policy), YL_FIELD(yl_boxes, weights),
     YL_SIZE(yl_box_counts), YL_FIELD(yl_box_counts, used), YL_FIELD(yl_box_counts, skipped),
-    YL_FIELD(yl_box_counts, dropped), YL_FIELD(yl_box_counts, collided),
+    YL_FIELD(yl_box_counts, clamped), YL_FIELD(yl_box_counts, dropped), YL_FIELD(yl_box_counts, collided),
     YL_SIZE(yl_call), YL_FIELD(yl_call, struct_size), YL_FIELD(yl_call, feats), YL_FIELD(yl_call, y_true),
     YL_FIELD(yl_call, boxes), YL_FIELD(yl_call, grads), YL_FIELD(yl_call, batch), YL_FIELD(yl_call, grad_mode),
-    YL_FIELD(yl_call, normaliser), YL_FIELD(yl_call, reserved), YL_FIELD(yl_call, normaliser_value),
+    YL_FIELD(yl_call, normaliser), YL_FIELD(yl_call, scan), YL_FIELD(yl_call, normaliser_value),
     YL_FIELD(yl_call, grad_scale), YL_FIELD(yl_call, normaliser_at), YL_FIELD(yl_call, grad_scale_at),
     YL_SIZE(yl_parts), YL_FIELD(yl_parts, xy), YL_FIELD(yl_parts, wh), YL_FIELD(yl_parts, confidence_object),
     YL_FIELD(yl_parts, confidence_background), YL_FIELD(yl_parts, class_), YL_FIELD(yl_parts, objects),
     YL_FIELD(yl_parts, ignored), YL_FIELD(yl_parts, ignored_background), YL_FIELD(yl_parts, non_finite),
+    YL_FIELD(yl_parts, found_inf),
     YL_SIZE(yl_summary), YL_FIELD(yl_summary, total), YL_FIELD(yl_summary, normaliser),
     YL_FIELD(yl_summary, objects), YL_FIELD(yl_summary, ignored), YL_FIELD(yl_summary, ignored_background),
-    YL_FIELD(yl_summary, non_finite), YL_FIELD(yl_summary, boxes),
+    YL_FIELD(yl_summary, non_finite), YL_FIELD(yl_summary, found_inf), YL_FIELD(yl_summary, boxes),
     YL_SIZE(yl_result), YL_FIELD(yl_result, struct_size), YL_FIELD(yl_result, summary), YL_FIELD(yl_result, layers),
-    YL_FIELD(yl_result, rows), YL_FIELD(yl_result, completion),
+    YL_FIELD(yl_result, rows), YL_FIELD(yl_result, completion), YL_FIELD(yl_result, stats),
+    YL_FIELD(yl_result, offender), YL_FIELD(yl_result, ignore_mask), YL_FIELD(yl_result, best_iou),
+    YL_FIELD(yl_result, cell_loss),
+    YL_SIZE(yl_stats), YL_FIELD(yl_stats, objects), YL_FIELD(yl_stats, background), YL_FIELD(yl_stats, iou),
+    YL_FIELD(yl_stats, iou_50), YL_FIELD(yl_stats, iou_75), YL_FIELD(yl_stats, objectness_object),
+    YL_FIELD(yl_stats, objectness_background), YL_FIELD(yl_stats, grad_xy), YL_FIELD(yl_stats, grad_wh),
+    YL_FIELD(yl_stats, grad_object), YL_FIELD(yl_stats, grad_background), YL_FIELD(yl_stats, grad_class),
+    YL_SIZE(yl_offender), YL_FIELD(yl_offender, cause), YL_FIELD(yl_offender, image), YL_FIELD(yl_offender, layer),
+    YL_FIELD(yl_offender, row), YL_FIELD(yl_offender, column), YL_FIELD(yl_offender, anchor),
+    YL_FIELD(yl_offender, channel), YL_FIELD(yl_offender, reserved), YL_FIELD(yl_offender, value),
+    YL_FIELD(yl_offender, gradient),
+    YL_SIZE(yl_finding), YL_FIELD(yl_finding, reason), YL_FIELD(yl_finding, action), YL_FIELD(yl_finding, image),
+    YL_FIELD(yl_finding, row), YL_FIELD(yl_finding, other), YL_FIELD(yl_finding, layer),
+    YL_FIELD(yl_finding, grid_row), YL_FIELD(yl_finding, grid_column), YL_FIELD(yl_finding, anchor),
+    YL_FIELD(yl_finding, value),
+    YL_SIZE(yl_audit_result), YL_FIELD(yl_audit_result, struct_size), YL_FIELD(yl_audit_result, findings),
+    YL_FIELD(yl_audit_result, capacity), YL_FIELD(yl_audit_result, counts), YL_FIELD(yl_audit_result, anchor_use),
+    YL_FIELD(yl_audit_result, best_iou),
     YL_SIZE(yl_completion), YL_FIELD(yl_completion, status), YL_FIELD(yl_completion, image),
     YL_FIELD(yl_completion, row), YL_FIELD(yl_completion, reserved),
     YL_SIZE(yl_cuda_device), YL_FIELD(yl_cuda_device, struct_size), YL_FIELD(yl_cuda_device, total_memory),
@@ -218,13 +252,13 @@ yl_status yl_plan_create(const yl_config *config, yl_plan **plan) {
   if (plan) *plan = nullptr;
   return guarded([&] {
     if (!plan) fail(YL_INVALID_ARGUMENT, "plan is NULL; a place for the new plan is expected");
-    const auto given = yl::take_sized<yl_config>("config", config, YL_CONFIG_INIT);
+    const auto given = yl::take_sized<yl_config>("config", config, YL_CONFIG_INIT, offsetof(yl_config, rules));
     auto made = std::make_unique<yl_plan>();
     made->shape = yl::check_config(given);
     const auto layers = static_cast<size_t>(given.layer_count);
     made->layers.resize(layers);
     made->rows.resize(layers * static_cast<size_t>(given.max_batch));
-    made->ranges.reserve(3 * layers + 8);
+    made->ranges.reserve(yl::kRangesOfLayer * layers + yl::kRangesOfCall);
     made->held.grads.resize(layers);
     make_backend(given, *made);
     *plan = made.release();
@@ -267,6 +301,16 @@ yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, f
 yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                                   yl_box_counts *counts, ...) {
   return build_y_true(plan, batch, boxes, y_true, counts);
+}
+
+yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
+                   const yl_audit_result *result) {
+  return audit(plan, batch, y_true, boxes, poor_iou, result);
+}
+
+yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
+                           float poor_iou, const yl_audit_result *result, ...) {
+  return audit(plan, batch, y_true, boxes, poor_iou, result);
 }
 
 yl_status yl_cuda_device_count(int32_t *count) {

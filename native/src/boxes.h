@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "formula.h"
+#include "yololoss.h"
 
 namespace yl {
 
@@ -14,10 +15,23 @@ struct BoxRules {
   int32_t anchor_count;
   int32_t input_height, input_width;
   int32_t num_classes;
+  int32_t policy;  // YL_BOXES_...
 };
 
 // What a row of boxes is.
-enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside };
+enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside, kBadWeight };
+
+// A row, read once: what was checked is what is used, even if the caller writes boxes meanwhile.
+struct BoxRow {
+  float values[5];
+  float weight;
+};
+
+// weights may be NULL: 1.
+YL_HOST_DEVICE inline BoxRow read_row(const float *boxes, const float *weights, int64_t row) {
+  const float *from = boxes + row * 5;
+  return {{from[0], from[1], from[2], from[3], from[4]}, weights ? weights[row] : 1.0f};
+}
 
 // Step 1: whole-pixel centre, one rounding to float.
 YL_HOST_DEVICE inline Box<float> truth_of(const BoxRules &rules, const float *row) {
@@ -26,7 +40,8 @@ YL_HOST_DEVICE inline Box<float> truth_of(const BoxRules &rules, const float *ro
           (row[3] - row[1]) / height};
 }
 
-YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const float *row) {
+YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const BoxRow &given) {
+  const float *row = given.values;
   if (row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0) return BoxKind::kUnused;
   if (!(finite(row[0]) && finite(row[1]) && finite(row[2]) && finite(row[3]) && finite(row[4])))
     return BoxKind::kNotFinite;
@@ -36,11 +51,33 @@ YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const float *row) {
   const Box<float> truth = truth_of(rules, row);
   if (!finite(truth.w) || !finite(truth.h)) return BoxKind::kTooLarge;
   if (!(truth.x >= 0 && truth.x < 1 && truth.y >= 0 && truth.y < 1)) return BoxKind::kOutside;
+  if (!finite(given.weight) || given.weight < 0) return BoxKind::kBadWeight;
+  return BoxKind::kObject;
+}
+
+// The kind of a row under the policy, which may cut it to the input; clamped says whether it did.
+YL_HOST_DEVICE inline BoxKind admit(const BoxRules &rules, BoxRow &row, bool &clamped) {
+  const BoxKind kind = kind_of(rules, row);
+  clamped = false;
+  if (rules.policy != YL_BOXES_CLAMP || (kind != BoxKind::kOutside && kind != BoxKind::kTooLarge)) return kind;
+  BoxRow cut = row;
+  for (int i = 0; i < 4; ++i) {
+    const auto most = static_cast<float>(i % 2 ? rules.input_height : rules.input_width);
+    cut.values[i] = smaller(larger(row.values[i], 0.0f), most);
+  }
+  if (kind_of(rules, cut) != BoxKind::kObject) return kind;
+  row = cut;
+  clamped = true;
   return BoxKind::kObject;
 }
 
 // Step 2: the first of all anchors with the largest IoU at a common centre.
-YL_HOST_DEVICE inline int32_t best_anchor(const BoxRules &rules, const float *row) {
+struct Match {
+  int32_t anchor;
+  float iou;
+};
+
+YL_HOST_DEVICE inline Match best_match(const BoxRules &rules, const float *row) {
   const Box<double> box{0, 0, static_cast<double>(row[2] - row[0]), static_cast<double>(row[3] - row[1])};
   int32_t best = 0;
   double best_iou = -1;
@@ -52,7 +89,7 @@ YL_HOST_DEVICE inline int32_t best_anchor(const BoxRules &rules, const float *ro
       best = n;
     }
   }
-  return best;
+  return {best, static_cast<float>(best_iou)};
 }
 
 // Step 3: the cell of a layer that takes a box of that anchor; -1 if its mask does not hold it. The product in double,

@@ -1,10 +1,12 @@
 // Stage 2, cells, on the host: a run of cells of one (image, layer), each visited once: its parts of the loss, its
-// ignore factor against the objects, its row of the gradient. T is the type of the arithmetic; sums are double.
+// ignore factor against the objects, its row of the gradient. Sums are double.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 
+#include "extras.h"
+#include "storage.h"
 #include "sums.h"
 #include "truths.h"
 
@@ -20,109 +22,326 @@ template <class T> Cell<T> cell_at(const Layer &layer, int64_t cell) {
           T(layer.anchor_sizes[2 * anchor + 1])};
 }
 
-template <class T> Box<T> box_logits(const float *feats) {
-  return {T(feats[0]), T(feats[1]), T(feats[2]), T(feats[3])};
+template <class T> Box<T> box_of(const Object &object) {
+  return {T(object.truth.x), T(object.truth.y), T(object.truth.w), T(object.truth.h)};
 }
 
-template <class T> class Cells {
- public:
-  Cells(const Shape &shape, const Truths &truths, const Call &call, double gradient_factor)
-      : shape_(shape), truths_(truths), call_(call), factor_(static_cast<T>(gradient_factor)) {}
+// What feats and gradients are. body(Format) is called with the one of a plan.
+template <class V, class G, bool kPlanes> struct Format {
+  using Value = V;
+  using Grad = G;
+  static constexpr bool kPlanar = kPlanes;
+};
 
-  // Cells [first, last) of an image and layer; scratch holds 5 + C values.
-  yl_parts visit(int32_t image, int32_t l, int64_t first, int64_t last, float *scratch) const {
+template <class Value, class Body> void with_format_of(const Shape &shape, const Body &body) {
+  const bool planar = shape.layout == YL_NCHW;
+  if (planar && shape.f32_grads) return body(Format<Value, float, true>{});
+  if (planar) return body(Format<Value, Value, true>{});
+  if (shape.f32_grads) return body(Format<Value, float, false>{});
+  body(Format<Value, Value, false>{});
+}
+
+template <class Body> void with_format(const Shape &shape, const Body &body) {
+  switch (shape.dtype) {
+    case YL_F16: return with_format_of<Half>(shape, body);
+    case YL_BF16: return with_format_of<Bfloat16>(shape, body);
+    case YL_F64: return with_format_of<double>(shape, body);
+    default: return with_format_of<float>(shape, body);
+  }
+}
+
+constexpr int64_t kRun = 1024;  // the most cells of a visit
+
+// What a visit needs of its own.
+struct Scratch {
+  explicit Scratch(const Shape &shape) : row(shape.channels), slopes(kRun), object(kRun) {}
+  std::vector<float> row;       // of y_true
+  std::vector<double> slopes;   // planes: room for those of the objectness, in the type of the gradient
+  std::vector<uint8_t> object;  // 1: the cell is one
+};
+
+// T is the type of the arithmetic, Value that of feats, Grad that of the gradient. kExtras: rules of the caller's, and what
+// is given on request; without it nothing of that costs anything.
+template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Cells {
+ public:
+  static constexpr bool kHasExtras = kExtras;
+
+  Cells(const Shape &shape, const Truths &truths, const Call &call, double gradient_factor)
+      : shape_(shape),
+        rules_(shape.rules),
+        truths_(truths),
+        call_(call),
+        factor_(static_cast<T>(gradient_factor)),
+        cells_per_image_(shape.cells_per_image()) {}
+
+  // Adds cells [first, last) of an image and layer to the sums; at most kRun.
+  void visit(int32_t image, int32_t l, int64_t first, int64_t last, Scratch &scratch, yl_parts &sum,
+             Extra &extra) const {
     const Layer &layer = shape_.layers[l];
-    const int64_t start = image * layer.cells;
-    const Object *const objects = truths_.begin(image, l), *const objects_end = truths_.end(image, l);
-    const float *y_true = call_.dense() ? call_.y_true[l] + start * shape_.channels : nullptr;
-    const Object *next = std::lower_bound(objects, objects_end, first,
+    const int64_t start = image * layer.cells * shape_.channels;
+    const Run run{image,
+                  l,
+                  layer,
+                  truths_.begin(image, l),
+                  truths_.end(image, l),
+                  Order<kPlanar>(layer.anchors, layer.cells, shape_.channels),
+                  static_cast<const Value *>(call_.feats[l]) + start,
+                  call_.grads ? static_cast<Grad *>(call_.grads[l]) + start : nullptr,
+                  call_.grads ? call_.grad_mode : kNoGradient};
+    const float *y_true = call_.dense() ? call_.y_true[l] + start : nullptr;
+    const Object *next = std::lower_bound(run.objects, run.objects_end, first,
                                           [](const Object &object, int64_t cell) { return object.cell < cell; });
-    if (call_.grads && call_.refresh) clear_previous(image, l, first, last);
-    yl_parts sum{};
+    auto *const slopes = reinterpret_cast<Grad *>(scratch.slopes.data());
+    const bool overwrite = run.mode == YL_GRAD_OVERWRITE;
+    if (run.mode == YL_GRAD_REFRESH) clear_previous(run, first, last);
     for (int64_t cell = first; cell < last; ++cell) {
-      const float *feats = call_.feats[l] + (start + cell) * shape_.channels;
-      float *grad = call_.grads ? call_.grads[l] + (start + cell) * shape_.channels : nullptr;
-      const T k = ignored(layer, cell, feats, objects, objects_end) ? T(0) : T(1);
+      const Row logits = row_of(run, cell);
+      if (!kPlanar)
+        __builtin_prefetch(logits.first + 8 * shape_.channels);  // rows too far apart for the processor to foresee
+      const Object *own = next != run.objects_end && next->cell == cell ? next++ : nullptr;
+      const T k = ignored(run, cell, logits) ? T(0) : T(1);
       sum.ignored += k == T(0);
-      if (next != objects_end && next->cell == cell) {
-        object(layer, cell, k, feats, truths_.row(*next++, image, l, y_true, scratch), grad, sum);
+      if (kExtras && call_.scan_all) scan(run, cell, logits, y_true, sum, extra);
+      if (kPlanar) scratch.object[cell - first] = own != nullptr;
+      if (own) {
+        object(run, cell, k, logits, *own, truths_.row(*own, image, l, y_true, scratch.row.data()), sum, extra);
       } else {
-        background(k, feats, grad, sum);
+        const Grad slope = background(run, cell, k, logits, sum, extra);
+        if (kPlanar && overwrite) slopes[cell - first] = slope;
       }
     }
-    return sum;
+    if (kPlanar && overwrite) write_planes(run, first, last, slopes, scratch.object.data());
   }
 
  private:
-  void clear_previous(int32_t image, int32_t l, int64_t first, int64_t last) const {
-    float *grads = call_.grads[l] + image * shape_.layers[l].cells * shape_.channels;
-    const int32_t *end = truths_.previous_end(image, l);
-    for (const int32_t *cell = std::lower_bound(truths_.previous_begin(image, l), end, first);
-         cell != end && *cell < last; ++cell)
-      std::fill_n(grads + int64_t(*cell) * shape_.channels, shape_.channels, 0.0f);
+  // An (image, layer).
+  struct Run {
+    int32_t image, l;
+    const Layer &layer;
+    const Object *objects, *objects_end;
+    Order<kPlanar> order;
+    const Value *feats;  // of the image
+    Grad *grads;         // alike, or NULL
+    int32_t mode;        // YL_GRAD_..., or kNoGradient
+  };
+  static constexpr int32_t kNoGradient = -1;
+
+  // The logits of a cell, as numbers of the arithmetic.
+  struct Row {
+    const Value *first;
+    int64_t step;
+    T operator[](int32_t channel) const { return T(load(first[channel * step])); }
+    Box<T> box() const { return {(*this)[0], (*this)[1], (*this)[2], (*this)[3]}; }
+  };
+
+  static Row row_of(const Run &run, int64_t cell) {
+    return {run.feats + run.order.start(static_cast<int32_t>(cell)), run.order.step()};
+  }
+  static Grad &grad_at(const Run &run, int64_t cell, int32_t channel) {
+    return run.grads[run.order.start(static_cast<int32_t>(cell)) + channel * run.order.step()];
   }
 
-  bool ignored(const Layer &layer, int64_t cell, const float *feats, const Object *objects, const Object *end) const {
-    if (objects == end) return false;
-    const Box<T> box = decode(box_logits<T>(feats), cell_at<T>(layer, cell));
-    for (const Object *o = objects; o != end; ++o) {
-      const Box<T> truth{T(o->truth.x), T(o->truth.y), T(o->truth.w), T(o->truth.h)};
-      if (iou(box, truth) >= T(shape_.ignore_thresh)) return true;
+  void clear_previous(const Run &run, int64_t first, int64_t last) const {
+    const int32_t *end = truths_.previous_end(run.image, run.l);
+    for (const int32_t *cell = std::lower_bound(truths_.previous_begin(run.image, run.l), end, first);
+         cell != end && *cell < last; ++cell)
+      for (int32_t channel = 0; channel < shape_.channels; ++channel) grad_at(run, *cell, channel) = Grad{};
+  }
+
+  // The gradient of background in planes: 0 but for the objectness, stretch by stretch side by side, when all of the run
+  // has been read (feats may lie there). In rows each is written when its cell is visited, while it is in the cache.
+  void write_planes(const Run &run, int64_t first, int64_t last, const Grad *slopes, const uint8_t *object) const {
+    const int32_t anchors = run.layer.anchors;
+    for (int64_t anchor = 0; anchor < anchors; ++anchor) {
+      int64_t cell = first + (anchor - first % anchors + anchors) % anchors;
+      while (cell < last) {
+        int64_t end = cell;
+        while (end < last && !object[end - first]) end += anchors;
+        for (int32_t channel = 0; channel < shape_.channels && end > cell; ++channel) {
+          Grad *out = &grad_at(run, cell, channel);
+          if (channel != 4)
+            std::fill_n(out, (end - cell) / anchors, Grad{});
+          else
+            for (int64_t i = cell; i < end; i += anchors) *out++ = slopes[i - first];
+        }
+        cell = end + anchors;
+      }
     }
+  }
+
+  // An element as the gradient holds it, counted if that is not finite.
+  static Grad stored(T slope, yl_parts &sum) {
+    const Grad value = Store<Grad>::from(slope);
+    sum.found_inf += !finite(load(value));
+    return value;
+  }
+
+  static Grad write(const Run &run, int64_t cell, int32_t channel, T slope, yl_parts &sum) {
+    Grad &at = grad_at(run, cell, channel);
+    return at = stored(run.mode == YL_GRAD_ACCUMULATE ? T(load(at)) + slope : slope, sum);
+  }
+
+  bool ignored(const Run &run, int64_t cell, const Row &logits) const {
+    if (kExtras && (rules_.image_scope || call_.best_iou)) return ignored_in_scope(run, cell, logits);
+    if (run.objects == run.objects_end) return false;
+    const Box<T> box = decode(logits.box(), cell_at<T>(run.layer, cell));
+    for (const Object *o = run.objects; o != run.objects_end; ++o)
+      if (iou(box, box_of<T>(*o)) >= T(run.layer.ignore_thresh)) return true;
     return false;
   }
 
-  // grad may be feats: every logit is read before its place is written.
-  void background(T k, const float *feats, float *grad, yl_parts &sum) const {
-    const float logit = feats[4];
-    const Term<T> confidence = confidence_loss(T(0), k, T(logit));
-    sum.confidence_background += confidence.loss;
-    sum.ignored_background += k == T(0);
-    sum.non_finite += !std::isfinite(logit);
-    if (!grad) return;
-    if (!call_.refresh) std::fill(grad, grad + shape_.channels, 0.0f);
-    grad[4] = static_cast<float>(confidence.slope * factor_);
+  bool ignored_in_scope(const Run &run, int64_t cell, const Row &logits) const {
+    const Box<T> box = decode(logits.box(), cell_at<T>(run.layer, cell));
+    bool result = false;
+    T best = 0;
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+      if (l != run.l && !rules_.image_scope) continue;
+      for (const Object *o = truths_.begin(run.image, l); o != truths_.end(run.image, l); ++o) {
+        const T overlap = iou(box, box_of<T>(*o));
+        result |= overlap >= T(run.layer.ignore_thresh);
+        best = larger(overlap, best);
+      }
+    }
+    if (call_.best_iou) exported(call_.best_iou, run, cell) = static_cast<float>(best);
+    return result;
   }
 
-  void object(const Layer &layer, int64_t cell, T k, const float *feats, const float *y, float *grad,
-              yl_parts &sum) const {
-    for (int32_t i = 0; i < shape_.channels; ++i) sum.non_finite += !std::isfinite(feats[i]) + !std::isfinite(y[i]);
+  // grad may lie over feats: every logit is read before its place is written.
+  Grad background(const Run &run, int64_t cell, T k, const Row &logits, yl_parts &sum, Extra &extra) const {
+    const T logit = logits[4];
+    Term<T> confidence = confidence_loss(T(0), k, logit);
+    if (kExtras) confidence = weighted(confidence, T(rules_.weight_background));
+    sum.confidence_background += confidence.loss;
+    sum.ignored_background += k == T(0);
+    if (!(kExtras && call_.scan_all)) sum.non_finite += !finite(logit);
+    Grad stored_slope{};
+    const T slope = confidence.slope * factor_;
+    if (run.mode == YL_GRAD_OVERWRITE) {
+      stored_slope = stored(slope, sum);
+      if (!kPlanar) {
+        Grad *row = &grad_at(run, cell, 0);
+        std::fill_n(row, shape_.channels, Grad{});
+        row[4] = stored_slope;
+      }
+    } else if (run.grads) {
+      stored_slope = write(run, cell, 4, slope, sum);
+    }
+    if (kExtras) {
+      ++extra.stats.background;
+      extra.stats.objectness_background += sigmoid(logit);
+      if (run.grads) extra.stats.grad_background += square(slope);
+      if (!finite(logit))
+        note(run, cell, 4, YL_CAUSE_FEATS, logit, 0, extra);
+      else if (!finite(load(stored_slope)))
+        note(run, cell, 4, YL_CAUSE_OVERFLOW, logit, slope, extra);
+      export_cell(run, cell, k, confidence.loss);
+    }
+    return stored_slope;
+  }
+
+  // Not inlined: objects are few, and their code would cost the loop over background registers.
+  void object(const Run &run, int64_t cell, T k, const Row &logits, const Object &own, const float *y, yl_parts &sum,
+              Extra &extra) const {
+    bool sound = true;  // nothing that is not finite comes from outside
+    for (int32_t i = 0; i < shape_.channels; ++i) {
+      const T logit = logits[i];
+      if (!(kExtras && call_.scan_all)) sum.non_finite += !finite(logit) + !finite(y[i]);
+      if (!kExtras || (finite(logit) && !poisons(i, y[i]))) continue;
+      sound = false;
+      if (!finite(logit)) note(run, cell, i, YL_CAUSE_FEATS, logit, 0, extra);
+      if (poisons(i, y[i])) note(run, cell, i, YL_CAUSE_TRUTH, y[i], 0, extra);
+    }
     const T m = y[4];
-    const BoxLoss<T> box = box_loss(box_logits<T>(y), m, box_logits<T>(feats), cell_at<T>(layer, cell));
-    const Term<T> confidence = confidence_loss(m, k, T(feats[4]));
+    const Box<T> truth{T(y[0]), T(y[1]), T(y[2]), T(y[3])}, box_logits = logits.box();
+    const T objectness = logits[4], v = T(own.weight);
+    BoxLoss<T> box = box_loss(truth, m, box_logits, cell_at<T>(run.layer, cell));
+    Term<T> confidence = confidence_loss(m, k, objectness);
+    if (kExtras) {
+      box = weighted(box, T(rules_.weight_xy) * v, T(rules_.weight_wh) * v);
+      confidence = weighted(confidence, T(rules_.weight_object) * v);
+      add_object(extra.stats, iou(decode(box_logits, cell_at<T>(run.layer, cell)), truth), objectness);
+    }
     sum.xy += box.xy;
     sum.wh += box.wh;
     sum.confidence_object += confidence.loss;
     ++sum.objects;
-    if (grad) {
-      grad[0] = static_cast<float>(box.slope.x * factor_);
-      grad[1] = static_cast<float>(box.slope.y * factor_);
-      grad[2] = static_cast<float>(box.slope.w * factor_);
-      grad[3] = static_cast<float>(box.slope.h * factor_);
-      grad[4] = static_cast<float>(confidence.slope * factor_);
+    double loss = double(box.xy) + double(box.wh) + double(confidence.loss);
+    const T values[] = {box_logits.x, box_logits.y, box_logits.w, box_logits.h, objectness};
+    const T slopes[] = {box.slope.x, box.slope.y, box.slope.w, box.slope.h, confidence.slope};
+    yl_stats &stats = extra.stats;
+    double *const squares[] = {&stats.grad_xy, &stats.grad_xy, &stats.grad_wh, &stats.grad_wh, &stats.grad_object};
+    const int32_t overflow = kExtras ? overflow_channel(box, box_logits) : -1;
+    for (int32_t i = 0; i < 5; ++i) {
+      const bool lost = kExtras && (i == overflow || (i == 4 && !finite(confidence.loss)));
+      give(run, cell, i, values[i], slopes[i], sound, lost, *squares[i], sum, extra);
     }
     for (int32_t i = 5; i < shape_.channels; ++i) {
-      const Term<T> term = class_loss(m, T(y[i]), T(feats[i]));
+      const T logit = logits[i];
+      Term<T> term = class_loss(m, kExtras ? smoothed(T(y[i]), T(rules_.label_smoothing)) : T(y[i]), logit);
+      if (kExtras) term = weighted(term, T(rules_.weight_class) * v * T(rules_.class_weights[i - 5]));
       sum.class_ += term.loss;
-      if (grad) grad[i] = static_cast<float>(term.slope * factor_);
+      loss += term.loss;
+      give(run, cell, i, logit, term.slope, sound, !finite(term.loss), stats.grad_class, sum, extra);
+    }
+    if (kExtras) export_cell(run, cell, k, loss);
+  }
+
+  // An element of an object's gradient. sound: its input is finite; lost: its loss is not.
+  void give(const Run &run, int64_t cell, int32_t channel, T logit, T slope, bool sound, bool lost, double &squares,
+            yl_parts &sum, Extra &extra) const {
+    if (run.grads) lost |= !finite(load(write(run, cell, channel, slope * factor_, sum)));
+    if (!kExtras) return;
+    if (run.grads) squares += square(slope * factor_);
+    if (sound && lost) note(run, cell, channel, YL_CAUSE_OVERFLOW, logit, run.grads ? slope * factor_ : T(0), extra);
+  }
+
+  // YL_SCAN_ALL: every value of a cell.
+  void scan(const Run &run, int64_t cell, const Row &logits, const float *y_true, yl_parts &sum, Extra &extra) const {
+    for (int32_t i = 0; i < shape_.channels; ++i) {
+      const T logit = logits[i];
+      const float y = y_true ? y_true[cell * shape_.channels + i] : 0;
+      sum.non_finite += !finite(logit) + !finite(y);
+      if (!finite(logit)) note(run, cell, i, YL_CAUSE_FEATS, logit, 0, extra);
+      if (!finite(y)) note(run, cell, i, YL_CAUSE_TRUTH, y, 0, extra);
     }
   }
 
+  void note(const Run &run, int64_t cell, int32_t channel, int32_t cause, double value, double gradient,
+            Extra &extra) const {
+    const int64_t before = run.image * cells_per_image_ + truths_.first_cell(run.l);
+    const auto place = static_cast<uint64_t>((before + cell) * shape_.channels + channel);
+    meet(extra.first, {4 * place + static_cast<uint64_t>(cause), value, gradient});
+  }
+
+  // Its place in an array that is given on request.
+  float &exported(float *const *arrays, const Run &run, int64_t cell) const {
+    return arrays[run.l][run.image * run.layer.cells + run.order.index_of(static_cast<int32_t>(cell))];
+  }
+  void export_cell(const Run &run, int64_t cell, T k, double loss) const {
+    if (call_.ignore_mask) exported(call_.ignore_mask, run, cell) = static_cast<float>(k);
+    if (call_.cell_loss) exported(call_.cell_loss, run, cell) = static_cast<float>(loss);
+  }
+
   const Shape &shape_;
+  const Rules &rules_;
   const Truths &truths_;
   const Call &call_;
   const T factor_;  // of the gradient: grad_scale / normaliser
+  const int64_t cells_per_image_;
 };
 
 // yolo_head of cells [first, last) of an image. Outputs as in yl_head, each NULL or of the whole layer.
-template <class T>
+template <class T, class Value, bool kPlanar>
 void head_cells(const Shape &shape, const yl_head &head, int32_t image, int64_t first, int64_t last) {
   const Layer &layer = shape.layers[head.layer];
+  const Order<kPlanar> order(layer.anchors, layer.cells, shape.channels);
+  const Value *feats = static_cast<const Value *>(head.feats) + image * layer.cells * shape.channels;
   for (int64_t cell = first; cell < last; ++cell) {
     const int64_t at = image * layer.cells + cell;
-    const float *feats = static_cast<const float *>(head.feats) + at * shape.channels;
+    const Value *row = feats + order.start(static_cast<int32_t>(cell));
+    const auto logit = [&](int32_t channel) { return T(load(row[channel * order.step()])); };
     if (head.box_xy || head.box_wh) {
-      const Box<T> box = decode(box_logits<T>(feats), cell_at<T>(layer, cell));
+      const Box<T> box = decode<T>({logit(0), logit(1), logit(2), logit(3)}, cell_at<T>(layer, cell));
       if (head.box_xy) {
         head.box_xy[2 * at] = static_cast<float>(box.x);
         head.box_xy[2 * at + 1] = static_cast<float>(box.y);
@@ -132,10 +351,10 @@ void head_cells(const Shape &shape, const yl_head &head, int32_t image, int64_t 
         head.box_wh[2 * at + 1] = static_cast<float>(box.h);
       }
     }
-    if (head.box_confidence) head.box_confidence[at] = static_cast<float>(sigmoid(T(feats[4])));
+    if (head.box_confidence) head.box_confidence[at] = static_cast<float>(sigmoid(logit(4)));
     if (!head.box_class_probs) continue;
     for (int32_t c = 0; c < shape.num_classes; ++c)
-      head.box_class_probs[at * shape.num_classes + c] = static_cast<float>(sigmoid(T(feats[5 + c])));
+      head.box_class_probs[at * shape.num_classes + c] = static_cast<float>(sigmoid(logit(5 + c)));
   }
 }
 
@@ -148,6 +367,17 @@ inline void head_grid(const Shape &shape, const yl_head &head) {
       out[0] = static_cast<float>(column);
       out[1] = static_cast<float>(row);
     }
+}
+
+// What a call asked for of the sums of each layer.
+inline void give_extras(const Shape &shape, const Call &call, const Extra *layers) {
+  Offence first = layers[0].first;
+  for (int32_t l = 0; l < shape.layer_count(); ++l) {
+    meet(first, layers[l].first);
+    if (call.stats) call.stats[l] = layers[l].stats;
+  }
+  if (call.offender)
+    *call.offender = describe(first, shape.layers, shape.layer_count(), shape.cells_per_image(), shape.channels);
 }
 
 // The dense truths of an image and layer, written whole.

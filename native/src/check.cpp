@@ -4,10 +4,12 @@
 
 #include <cmath>
 #include <cstdarg>
+#include <cstddef>
 #include <cstdio>
 #include <thread>
 
 #include "cuda/cuda.h"
+#include "storage.h"
 #include "truths.h"
 
 namespace yl {
@@ -37,13 +39,6 @@ void check_zero(const char *name, int32_t value) {
   if (value != 0) fail(YL_INVALID_ARGUMENT, "%s is %d, expected 0; begin with the _INIT macro", name, value);
 }
 
-// The only value of a choice that this version knows is the default, 0.
-void check_choice(const char *name, int32_t value, int32_t most, const char *meaning) {
-  check_between(name, value, 0, most);
-  if (value != 0)
-    fail(YL_UNSUPPORTED, "%s is %d (%s), which this version does not support; use 0", name, value, meaning);
-}
-
 int64_t product(const char *what, std::initializer_list<int64_t> factors) {
   int64_t result = 1;
   for (const int64_t factor : factors)
@@ -71,7 +66,7 @@ Layer check_layer(const yl_config &config, int32_t l) {
   check_at_least_one(named("anchor_count"), given.anchor_count);
   check_zero(named("reserved"), given.reserved);
   if (!given.anchor_mask) fail(YL_INVALID_ARGUMENT, "%s is NULL, anchor indices are expected", named("anchor_mask"));
-  Layer layer{given.grid_height, given.grid_width, given.anchor_count, 0, {}, {}};
+  Layer layer{given.grid_height, given.grid_width, given.anchor_count, 0, {}, {}, config.ignore_thresh};
   layer.cells = product("a layer", {layer.height, layer.width, layer.anchors});
   check_between(named("cells (grid_height * grid_width * anchor_count)"), layer.cells, 1, INT32_MAX);
   for (int32_t a = 0; a < layer.anchors; ++a) {
@@ -83,6 +78,50 @@ Layer check_layer(const yl_config &config, int32_t l) {
     layer.anchor_sizes.push_back(double(anchor[1]) / config.input_height);
   }
   return layer;
+}
+
+void check_weight(const char *name, float value) {
+  if (!(value >= 0) || !std::isfinite(value))
+    fail(YL_INVALID_ARGUMENT, "rules.%s is %g, a finite number >= 0 is expected", name, value);
+}
+
+// The rules; thresholds of their own go to the layers.
+Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
+  const yl_rules keras = YL_RULES_INIT;
+  const yl_rules given = take_sized<yl_rules>("rules", config.rules ? config.rules : &keras, keras);
+  const float *const weights[] = {&given.weight_xy, &given.weight_wh, &given.weight_object, &given.weight_background,
+                                  &given.weight_class};
+  const char *const names[] = {"weight_xy", "weight_wh", "weight_object", "weight_background", "weight_class"};
+  Rules rules{given.weight_xy,
+              given.weight_wh,
+              given.weight_object,
+              given.weight_background,
+              given.weight_class,
+              given.label_smoothing,
+              false,
+              {},
+              true};
+  for (int i = 0; i < 5; ++i) {
+    check_weight(names[i], *weights[i]);
+    rules.plain &= *weights[i] == 1;
+  }
+  if (!(given.label_smoothing >= 0 && given.label_smoothing <= 1))
+    fail(YL_INVALID_ARGUMENT, "rules.label_smoothing is %g, expected 0..1", given.label_smoothing);
+  check_between("rules.ignore_scope", given.ignore_scope, YL_SCOPE_LAYER, YL_SCOPE_IMAGE);
+  check_zero("rules.reserved", given.reserved);
+  rules.image_scope = given.ignore_scope == YL_SCOPE_IMAGE;
+  rules.plain &= given.label_smoothing == 0 && !rules.image_scope && !given.class_weights;
+  for (int32_t c = 0; c < config.num_classes; ++c) {
+    rules.class_weights.push_back(given.class_weights ? given.class_weights[c] : 1.0f);
+    check_weight("class_weights entry", rules.class_weights.back());
+  }
+  for (size_t l = 0; l < layers.size() && given.ignore_threshes; ++l) {
+    layers[l].ignore_thresh = given.ignore_threshes[l];
+    if (!std::isfinite(layers[l].ignore_thresh))
+      fail(YL_INVALID_ARGUMENT, "rules.ignore_threshes[%zu] is %g, a finite number is expected", l,
+           layers[l].ignore_thresh);
+  }
+  return rules;
 }
 
 void check_batch(const Shape &shape, int32_t batch) {
@@ -126,29 +165,64 @@ void check_overlaps(const std::vector<Range> &ranges, size_t first_output) {
   }
 }
 
-int64_t layer_bytes(const Shape &shape, int32_t batch, int32_t l) {
-  return batch * shape.layers[l].cells * shape.channels * int64_t(sizeof(float));  // checked for max_batch
+int64_t layer_values(const Shape &shape, int32_t batch, int32_t l) {  // checked for max_batch
+  return batch * shape.layers[l].cells * shape.channels;
+}
+int64_t truth_bytes(const Shape &shape, int32_t batch, int32_t l) {
+  return layer_values(shape, batch, l) * int64_t(sizeof(float));
 }
 
-yl_boxes check_boxes(const Shape &shape, int32_t batch, const yl_boxes *given, std::vector<Range> &ranges) {
-  const yl_boxes boxes = take_sized<yl_boxes>("boxes", given, YL_BOXES_INIT);
+// feats and grads.
+void add_array(std::vector<Range> &ranges, const Shape &shape, int32_t batch, const void *const *arrays, int32_t l,
+               const char *name, int64_t size) {
+  add_range(ranges, {arrays[l], layer_values(shape, batch, l) * size, name, l}, static_cast<size_t>(size));
+}
+
+yl_boxes check_boxes(int32_t batch, const yl_boxes *given, std::vector<Range> &ranges) {
+  const yl_boxes boxes = take_sized<yl_boxes>("boxes", given, YL_BOXES_INIT, offsetof(yl_boxes, weights));
   check_between("boxes.per_image", boxes.per_image, 0, INT32_MAX);
-  check_between("boxes.policy", boxes.policy, YL_BOXES_ERROR, YL_BOXES_SKIP);
+  check_between("boxes.policy", boxes.policy, YL_BOXES_ERROR, YL_BOXES_CLAMP);
   if (boxes.per_image == 0) return boxes;
   add_range(ranges, {boxes.data, product("boxes", {batch, boxes.per_image, 5 * sizeof(float)}), "boxes.data", -1});
-  if (boxes.policy == YL_BOXES_SKIP || shape.device_memory) return boxes;
-  const BoxRules rules = rules_of(shape);
-  const float *row = boxes.data;
-  for (int32_t image = 0; image < batch; ++image)
-    for (int32_t t = 0; t < boxes.per_image; ++t, row += 5)
-      if (fault_of(kind_of(rules, row))) fail_boxes(shape, image, t, row);
+  if (boxes.weights)
+    add_range(ranges, {boxes.weights, int64_t(batch) * boxes.per_image * int64_t(sizeof(float)), "boxes.weights", -1});
   return boxes;
 }
 
-void check_refresh(const Call &call, const Held &held) {
+void refuse_bad_boxes(const Shape &shape, int32_t batch, const yl_boxes &boxes) {
+  if (boxes.policy != YL_BOXES_ERROR || shape.device_memory) return;
+  const BoxRules rules = rules_of(shape, boxes.policy);
+  for (int64_t i = 0; i < int64_t(batch) * boxes.per_image; ++i) {
+    const BoxRow row = read_row(boxes.data, boxes.weights, i);
+    if (fault_of(kind_of(rules, row)))
+      fail_boxes(shape, static_cast<int32_t>(i / boxes.per_image), static_cast<int32_t>(i % boxes.per_image), row);
+  }
+}
+
+// Dense truths or boxes, not both.
+void check_targets(const Shape &shape, const float *const *y_true, const yl_boxes *boxes, Call &call,
+                   std::vector<Range> &ranges) {
+  if (!y_true == !boxes)
+    fail(YL_INVALID_ARGUMENT, "%s; give exactly one of them",
+         y_true ? "both y_true and boxes are given" : "neither y_true nor boxes is given");
+  call.y_true = y_true;
+  for (int32_t l = 0; y_true && l < shape.layer_count(); ++l)
+    add_range(ranges, {y_true[l], truth_bytes(shape, call.batch, l), "y_true", l});
+  if (!boxes) return;
+  const yl_boxes checked = check_boxes(call.batch, boxes, ranges);
+  call.boxes = checked.data;
+  call.box_weights = checked.per_image > 0 ? checked.weights : nullptr;
+  call.boxes_per_image = checked.per_image;
+  call.boxes_policy = checked.policy;
+}
+
+void check_grad_mode(const Call &call, const Held &held) {
+  if (call.grad_mode == YL_GRAD_OVERWRITE) return;
   for (size_t l = 0; l < held.grads.size(); ++l) {
     if (call.grads[l] == call.feats[l])
-      fail(YL_INVALID_ARGUMENT, "grad_mode is refresh and grads[%zu] is feats[%zu]; overwrite is expected there", l, l);
+      fail(YL_INVALID_ARGUMENT, "grad_mode is %s and grads[%zu] is feats[%zu]; overwrite is expected there",
+           call.refresh() ? "refresh" : "accumulate", l, l);
+    if (!call.refresh()) continue;
     if (held.batch < call.batch || call.grads[l] != held.grads[l])
       fail(YL_INVALID_ARGUMENT,
            "grad_mode is refresh, but %s; overwrite is expected for the first call with these buffers",
@@ -160,14 +234,17 @@ void check_refresh(const Call &call, const Held &held) {
 
 }  // namespace
 
-void fail_boxes(const Shape &shape, int32_t image, int32_t t, const float *row) {
-  const char *fault = fault_of(kind_of(rules_of(shape), row));
-  fail(
-      YL_INVALID_BOXES,
-      "boxes: image %d, row %d [%g, %g, %g, %g, %g] has %s (input %dx%d, C = %d); correct the row or skip such rows by "
-      "the policy",
-      image, t, row[0], row[1], row[2], row[3], row[4], fault ? fault : "changed during the call", shape.input_width,
-      shape.input_height, shape.num_classes);
+void fail_boxes(const Shape &shape, int32_t image, int32_t t, const BoxRow &row) {
+  const char *fault = fault_of(kind_of(rules_of(shape, YL_BOXES_ERROR), row));
+  const float *v = row.values;
+  char weight[40] = "";
+  if (row.weight != 1) std::snprintf(weight, sizeof weight, " of weight %g", row.weight);
+  fail(YL_INVALID_BOXES,
+       "boxes: image %d, row %d [%g, %g, %g, %g, %g]%s has %s (input %dx%d, C = %d); correct the row or skip such rows "
+       "by "
+       "the policy",
+       image, t, v[0], v[1], v[2], v[3], v[4], weight, fault ? fault : "changed during the call", shape.input_width,
+       shape.input_height, shape.num_classes);
 }
 
 void check_device(int32_t device, int32_t device_index) {
@@ -185,7 +262,7 @@ Shape check_config(const yl_config &config) {
   check_between("num_classes", config.num_classes, 1, 1 << 24);  // whole numbers of a float32
   check_at_least_one("max_batch", config.max_batch);
   check_between("threads", config.threads, 0, kMaxThreads);
-  check_zero("reserved", config.reserved);
+  check_between("grad_dtype", config.grad_dtype, YL_GRAD_LIKE_FEATS, YL_GRAD_F32);
   if (!std::isfinite(config.ignore_thresh))
     fail(YL_INVALID_ARGUMENT, "ignore_thresh is %g, a finite number is expected", config.ignore_thresh);
   if (!config.layers) fail(YL_INVALID_ARGUMENT, "layers is NULL, %d layers are expected", config.layer_count);
@@ -201,15 +278,17 @@ Shape check_config(const yl_config &config) {
   if (device == YL_DEVICE_CUDA && config.layer_count > kMaxCudaLayers)
     fail(YL_UNSUPPORTED, "layer_count is %d, the cuda device takes 1..%d; use the cpu device", config.layer_count,
          kMaxCudaLayers);
-  check_choice("dtype", config.dtype, YL_F64, "other than float32");
-  check_choice("layout", config.layout, YL_NCHW, "NCHW");
+  check_between("dtype", config.dtype, YL_F32, YL_F64);
+  check_between("layout", config.layout, YL_NHWC, YL_NCHW);
 
   Shape shape{};
   shape.input_height = config.input_height;
   shape.input_width = config.input_width;
   shape.num_classes = config.num_classes;
   shape.channels = 5 + config.num_classes;
-  shape.ignore_thresh = config.ignore_thresh;
+  shape.dtype = config.dtype;
+  shape.layout = config.layout;
+  shape.f32_grads = config.grad_dtype == YL_GRAD_F32 && config.dtype != YL_F32;
   shape.max_batch = config.max_batch;
   shape.threads = config.threads ? config.threads : usable_processors();
   shape.device = device;
@@ -227,7 +306,8 @@ Shape check_config(const yl_config &config) {
     shape.layers.push_back(check_layer(config, l));
     cells += shape.layers.back().cells;
   }
-  product("feats", {cells, shape.max_batch, shape.channels, sizeof(float)});
+  shape.rules = check_rules(config, shape.layers);
+  product("feats", {cells, shape.max_batch, shape.channels, sizeof(double)});
   product("the workspace", {cells, shape.max_batch, sizeof(Object)});
   check_between("max_batch * layer_count", product("rows", {shape.max_batch, config.layer_count}), 1, INT32_MAX);
   return shape;
@@ -236,9 +316,9 @@ Shape check_config(const yl_config &config) {
 Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
                 std::vector<Range> &ranges) {
   check_batch(shape, call.batch);
-  check_zero("reserved", call.reserved);
   check_between("normaliser", call.normaliser, YL_NORMALISER_BATCH, YL_NORMALISER_VALUE);
-  check_between("grad_mode", call.grad_mode, YL_GRAD_OVERWRITE, YL_GRAD_REFRESH);
+  check_between("grad_mode", call.grad_mode, YL_GRAD_OVERWRITE, YL_GRAD_ACCUMULATE);
+  check_between("scan", call.scan, YL_SCAN_USED, YL_SCAN_ALL);
   if (!std::isfinite(call.normaliser_value) || !(call.normaliser_value > 0))
     fail(YL_INVALID_ARGUMENT, "normaliser_value is %g, a finite number > 0 is expected", call.normaliser_value);
   if (!std::isfinite(call.grad_scale))
@@ -251,37 +331,27 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
     fail(YL_INVALID_ARGUMENT, "normaliser_at is given and normaliser is %d, YL_NORMALISER_VALUE is expected",
          call.normaliser);
   if (!call.feats) fail(YL_INVALID_ARGUMENT, "feats is NULL, %d pointers are expected", shape.layer_count());
-  if (!call.y_true == !call.boxes)
-    fail(YL_INVALID_ARGUMENT, "%s; give exactly one of them",
-         call.y_true ? "both y_true and boxes are given" : "neither y_true nor boxes is given");
 
   ranges.clear();
   Call checked{};
   checked.batch = call.batch;
-  checked.feats = reinterpret_cast<const float *const *>(call.feats);
-  checked.y_true = call.y_true;
-  checked.grads = reinterpret_cast<float *const *>(call.grads);
+  checked.feats = call.feats;
+  checked.grads = call.grads;
+  checked.grad_mode = call.grad_mode;
+  checked.scan_all = call.scan == YL_SCAN_ALL;
   checked.normaliser = call.normaliser;
   checked.normaliser_value = call.normaliser_value;
   checked.grad_scale = call.grad_scale;
   checked.normaliser_at = call.normaliser_at;
   checked.grad_scale_at = call.grad_scale_at;
-  for (int32_t l = 0; l < shape.layer_count(); ++l) {
-    const int64_t bytes = layer_bytes(shape, call.batch, l);
-    add_range(ranges, {call.feats[l], bytes, "feats", l});
-    if (call.y_true) add_range(ranges, {call.y_true[l], bytes, "y_true", l});
-  }
-  if (call.boxes) {
-    const yl_boxes boxes = check_boxes(shape, call.batch, call.boxes, ranges);
-    checked.boxes = boxes.data;
-    checked.boxes_per_image = boxes.per_image;
-    checked.boxes_policy = boxes.policy;
-  }
+  const int64_t size = size_of(shape.dtype), grad_size = shape.f32_grads ? size_of(YL_F32) : size;
+  for (int32_t l = 0; l < shape.layer_count(); ++l) add_array(ranges, shape, call.batch, call.feats, l, "feats", size);
+  check_targets(shape, call.y_true, call.boxes, checked, ranges);
   if (call.normaliser_at) add_range(ranges, {call.normaliser_at, sizeof(float), "normaliser_at", -1});
   if (call.grad_scale_at) add_range(ranges, {call.grad_scale_at, sizeof(float), "grad_scale_at", -1});
   const size_t first_output = ranges.size();
   for (int32_t l = 0; call.grads && l < shape.layer_count(); ++l)
-    add_range(ranges, {call.grads[l], layer_bytes(shape, call.batch, l), "grads", l});
+    add_array(ranges, shape, call.batch, call.grads, l, "grads", grad_size);
   const int64_t row = sizeof(yl_parts) * int64_t(shape.layer_count());
   if (result.summary)
     add_range(ranges, {result.summary, sizeof(yl_summary), "result.summary", -1}, alignof(yl_summary));
@@ -289,10 +359,58 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
   if (result.rows) add_range(ranges, {result.rows, row * call.batch, "result.rows", -1}, alignof(yl_parts));
   if (result.completion)
     add_range(ranges, {result.completion, sizeof(yl_completion), "result.completion", -1}, alignof(yl_completion));
+  checked.stats = result.stats;
+  checked.offender = result.offender;
+  checked.ignore_mask = result.ignore_mask;
+  checked.best_iou = result.best_iou;
+  checked.cell_loss = result.cell_loss;
+  if (result.stats)
+    add_range(ranges, {result.stats, int64_t(sizeof(yl_stats)) * shape.layer_count(), "result.stats", -1},
+              alignof(yl_stats));
+  if (result.offender)
+    add_range(ranges, {result.offender, sizeof(yl_offender), "result.offender", -1}, alignof(yl_offender));
+  const struct {
+    float *const *arrays;
+    const char *name;
+  } maps[] = {{result.ignore_mask, "result.ignore_mask"},
+              {result.best_iou, "result.best_iou"},
+              {result.cell_loss, "result.cell_loss"}};
+  for (const auto &map : maps)
+    for (int32_t l = 0; map.arrays && l < shape.layer_count(); ++l)
+      add_range(ranges, {map.arrays[l], call.batch * shape.layers[l].cells * int64_t(sizeof(float)), map.name, l});
   check_overlaps(ranges, first_output);
-  checked.refresh = call.grads && call.grad_mode == YL_GRAD_REFRESH;
-  if (checked.refresh) check_refresh(checked, held);
+  if (call.grads) check_grad_mode(checked, held);
+  if (call.boxes)
+    refuse_bad_boxes(shape, call.batch,
+                     {0, checked.boxes, checked.boxes_per_image, checked.boxes_policy, checked.box_weights});
   return checked;
+}
+
+Call check_audit(const Shape &shape, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
+                 const yl_audit_result &result, std::vector<Range> &ranges) {
+  check_batch(shape, batch);
+  if (!(poor_iou >= 0 && poor_iou <= 1)) fail(YL_INVALID_ARGUMENT, "poor_iou is %g, expected 0..1", poor_iou);
+  ranges.clear();
+  Call call{};
+  call.batch = batch;
+  check_targets(shape, y_true, boxes, call, ranges);
+  const size_t first_output = ranges.size();
+  if (result.capacity < 0 || (result.capacity > 0 && !result.findings))
+    fail(YL_INVALID_ARGUMENT, "capacity is %lld%s", static_cast<long long>(result.capacity),
+         result.capacity < 0 ? ", at least 0 is expected" : " and findings is NULL");
+  if (result.capacity > 0)
+    add_range(ranges, {result.findings, product("findings", {result.capacity, sizeof(yl_finding)}), "findings", -1});
+  if (result.counts)
+    add_range(ranges, {result.counts, YL_REASON_COUNT * int64_t(sizeof(int64_t)), "counts", -1}, sizeof(int64_t));
+  const auto anchors = static_cast<int64_t>(shape.anchors.size() / 2);
+  if (result.anchor_use)
+    add_range(ranges, {result.anchor_use, shape.layer_count() * anchors * int64_t(sizeof(int64_t)), "anchor_use", -1},
+              sizeof(int64_t));
+  if (result.best_iou && call.boxes_per_image > 0)
+    add_range(ranges,
+              {result.best_iou, int64_t(batch) * call.boxes_per_image * int64_t(sizeof(float)), "best_iou", -1});
+  check_overlaps(ranges, first_output);
+  return call;
 }
 
 void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ranges) {
@@ -301,7 +419,8 @@ void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ran
   const Layer &layer = shape.layers[head.layer];
   const int64_t cells = head.batch * layer.cells, f = sizeof(float);
   ranges.clear();
-  add_range(ranges, {head.feats, cells * shape.channels * f, "head.feats", -1});
+  const int64_t size = size_of(shape.dtype);
+  add_range(ranges, {head.feats, cells * shape.channels * size, "head.feats", -1}, static_cast<size_t>(size));
   const size_t first_output = ranges.size();
   if (head.grid) add_range(ranges, {head.grid, 2 * f * layer.height * layer.width, "head.grid", -1});
   if (head.box_xy) add_range(ranges, {head.box_xy, cells * 2 * f, "head.box_xy", -1});
@@ -317,12 +436,14 @@ yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, 
   check_batch(shape, batch);
   if (!y_true) fail(YL_INVALID_ARGUMENT, "y_true is NULL, %d pointers are expected", shape.layer_count());
   ranges.clear();
-  const yl_boxes checked = check_boxes(shape, batch, boxes, ranges);
+  const yl_boxes checked = check_boxes(batch, boxes, ranges);
+  if (checked.weights) fail(YL_INVALID_ARGUMENT, "boxes.weights is given, for which y_true has no place; use NULL");
   const size_t first_output = ranges.size();
   for (int32_t l = 0; l < shape.layer_count(); ++l)
-    add_range(ranges, {y_true[l], layer_bytes(shape, batch, l), "y_true", l});
+    add_range(ranges, {y_true[l], truth_bytes(shape, batch, l), "y_true", l});
   if (counts) add_range(ranges, {counts, sizeof(yl_box_counts), "counts", -1}, alignof(yl_box_counts));
   check_overlaps(ranges, first_output);
+  refuse_bad_boxes(shape, batch, checked);
   return checked;
 }
 

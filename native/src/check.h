@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backend.h"
+#include "boxes.h"
 
 namespace yl {
 
@@ -46,11 +47,15 @@ struct Held {
 
 Shape check_config(const yl_config &config);
 // The sentence for a row of boxes that the policy refuses.
-[[noreturn]] void fail_boxes(const Shape &shape, int32_t image, int32_t t, const float *row);
+[[noreturn]] void fail_boxes(const Shape &shape, int32_t image, int32_t t, const BoxRow &row);
 void check_device(int32_t device, int32_t device_index);
-// ranges is scratch: with room for 3*L + 8 entries nothing is allocated.
+// ranges is scratch: with room for kRangesOfLayer*L + kRangesOfCall entries nothing is allocated.
+constexpr size_t kRangesOfLayer = 6, kRangesOfCall = 11;
 Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
                 std::vector<Range> &ranges);
+// The targets of yl_audit, as the part of a call that they are.
+Call check_audit(const Shape &shape, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
+                 const yl_audit_result &result, std::vector<Range> &ranges);
 void check_head(const Shape &shape, const yl_head &head, std::vector<Range> &ranges);
 yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                       const yl_box_counts *counts, std::vector<Range> &ranges);

@@ -126,6 +126,19 @@ template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T log
           select(weight == T(0), T(0), weight * ce.slope)};
 }
 
+// The rules of yl_rules: a weight of 0 means 0 here too, also of what is not finite.
+template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) { return select(weight == T(0), T(0), value * weight); }
+template <class T> YL_HOST_DEVICE inline Term<T> weighted(const Term<T> &term, T weight) {
+  return {weighted(term.loss, weight),
+          weighted(term.slope, weight)};
+}
+template <class T> YL_HOST_DEVICE inline BoxLoss<T> weighted(const BoxLoss<T> &box, T xy, T wh) {
+  return {weighted(box.xy, xy),
+          weighted(box.wh, wh),
+          {weighted(box.slope.x, xy), weighted(box.slope.y, xy), weighted(box.slope.w, wh), weighted(box.slope.h, wh)}};
+}
+template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) { return y * (T(1) - smoothing) + smoothing / T(2); }
+
 template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
   const Term<T> ce = cross_entropy(y, logit);
   return {m * ce.loss,

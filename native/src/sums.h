@@ -1,6 +1,7 @@
 // Stage 3 and the result, for host and device: sums of rows, and what they are divided by.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "formula.h"
@@ -28,11 +29,13 @@ YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part) {
   sum.ignored += part.ignored;
   sum.ignored_background += part.ignored_background;
   sum.non_finite += part.non_finite;
+  sum.found_inf += part.found_inf;
 }
 
 YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part) {
   sum.used += part.used;
   sum.skipped += part.skipped;
+  sum.clamped += part.clamped;
   sum.dropped += part.dropped;
   sum.collided += part.collided;
 }
@@ -44,28 +47,52 @@ YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, in
   return sum;
 }
 
+// On a device these loops are run by one thread of a kernel that has no registers to spare.
+#if defined(__CUDACC__)
+#define YL_NO_UNROLL _Pragma("unroll 1")
+#else
+#define YL_NO_UNROLL
+#endif
+
+// yl_parts is sums and then counts, all of 8 bytes: its fields by number.
+constexpr int32_t kSums = 5, kFields = 2 * kSums;
+static_assert(offsetof(yl_parts, objects) == 8 * kSums && sizeof(yl_parts) == 8 * kFields, "fields of yl_parts");
+
+template <class T> YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
+  return reinterpret_cast<T *>(&parts)[field];
+}
+template <class T> YL_HOST_DEVICE inline const T &field_of(const yl_parts &parts, int32_t field) {
+  return reinterpret_cast<const T *>(&parts)[field];
+}
+
+YL_HOST_DEVICE inline int64_t total_of(const yl_parts *layers, int32_t layer_count, int64_t yl_parts::*count) {
+  int64_t sum = 0;
+  YL_NO_UNROLL
+  for (int32_t l = 0; l < layer_count; ++l) sum += layers[l].*count;
+  return sum;
+}
+
 // The raw sums of the layers are divided by the normaliser, and added up.
-YL_HOST_DEVICE inline yl_summary summarise(yl_parts *layers, int32_t layer_count, double normaliser,
-                                           const yl_box_counts &boxes) {
-  yl_summary summary{};
+YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, double normaliser,
+                                     const yl_box_counts &boxes, yl_summary &summary) {
   double sum = 0;
+  YL_NO_UNROLL
   for (int32_t l = 0; l < layer_count; ++l) {
-    yl_parts &layer = layers[l];
-    summary.objects += layer.objects;
-    summary.ignored += layer.ignored;
-    summary.ignored_background += layer.ignored_background;
-    summary.non_finite += layer.non_finite;
-    double *const parts[] = {&layer.xy, &layer.wh, &layer.confidence_object, &layer.confidence_background,
-                             &layer.class_};
-    for (int i = 0; i < 5; ++i) {
-      sum += *parts[i];
-      *parts[i] /= normaliser;
+    YL_NO_UNROLL
+    for (int32_t field = 0; field < kSums; ++field) {
+      double &part = field_of<double>(layers[l], field);
+      sum += part;
+      part /= normaliser;
     }
   }
-  summary.normaliser = normaliser;
   summary.total = sum / normaliser;
+  summary.normaliser = normaliser;
+  summary.objects = total_of(layers, layer_count, &yl_parts::objects);
+  summary.ignored = total_of(layers, layer_count, &yl_parts::ignored);
+  summary.ignored_background = total_of(layers, layer_count, &yl_parts::ignored_background);
+  summary.non_finite = total_of(layers, layer_count, &yl_parts::non_finite);
+  summary.found_inf = total_of(layers, layer_count, &yl_parts::found_inf);
   summary.boxes = boxes;
-  return summary;
 }
 
 }  // namespace yl

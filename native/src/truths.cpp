@@ -6,9 +6,10 @@
 
 namespace yl {
 
-BoxRules rules_of(const Shape &shape) {
-  return {shape.anchors.data(), static_cast<int32_t>(shape.anchors.size() / 2), shape.input_height, shape.input_width,
-          shape.num_classes};
+BoxRules rules_of(const Shape &shape, int32_t policy) {
+  return {shape.anchors.data(), static_cast<int32_t>(shape.anchors.size() / 2),
+          shape.input_height,   shape.input_width,
+          shape.num_classes,    policy};
 }
 
 const char *fault_of(BoxKind kind) {
@@ -18,6 +19,7 @@ const char *fault_of(BoxKind kind) {
     case BoxKind::kBadClass: return "a class that is not a whole number in 0..C-1";
     case BoxKind::kTooLarge: return "a size too large for float32";
     case BoxKind::kOutside: return "a centre outside the input";
+    case BoxKind::kBadWeight: return "a weight that is not a finite number >= 0";
     default: return nullptr;
   }
 }
@@ -43,29 +45,31 @@ void Truths::gather_dense(int32_t image, int32_t layer, const float *y_true) noe
   const auto cells = static_cast<int32_t>(shape_.layers[layer].cells);
   for (int32_t cell = 0; cell < cells; ++cell) {
     const float *y = y_true + int64_t(cell) * shape_.channels;
-    if (y[4] != 0) list[count++] = {cell, 0, {y[0], y[1], y[2], y[3]}};  // NaN is not 0 either
+    if (y[4] != 0) list[count++] = {cell, 0, {y[0], y[1], y[2], y[3]}, 1};  // NaN is not 0 either
   }
   counts_[image * shape_.layer_count() + layer] = count;
 }
 
-yl_box_counts Truths::gather_boxes(int32_t image, const float *boxes, int32_t per_image, int32_t worker) noexcept {
+yl_box_counts Truths::gather_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept {
   yl_box_counts seen{};
   int32_t *object_at = &object_at_[worker * cells_per_image_];
   int32_t *counts = &counts_[image * shape_.layer_count()];
-  const BoxRules rules = rules_of(shape_);
+  const BoxRules rules = rules_of(shape_, boxes.policy);
   std::fill(counts, counts + shape_.layer_count(), 0);
-  for (int32_t t = 0; t < per_image; ++t) {
-    float row[5];  // read once: what was checked is what is used, even if the caller writes boxes meanwhile
-    std::copy_n(boxes + int64_t(t) * 5, 5, row);
-    const BoxKind kind = kind_of(rules, row);
+  for (int32_t t = 0; t < boxes.per_image; ++t) {
+    BoxRow given = read_row(boxes.data, boxes.weights, int64_t(image) * boxes.per_image + t);
+    bool clamped;
+    const BoxKind kind = admit(rules, given, clamped);
+    const float *row = given.values;
     if (kind == BoxKind::kUnused) continue;
     if (kind != BoxKind::kObject) {
       ++seen.skipped;
       continue;
     }
     ++seen.used;
+    seen.clamped += clamped;
     const Box<float> truth = truth_of(rules, row);
-    const int32_t anchor = best_anchor(rules, row);
+    const int32_t anchor = best_match(rules, row).anchor;
     bool placed = false, collided = false;
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       const Layer &layer = shape_.layers[l];
@@ -76,11 +80,12 @@ yl_box_counts Truths::gather_boxes(int32_t image, const float *boxes, int32_t pe
       Object *list = &objects_[slot(image, l)];
       if (index < 0) {
         index = counts[l]++;
-        list[index] = {cell, index, truth};
+        list[index] = {cell, index, truth, given.weight};
         std::memset(&class_flags_[(slot(image, l) + index) * flag_words_], 0, flag_words_ * sizeof(uint32_t));
       } else {
         collided = true;
         list[index].truth = truth;  // the later row wins, the class flags of both stay
+        list[index].weight = given.weight;
       }
       const auto c = static_cast<int32_t>(row[4]);
       class_flags_[(slot(image, l) + index) * flag_words_ + c / 32] |= 1u << (c % 32);

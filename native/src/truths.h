@@ -12,9 +12,22 @@ struct Object {
   int32_t cell;
   int32_t flags;     // boxes: which class flags, see Truths::row
   Box<float> truth;  // as in y_true
+  float weight;
 };
 
-BoxRules rules_of(const Shape &shape);
+// The rows of a batch's boxes.
+struct BoxRows {
+  const float *data;     // (B, per_image, 5)
+  const float *weights;  // (B, per_image), or NULL
+  int32_t per_image;
+  int32_t policy;  // YL_BOXES_...
+};
+
+inline BoxRows rows_of(const Call &call) {
+  return {call.boxes, call.box_weights, call.boxes_per_image, call.boxes_policy};
+}
+
+BoxRules rules_of(const Shape &shape, int32_t policy);
 // Why a row of boxes names no object; nullptr if it does, or if it is unused (all four coordinates zero).
 const char *fault_of(BoxKind kind);
 
@@ -26,12 +39,13 @@ class Truths {
   // The objects of one image and layer of a dense y_true. Different (image, layer) at the same time are allowed.
   void gather_dense(int32_t image, int32_t layer, const float *y_true) noexcept;
   // The objects of one image in all layers. At the same time: different images, different workers.
-  yl_box_counts gather_boxes(int32_t image, const float *boxes, int32_t per_image, int32_t worker) noexcept;
+  yl_box_counts gather_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept;
 
   const Object *begin(int32_t image, int32_t layer) const { return &objects_[slot(image, layer)]; }
   const Object *end(int32_t image, int32_t layer) const {
     return begin(image, layer) + counts_[image * shape_.layer_count() + layer];
   }
+  int64_t first_cell(int32_t layer) const { return layer_start_[layer]; }  // of the layer within an image
   // All objects of the first batch images.
   int64_t total(int32_t batch) const;
 

@@ -32,7 +32,26 @@ void refused_configs() {
   REFUSED(with([](Config &c) { c.config.ignore_thresh = NAN; }), YL_INVALID_ARGUMENT, "ignore_thresh is nan");
   REFUSED(with([](Config &c) { c.config.max_batch = 0; }), YL_INVALID_ARGUMENT, "max_batch is 0");
   REFUSED(with([](Config &c) { c.config.threads = 5000; }), YL_INVALID_ARGUMENT, "threads is 5000, expected 0..1024");
-  REFUSED(with([](Config &c) { c.config.reserved = 1; }), YL_INVALID_ARGUMENT, "reserved is 1");
+  REFUSED(with([](Config &c) { c.config.grad_dtype = 2; }), YL_INVALID_ARGUMENT, "grad_dtype is 2, expected 0..1");
+  REFUSED(with([](Config &c) { c.layer.reserved = 1; }), YL_INVALID_ARGUMENT, "layers[0].reserved is 1");
+  const auto with_rules = [](auto change) {
+    Config c;
+    yl_rules rules = YL_RULES_INIT;
+    change(rules);
+    c.config.rules = &rules;
+    return c.create();
+  };
+  static const float weights[] = {1, -1}, threshes[] = {NAN};
+  CHECK(with_rules([](yl_rules &) {}) == YL_OK, yl_last_error());
+  REFUSED(with_rules([](yl_rules &r) { r.struct_size = 3; }), YL_INVALID_ARGUMENT, "rules.struct_size is 3");
+  REFUSED(with_rules([](yl_rules &r) { r.weight_wh = -1; }), YL_INVALID_ARGUMENT, "rules.weight_wh is -1");
+  REFUSED(with_rules([](yl_rules &r) { r.weight_background = NAN; }), YL_INVALID_ARGUMENT, "rules.weight_background");
+  REFUSED(with_rules([](yl_rules &r) { r.label_smoothing = 1.5f; }), YL_INVALID_ARGUMENT, "expected 0..1");
+  REFUSED(with_rules([](yl_rules &r) { r.ignore_scope = 2; }), YL_INVALID_ARGUMENT, "rules.ignore_scope is 2");
+  REFUSED(with_rules([](yl_rules &r) { r.reserved = 2; }), YL_INVALID_ARGUMENT, "rules.reserved is 2");
+  REFUSED(with_rules([](yl_rules &r) { r.class_weights = weights; }), YL_INVALID_ARGUMENT, "class_weights entry is -1");
+  REFUSED(with_rules([](yl_rules &r) { r.ignore_threshes = threshes; }), YL_INVALID_ARGUMENT,
+          "ignore_threshes[0] is nan");
   REFUSED(with([](Config &c) { c.config.device = 9; }), YL_INVALID_ARGUMENT, "device is 9");
   if (!has_cuda()) {
     REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE, "cuda:0 cannot be used");
@@ -45,9 +64,8 @@ void refused_configs() {
   REFUSED(with([](Config &c) { c.config.memory = 2; }), YL_INVALID_ARGUMENT, "memory is 2");
   REFUSED(with([](Config &c) { c.config.device = YL_DEVICE_CPU, c.config.memory = YL_MEMORY_DEVICE; }),
           YL_INVALID_ARGUMENT, "only a cuda device can reach");
-  REFUSED(with([](Config &c) { c.config.dtype = YL_F16; }), YL_UNSUPPORTED, "dtype is 1");
   REFUSED(with([](Config &c) { c.config.dtype = 77; }), YL_INVALID_ARGUMENT, "dtype is 77");
-  REFUSED(with([](Config &c) { c.config.layout = YL_NCHW; }), YL_UNSUPPORTED, "NCHW");
+  REFUSED(with([](Config &c) { c.config.layout = 2; }), YL_INVALID_ARGUMENT, "layout is 2");
   REFUSED(with([](Config &c) { c.anchors[3] = 0; }), YL_INVALID_ARGUMENT, "height of anchor 1 is 0");
   REFUSED(with([](Config &c) { c.anchors[4] = INFINITY; }), YL_INVALID_ARGUMENT, "width of anchor 2 is inf");
   REFUSED(with([](Config &c) { c.mask[2] = 3; }), YL_INVALID_ARGUMENT,
@@ -102,12 +120,12 @@ void refused_calls(const Golden &g, const DeviceCase &device) {
   FIELD(p.feats[0], static_cast<const char *>(p.feats[0]) + 1, YL_INVALID_ARGUMENT, "not aligned to 4")
   FIELD(p.call.y_true, nullptr, YL_INVALID_ARGUMENT, "neither y_true nor boxes")
   FIELD(p.call.boxes, &p.boxes, YL_INVALID_ARGUMENT, "both y_true and boxes")
-  FIELD(p.call.grad_mode, 2, YL_INVALID_ARGUMENT, "grad_mode is 2")
+  FIELD(p.call.grad_mode, 3, YL_INVALID_ARGUMENT, "grad_mode is 3")
   FIELD(p.call.normaliser, 4, YL_INVALID_ARGUMENT, "normaliser is 4")
   FIELD(p.call.normaliser_value, 0.0, YL_INVALID_ARGUMENT, "normaliser_value is 0")
   FIELD(p.call.normaliser_value, double(NAN), YL_INVALID_ARGUMENT, "normaliser_value is nan")
   FIELD(p.call.grad_scale, double(INFINITY), YL_INVALID_ARGUMENT, "grad_scale is inf")
-  FIELD(p.call.reserved, 1, YL_INVALID_ARGUMENT, "reserved is 1")
+  FIELD(p.call.scan, 2, YL_INVALID_ARGUMENT, "scan is 2")
   FIELD(p.grads[1], p.grads[0], YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.grads[1], const_cast<void *>(p.feats[0]), YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.grads[1], const_cast<float *>(p.y_true[1]), YL_INVALID_ARGUMENT, "grads[1] and y_true[1] overlap")

@@ -388,16 +388,19 @@ void failures_of_the_device(const Golden &g) {
   yl_cuda_device info = YL_CUDA_DEVICE_INIT;
   CHECK(yl_cuda_device_info(0, &info) == YL_OK);
   if (!std::strstr(info.name, "SIMT")) return;  // a GPU does not fail when asked to
-  {  // boxes that no buffer can hold: refused before they are read, in pinned memory first and then on the device
+  {  // boxes that no buffer can hold: in pinned memory first and then on the device
     Plan p(g, YL_DEVICE_CUDA, 1);
     CHECK(p.run(false) == YL_OK, yl_last_error());
     const auto rows = p.rows;
+    const std::vector<float> many(static_cast<size_t>(g.batch) * 5 << 20);
     for (const char *allocation : {"0", "1"}) {
       setenv("SIMT_FAIL_ALLOCATION", allocation, 1);
+      p.boxes.data = many.data();
       p.boxes.per_image = 1 << 20;
       p.boxes.policy = YL_BOXES_SKIP;
       REFUSED(p.run(false), YL_OUT_OF_MEMORY, "out of memory");
       unsetenv("SIMT_FAIL_ALLOCATION");
+      p.boxes.data = g.boxes.data.data();
       p.boxes.per_image = g.boxes_per_image;
       CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows), yl_last_error());
     }

@@ -16,7 +16,8 @@ class Cuda final : public Backend {
  public:
   explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
-    if (load_gather() != cudaSuccess || load_visit() != cudaSuccess) {
+    describe_rules();
+    if (load_gather() != cudaSuccess || load_visit(base_) != cudaSuccess) {
       cudaGetLastError();
       const yl_cuda_device info = cuda_info(device_);
       fail(YL_NO_DEVICE,
@@ -27,10 +28,11 @@ class Cuda final : public Backend {
     describe_layers();
     allocate_workspace();
     int64_t image = 0;
-    for (int32_t l = 0; l < shape_.layer_count(); ++l) image += 3 * aligned(layer_bytes(l));  // feats, y_true, grads
+    for (int32_t l = 0; l < shape_.layer_count(); ++l)
+      image += aligned(feats_bytes(l)) + aligned(truth_bytes(l)) + aligned(grad_bytes(l));
     chunks_ = std::make_unique<Chunks>(device_, shape.threads, !shape.device_memory, shape.max_batch,
                                        shape.layer_count(), image);
-    known_.resize(3 * shape.layers.size() + 8);
+    known_.resize(6 * shape.layers.size() + 11);
   }
 
   ~Cuda() override {  // what yl_loss_async has enqueued may still run
@@ -46,8 +48,10 @@ class Cuda final : public Backend {
     Slot &slot = chunks_->first();
     start_loss(task_of(call, slot), slot.stream);
     require(cudaStreamSynchronize(slot.stream), "computing the loss");
-    refuse_bad(call.boxes, call.boxes_per_image, slot.written().completion);
+    refuse_bad(rows_of(call), slot.written().completion);
     std::copy_n(slot.rows(), int64_t(call.batch) * shape_.layer_count(), rows);
+    if (call.stats) std::copy_n(slot.stats(), shape_.layer_count(), call.stats);
+    if (call.offender) *call.offender = slot.written().offender;
     return {slot.written().summary.normaliser, slot.written().summary.boxes};
   }
 
@@ -56,6 +60,7 @@ class Cuda final : public Backend {
     check_pointers(call, result);
     Task task = task_of(call, chunks_->first());
     task.result = result;
+    if (!task.result.summary) task.result.summary = task.work.summary;
     start_loss(task, stream);
   }
 
@@ -74,9 +79,9 @@ class Cuda final : public Backend {
     head_grid(shape_, head);
     const int64_t cell_bytes = shape_.layers[head.layer].cells * int64_t(sizeof(float));
     const int64_t sizes[] = {0, 2, 2, 1, shape_.num_classes};
-    std::vector<Transfer> transfers{{head.feats, cell_bytes * shape_.channels, false}};
+    std::vector<Transfer> transfers{{head.feats, feats_bytes(head.layer), Way::kIn}};
     for (size_t i = 1; i < 5; ++i)
-      if (outputs[i]) transfers.emplace_back(outputs[i], cell_bytes * sizes[i], true);
+      if (outputs[i]) transfers.emplace_back(outputs[i], cell_bytes * sizes[i], Way::kOut);
     const auto enqueue = [&](const Slot &on, char *const *at) {
       yl_head chunk = YL_HEAD_INIT;
       chunk.layer = head.layer;
@@ -108,11 +113,11 @@ class Cuda final : public Backend {
       for (int32_t l = 0; l < shape_.layer_count(); ++l) require_reachable(device_, "y_true", l, y_true[l]);
       enqueue(chunks_->first(), call, y_true);
       require(cudaStreamSynchronize(chunks_->first().stream), "building y_true");
-      refuse_bad(boxes.data, boxes.per_image, chunks_->first().written().completion);
+      refuse_bad(rows_of(call), chunks_->first().written().completion);
       return chunks_->first().written().boxes;
     }
-    std::vector<Transfer> transfers{boxes_of(call)};
-    for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(y_true[l], layer_bytes(l), true);
+    std::vector<Transfer> transfers{{call.boxes, int64_t(call.boxes_per_image) * 5 * int64_t(sizeof(float)), Way::kIn}};
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(y_true[l], truth_bytes(l), Way::kOut);
     chunks_->run(
         batch, transfers,
         [&](const Slot &slot, char *const *at) {
@@ -126,9 +131,24 @@ class Cuda final : public Backend {
   }
 
  private:
-  int64_t layer_bytes(int32_t l) const { return shape_.layers[l].cells * shape_.channels * int64_t(sizeof(float)); }
+  // Of an image.
+  int64_t values(int32_t l) const { return shape_.layers[l].cells * shape_.channels; }
+  int64_t truth_bytes(int32_t l) const { return values(l) * int64_t(sizeof(float)); }
+  int64_t feats_bytes(int32_t l) const { return values(l) * size_of(shape_.dtype); }
+  int64_t grad_bytes(int32_t l) const { return shape_.f32_grads ? truth_bytes(l) : feats_bytes(l); }
+  int64_t map_bytes(int32_t l) const { return shape_.layers[l].cells * int64_t(sizeof(float)); }
 
   // ---- the plan ----
+
+  void describe_rules() {
+    const Rules &rules = shape_.rules;
+    base_.dtype = shape_.dtype;
+    base_.layout = shape_.layout;
+    base_.f32_grads = shape_.f32_grads;
+    base_.rules = {
+        rules.weight_xy,       rules.weight_wh, rules.weight_object, rules.weight_background, rules.weight_class,
+        rules.label_smoothing, nullptr,         rules.image_scope};
+  }
 
   void describe_layers() {
     std::vector<char> constants;
@@ -142,10 +162,10 @@ class Cuda final : public Backend {
     std::vector<std::array<size_t, 2>> places;
     for (const Layer &layer : shape_.layers) {
       const std::vector<float> sizes(layer.anchor_sizes.begin(), layer.anchor_sizes.end());
-      const size_t at = append(sizes);
+      const size_t at = shape_.dtype == YL_F64 ? append(layer.anchor_sizes) : append(sizes);
       places.push_back({at, append(layer.anchor_mask)});
     }
-    const size_t anchors = append(shape_.anchors);
+    const size_t anchors = append(shape_.anchors), class_weights = append(shape_.rules.class_weights);
     constants_.allocate(static_cast<int64_t>(constants.size()),
                         [&](int64_t bytes) { return cuda_malloc(device_, bytes); });
     cuda_copy(device_, constants_.start(), constants.data(), constants_.bytes());
@@ -154,20 +174,21 @@ class Cuda final : public Backend {
     for (size_t l = 0; l < shape_.layers.size(); ++l) {
       const Layer &layer = shape_.layers[l];
       LayerTask &task = base_.layers[l];
-      task.anchor_sizes = reinterpret_cast<const float *>(constants_.start() + places[l][0]);
+      task.anchor_sizes = constants_.start() + places[l][0];
       task.anchor_mask = reinterpret_cast<const int32_t *>(constants_.start() + places[l][1]);
       task.first_cell = base_.cells_per_image;
       task.height = layer.height;
       task.width = layer.width;
       task.anchors = layer.anchors;
       task.cells = static_cast<int32_t>(layer.cells);
+      task.ignore_thresh = layer.ignore_thresh;
       base_.cells_per_image += layer.cells;
     }
     base_.channels = shape_.channels;
     base_.flag_words = (shape_.num_classes + 31) / 32;
-    base_.ignore_thresh = shape_.ignore_thresh;
-    base_.rules = rules_of(shape_);
-    base_.rules.anchors = reinterpret_cast<const float *>(constants_.start() + anchors);
+    base_.rules.class_weights = reinterpret_cast<const float *>(constants_.start() + class_weights);
+    base_.box_rules = rules_of(shape_, YL_BOXES_ERROR);
+    base_.box_rules.anchors = reinterpret_cast<const float *>(constants_.start() + anchors);
   }
 
   void allocate_workspace() {
@@ -190,11 +211,15 @@ class Cuda final : public Backend {
       cleared = bytes;
       take(work.cells, cells);
       take(work.truths, cells);
+      take(work.weights, cells);
       take(work.class_flags, cells * base_.flag_words);
       take(work.previous, cells);
       take(work.partial_sums, tiles);
       take(work.rows, images * layers);
       take(work.layers, int64_t(Chunks::kSlots) * layers);
+      take(work.summary, int64_t(Chunks::kSlots));
+      take(work.partial_extras, tiles);
+      take(work.row_extras, images * layers);
       return bytes;
     };
     workspace_.allocate(lay_out(nullptr), [&](int64_t size) { return cuda_malloc(device_, size); });
@@ -236,12 +261,19 @@ class Cuda final : public Backend {
       task.layers[l].feats = call.feats ? call.feats[l] : nullptr;
       task.layers[l].y_true = call.y_true ? call.y_true[l] : nullptr;
       task.layers[l].grads = call.grads ? call.grads[l] : nullptr;
+      task.layers[l].ignore_mask = call.ignore_mask ? call.ignore_mask[l] : nullptr;
+      task.layers[l].best_iou = call.best_iou ? call.best_iou[l] : nullptr;
+      task.layers[l].cell_loss = call.cell_loss ? call.cell_loss[l] : nullptr;
     }
     task.batch = call.batch;
     task.boxes = call.boxes;
+    task.box_weights = call.box_weights;
     task.boxes_per_image = call.boxes_per_image;
+    task.box_rules.policy = call.boxes_policy;
     task.refuse_bad_boxes = shape_.device_memory && call.boxes_policy == YL_BOXES_ERROR;
-    task.refresh = call.refresh;
+    task.grad_mode = call.grad_mode;
+    task.extras = call.extras(shape_.rules);
+    task.scan_all = call.scan_all;
     task.normaliser = call.normaliser;
     task.normaliser_value = call.normaliser_value;
     task.grad_scale = call.grad_scale;
@@ -252,6 +284,7 @@ class Cuda final : public Backend {
     Workspace &work = task.work;
     work.cells += cell;
     work.truths += cell;
+    work.weights += cell;
     work.class_flags += cell * task.flag_words;
     work.previous += cell;
     work.counts += row;
@@ -259,20 +292,27 @@ class Cuda final : public Backend {
     work.tiles_done += row;
     work.partial_sums += slot.first * tiles_per_image(task, kTile);
     work.rows += row;
+    work.partial_extras += slot.first * tiles_per_image(task, kTile);
+    work.row_extras += row;
     const int64_t s = chunks_->number_of(slot);
     work.layers += s * task.layer_count;
+    work.summary += s;
     work.control = controls_ + s;
     task.result = YL_RESULT_INIT;
     task.result.summary = &slot.written().summary;
     task.result.rows = slot.rows();
     task.result.completion = &slot.written().completion;
+    if (call.stats) task.result.stats = slot.stats();
+    if (call.offender) task.result.offender = &slot.written().offender;
     return task;
   }
 
-  void refuse_bad(const float *boxes, int32_t per_image, const yl_completion &completion) const {
+  void refuse_bad(const BoxRows &boxes, const yl_completion &completion) const {
     if (completion.status == YL_OK) return;
-    float row[5];
-    cuda_copy(device_, row, boxes + (int64_t(completion.image) * per_image + completion.row) * 5, sizeof row);
+    const int64_t at = int64_t(completion.image) * boxes.per_image + completion.row;
+    BoxRow row{{}, 1};
+    cuda_copy(device_, row.values, boxes.data + at * 5, sizeof row.values);
+    if (boxes.weights) cuda_copy(device_, &row.weight, boxes.weights + at, sizeof row.weight);
     fail_boxes(shape_, completion.image, completion.row, row);
   }
 
@@ -293,49 +333,71 @@ class Cuda final : public Backend {
       check("feats", l, call.feats[l]);
       check("y_true", l, call.y_true ? call.y_true[l] : nullptr);
       check("grads", l, call.grads ? call.grads[l] : nullptr);
+      check("result.ignore_mask", l, call.ignore_mask ? call.ignore_mask[l] : nullptr);
+      check("result.best_iou", l, call.best_iou ? call.best_iou[l] : nullptr);
+      check("result.cell_loss", l, call.cell_loss ? call.cell_loss[l] : nullptr);
     }
     check("boxes.data", -1, call.boxes_per_image > 0 ? call.boxes : nullptr);
+    check("boxes.weights", -1, call.box_weights);
     check("normaliser_at", -1, call.normaliser_at);
     check("grad_scale_at", -1, call.grad_scale_at);
     check("result.summary", -1, result.summary);
     check("result.layers", -1, result.layers);
     check("result.rows", -1, result.rows);
     check("result.completion", -1, result.completion);
+    check("result.stats", -1, result.stats);
+    check("result.offender", -1, result.offender);
   }
 
   // ---- host memory ----
 
-  Transfer boxes_of(const Call &call) const {
-    return {call.boxes, int64_t(call.boxes_per_image) * 5 * int64_t(sizeof(float)), false};
-  }
-
+  // y_true, or boxes and their weights.
   void truths_of(const Call &call, std::vector<Transfer> &transfers) const {
     transfers.clear();
-    if (!call.dense()) transfers.push_back(boxes_of(call));
-    for (int32_t l = 0; l < shape_.layer_count() && call.dense(); ++l)
-      transfers.emplace_back(call.y_true[l], layer_bytes(l), false);
+    const int64_t row = call.boxes_per_image * int64_t(sizeof(float));
+    if (!call.dense()) {
+      transfers.emplace_back(call.boxes, 5 * row, Way::kIn);
+      transfers.emplace_back(call.box_weights, call.box_weights ? row : 0, Way::kIn);
+      return;
+    }
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(call.y_true[l], truth_bytes(l), Way::kIn);
   }
 
   Outcome loss_of_host_memory(Call call, yl_parts *rows) {
     if (call.normaliser_at) require_reachable(device_, "normaliser_at", -1, call.normaliser_at);
     if (call.grad_scale_at) require_reachable(device_, "grad_scale_at", -1, call.grad_scale_at);
-    call.refresh = false;  // chunk buffers hold no gradient of before, and all is copied
+    if (call.refresh()) call.grad_mode = YL_GRAD_OVERWRITE;  // chunk buffers hold no gradient of before; all is copied
+    const Way grads_way = call.grad_mode == YL_GRAD_ACCUMULATE ? Way::kBoth : Way::kOut;
     const int32_t layers = shape_.layer_count();
     std::vector<Transfer> &transfers = transfers_;
     truths_of(call, transfers);
     const auto truths = static_cast<int32_t>(transfers.size());
-    for (int32_t l = 0; l < layers; ++l) transfers.emplace_back(call.feats[l], layer_bytes(l), false);
-    for (int32_t l = 0; l < layers && call.grads; ++l) transfers.emplace_back(call.grads[l], layer_bytes(l), true);
+    for (int32_t l = 0; l < layers; ++l) transfers.emplace_back(call.feats[l], feats_bytes(l), Way::kIn);
+    for (int32_t l = 0; l < layers && call.grads; ++l) transfers.emplace_back(call.grads[l], grad_bytes(l), grads_way);
+    for (float *const *maps : {call.ignore_mask, call.best_iou, call.cell_loss})
+      for (int32_t l = 0; l < layers && maps; ++l) transfers.emplace_back(maps[l], map_bytes(l), Way::kOut);
     const auto part_of = [&](const Slot &slot, char *const *at) {
       Call part = call;
       part.batch = slot.count;
       const auto *arrays = reinterpret_cast<float *const *>(at);
-      if (call.dense())
+      if (call.dense()) {
         part.y_true = arrays;
-      else
+      } else {
         part.boxes = arrays[0];
-      part.feats = arrays + truths;
-      if (call.grads) part.grads = arrays + truths + layers;
+        part.box_weights = call.box_weights ? arrays[1] : nullptr;
+      }
+      arrays += truths;
+      part.feats = reinterpret_cast<const void *const *>(arrays);
+      arrays += layers;
+      if (call.grads) {
+        part.grads = reinterpret_cast<void *const *>(arrays);
+        arrays += layers;
+      }
+      for (float *const **maps : {&part.ignore_mask, &part.best_iou, &part.cell_loss})
+        if (*maps) {
+          *maps = arrays;
+          arrays += layers;
+        }
       return part;
     };
 
@@ -351,6 +413,7 @@ class Cuda final : public Backend {
             Call part = part_of(slot, at);
             part.feats = nullptr;
             part.grads = nullptr;
+            part.ignore_mask = part.best_iou = part.cell_loss = nullptr;
             const Task task = task_of(part, slot);
             start([&] { return launch_gather(task, slot.stream); }, [&] { return finish_gather(task, slot); });
           },
@@ -365,6 +428,8 @@ class Cuda final : public Backend {
 
     Outcome outcome{};
     int64_t objects = 0;
+    if (call.stats) std::fill_n(call.stats, layers, yl_stats{});
+    if (call.offender) *call.offender = {};
     chunks_->run(
         call.batch, transfers,
         [&](const Slot &slot, char *const *at) { start_loss(task_of(part_of(slot, at), slot), slot.stream); },
@@ -373,6 +438,11 @@ class Cuda final : public Backend {
           add(outcome.boxes, slot.written().summary.boxes);
           objects += slot.written().summary.objects;
           outcome.normaliser = slot.written().summary.normaliser;
+          for (int32_t l = 0; l < layers && call.stats; ++l) add(call.stats[l], slot.stats()[l]);
+          if (call.offender && call.offender->cause == YL_CAUSE_NONE) {
+            *call.offender = slot.written().offender;
+            if (call.offender->cause != YL_CAUSE_NONE) call.offender->image += slot.first;
+          }
         });
     if (call.normaliser == YL_NORMALISER_OBJECTS)
       outcome.normaliser = normaliser_of(call.normaliser, 0, call.batch, objects);

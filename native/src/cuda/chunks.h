@@ -19,14 +19,16 @@ constexpr int64_t kAlignment = 256;
 
 inline int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+enum class Way { kIn, kOut, kBoth };  // to the device, from it
+
 // An array of the caller's on the host, of which a chunk takes some images.
 struct Transfer {
   char *host;
   int64_t bytes;  // of an image
-  bool out;       // from the device; else to it
+  Way way;
   bool pinned = false;
-  Transfer(const void *at, int64_t image_bytes, bool is_output)
-      : host(static_cast<char *>(const_cast<void *>(at))), bytes(image_bytes), out(is_output) {}
+  Transfer(const void *at, int64_t image_bytes, Way which)
+      : host(static_cast<char *>(const_cast<void *>(at))), bytes(image_bytes), way(which) {}
 };
 
 // What the kernels of a chunk write for the host, in pinned memory.
@@ -35,6 +37,7 @@ struct Written {
   yl_completion completion;
   yl_box_counts boxes;
   int64_t objects;
+  yl_offender offender;
 };
 
 class Slot {
@@ -49,20 +52,22 @@ class Slot {
 
   cudaStream_t stream = nullptr;  // ordered behind the legacy default stream
   cudaEvent_t done = nullptr;
-  PinnedMemory written_memory;   // Written, then rows
+  PinnedMemory written_memory;   // Written, then statistics, then rows
   DeviceMemory device;           // of a chunk
   PinnedMemory pinned;           // alike
   int32_t first = 0, count = 0;  // images of the chunk that is on its way; count 0: none
 
   Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }
-  yl_parts *rows() const { return reinterpret_cast<yl_parts *>(written_memory.start() + sizeof(Written)); }
+  yl_stats *stats() const { return reinterpret_cast<yl_stats *>(written_memory.start() + sizeof(Written)); }
+  yl_parts *rows() const { return reinterpret_cast<yl_parts *>(stats() + layers); }
+  int64_t layers = 0;
 };
 
 class Chunks {
  public:
-  // Two slots, or one, where a plan of device memory needs a stream and a place for results alone. rows_of_image: of the
-  // result; image_bytes: of all arrays of the largest call.
-  Chunks(int32_t device_index, int32_t threads, bool host_memory, int32_t max_batch, int64_t rows_of_image,
+  // Two slots, or one, where a plan of device memory needs a stream and a place for results alone. image_bytes: of all
+  // arrays of the largest call.
+  Chunks(int32_t device_index, int32_t threads, bool host_memory, int32_t max_batch, int64_t layers,
          int64_t image_bytes)
       : device_(device_index), pool_(host_memory ? threads : 1) {
     const int64_t bytes = std::min(max_batch * image_bytes, std::max(kChunkBytes, image_bytes)) + kChunkSlack;
@@ -70,9 +75,10 @@ class Chunks {
       Slot &slot = slots_[s];
       require(cudaStreamCreateWithFlags(&slot.stream, cudaStreamDefault), "making a stream");
       require(cudaEventCreateWithFlags(&slot.done, cudaEventDisableTiming), "making an event");
-      slot.written_memory.allocate(
-          static_cast<int64_t>(sizeof(Written)) + max_batch * rows_of_image * int64_t(sizeof(yl_parts)),
-          cuda_malloc_host);
+      slot.written_memory.allocate(static_cast<int64_t>(sizeof(Written)) + layers * int64_t(sizeof(yl_stats)) +
+                                       max_batch * layers * int64_t(sizeof(yl_parts)),
+                                   cuda_malloc_host);
+      slot.layers = layers;
       if (host_memory) reserve(slot, bytes);
     }
   }
@@ -131,11 +137,11 @@ class Chunks {
     for (size_t i = 0; i < transfers.size(); ++i) {
       at_[i] = slot.device.start() + offset;
       offset += aligned(transfers[i].bytes * slot.count);
-      if (!transfers[i].out) copy(slot, transfers[i], at_[i], true);
+      if (transfers[i].way != Way::kOut) copy(slot, transfers[i], at_[i], true);
     }
     enqueue(slot, at_.data());
     for (size_t i = 0; i < transfers.size(); ++i)
-      if (transfers[i].out) copy(slot, transfers[i], at_[i], false);
+      if (transfers[i].way != Way::kIn) copy(slot, transfers[i], at_[i], false);
     require(cudaEventRecord(slot.done, slot.stream), "marking a chunk");
   }
 
@@ -160,7 +166,7 @@ class Chunks {
     int64_t offset = 0;
     for (const Transfer &transfer : transfers) {
       const int64_t bytes = transfer.bytes * slot.count;
-      if (transfer.out && !transfer.pinned)
+      if (transfer.way != Way::kIn && !transfer.pinned)
         copy_by_threads(transfer.host + slot.first * transfer.bytes, slot.pinned.start() + offset, bytes);
       offset += aligned(bytes);
     }

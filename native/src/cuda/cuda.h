@@ -17,6 +17,8 @@ yl_cuda_device cuda_info(int32_t device_index);
 
 std::unique_ptr<Backend> make_cuda(const Shape &shape);
 
+// Unless the device can reach what the caller points to; layer -1: the name has no index.
+void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
 void *cuda_malloc(int32_t device_index, int64_t bytes);
 void cuda_free(void *memory);
 void *cuda_malloc_host(int64_t bytes);

@@ -70,6 +70,7 @@ __device__ inline Tile tile_of_block(const Task &task, int32_t blocks_per_image,
 struct Lists {
   int32_t *cells;
   Box<float> *truths;
+  float *weights;
   uint32_t *class_flags;
   int32_t *previous;
   int32_t *count, *previous_count;
@@ -81,6 +82,7 @@ struct Lists {
     const Workspace &work = task.work;
     cells = work.cells + at;
     truths = work.truths + at;
+    weights = work.weights + at;
     class_flags = work.class_flags + at * task.flag_words;
     previous = work.previous + at;
     count = work.counts + row;
@@ -88,17 +90,19 @@ struct Lists {
     tiles_done = work.tiles_done + row;
   }
 
-  __device__ void append(const Task &task, int32_t cell, const Box<float> &truth) const {
+  __device__ void append(const Task &task, int32_t cell, const Box<float> &truth, float weight) const {
     const int32_t at = atomicAdd(count, 1);
     cells[at] = cell;
     truths[at] = truth;
+    weights[at] = weight;
     atomicAdd(&task.work.control->objects, 1ull);
   }
 };
 
 __device__ inline yl_box_counts box_counts(const Control &control) {
   return {static_cast<int64_t>(control.used), static_cast<int64_t>(control.skipped),
-          static_cast<int64_t>(control.dropped), static_cast<int64_t>(control.collided)};
+          static_cast<int64_t>(control.clamped), static_cast<int64_t>(control.dropped),
+          static_cast<int64_t>(control.collided)};
 }
 
 // By one thread when all is done: what became of the call; then the counters are those of the next.

@@ -1,8 +1,10 @@
-// How feats and gradients lie in memory. A layout or a type of number is a class like Nhwc: the kernels touch feats and
-// gradients through it alone.
+// How feats and gradients lie in memory: the kernels touch them through Format alone.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/device.h"
+#include "storage.h"
 
 namespace yl {
 
@@ -17,89 +19,144 @@ template <class Value> struct Pack {
   }
 };
 
-// (B, H, W, A*(5+C)): the channels of a cell side by side, cells in their numbering.
-template <class Value> class Nhwc {
+// Of an image and layer: values of a type, channels side by side or as planes. The gradient has the type of feats, or is
+// float32.
+template <class Value, bool kPlanar> class Format {
  public:
-  __device__ Nhwc(const LayerTask &layer, int32_t channels, int32_t image)
-      : channels_(channels),
+  using Number = typename ArithmeticOf<Value>::Type;
+
+  __device__ Format(const LayerTask &layer, int32_t channels, int32_t image, bool f32_grads)
+      : order_(layer.anchors, layer.cells, channels),
+        f32_grads_(!std::is_same<Value, float>::value && f32_grads),
         feats_(static_cast<const Value *>(layer.feats) + int64_t(image) * layer.cells * channels),
-        grads_(layer.grads ? static_cast<Value *>(layer.grads) + int64_t(image) * layer.cells * channels : nullptr) {}
+        grads_(static_cast<char *>(layer.grads) +
+               int64_t(image) * layer.cells * channels * (f32_grads_ ? sizeof(float) : sizeof(Value))) {}
 
-  __device__ float read(int32_t cell, int32_t channel) const {
-    return static_cast<float>(feats_[int64_t(cell) * channels_ + channel]);
+  // A tile is a run of indices: cells in the order of memory.
+  __device__ int32_t cell_of(int32_t index) const { return order_.cell_of(index); }
+  __device__ int32_t index_of(int32_t cell) const { return order_.index_of(cell); }
+
+  __device__ Number read(int32_t cell, int32_t channel) const { return load(feats_[at(cell, channel)]); }
+
+  // Returns whether what is stored is finite.
+  __device__ bool write(int32_t cell, int32_t channel, Number slope, bool accumulate) const {
+    if (f32_grads_) return put(reinterpret_cast<float *>(grads_) + at(cell, channel), slope, accumulate);
+    return put(reinterpret_cast<Value *>(grads_) + at(cell, channel), slope, accumulate);
   }
-  __device__ void write(int32_t cell, int32_t channel, float slope) const {
-    grads_[int64_t(cell) * channels_ + channel] = static_cast<Value>(slope);
+  // Whether it would be, without accumulation.
+  __device__ bool fits(Number slope) const {
+    return f32_grads_ ? finite(load(Store<float>::from(slope))) : finite(load(Store<Value>::from(slope)));
   }
 
-  // By all threads of the block: the gradient of background cells [first, first + count), whole rows in 16-byte stores:
-  // slopes[i] for the objectness of cell first + i, else 0. A row whose bit is set in left_out is left as it is.
+  // By all threads of the block: the gradient of the background among indices [first, first + count), slopes[i] for the
+  // objectness of index first + i, else 0. Where the bit is set in left_out nothing is written.
   template <class Slopes, class Bits>
   __device__ void write_background(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
                                    const Bits &left_out) const {
-    constexpr int32_t kSize = Pack<Value>::kSize;
-    Value *const start = grads_ + int64_t(first) * channels_;
-    const int64_t size = int64_t(count) * channels_;
+    if (f32_grads_)
+      write_as<float>(first, count, slopes, any_left_out, left_out);
+    else
+      write_as<Value>(first, count, slopes, any_left_out, left_out);
+  }
+
+ private:
+  __device__ int64_t at(int32_t cell, int32_t channel) const { return order_.start(cell) + channel * order_.step(); }
+
+  template <class Grad> static __device__ bool put(Grad *place, Number slope, bool accumulate) {
+    const Grad value = Store<Grad>::from(accumulate ? static_cast<Number>(load(*place)) + slope : slope);
+    *place = value;
+    return finite(load(value));
+  }
+
+  template <class Bits> static __device__ bool is_set(const Bits &bits, int32_t i) {
+    return bits[i / 32] >> (i % 32) & 1;
+  }
+
+  template <class Grad, class Slopes, class Bits>
+  __device__ void write_as(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
+                           const Bits &left_out) const {
+    Grad *const grads = reinterpret_cast<Grad *>(grads_);
+    if (kPlanar)
+      write_planes(grads, first, count, slopes, left_out);
+    else
+      write_rows(grads + order_.start(first), count, slopes, any_left_out, left_out);
+  }
+
+  // Each thread its index in plane after plane: threads side by side.
+  template <class Grad, class Slopes, class Bits>
+  __device__ void write_planes(Grad *grads, int32_t first, int32_t count, const Slopes &slopes,
+                               const Bits &left_out) const {
+    const auto i = static_cast<int32_t>(threadIdx.x);
+    if (i >= count || is_set(left_out, i)) return;
+    Grad *place = grads + order_.start(order_.cell_of(first + i));
+    for (int32_t channel = 0; channel < order_.channels; ++channel, place += order_.step())
+      *place = Store<Grad>::from(channel == 4 ? slopes[i] : Number(0));
+  }
+
+  // Whole rows in 16-byte stores, whatever their length.
+  template <class Grad, class Slopes, class Bits>
+  __device__ void write_rows(Grad *start, int32_t count, const Slopes &slopes, bool any_left_out,
+                             const Bits &left_out) const {
+    constexpr int32_t kSize = Pack<Grad>::kSize;
+    const int32_t channels = order_.channels;
+    const int64_t size = int64_t(count) * channels;
     const auto misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(start) % sizeof(uint4));
     int64_t head = (static_cast<int32_t>(sizeof(uint4)) - misaligned) % static_cast<int32_t>(sizeof(uint4)) /
-                   static_cast<int32_t>(sizeof(Value));
+                   static_cast<int32_t>(sizeof(Grad));
     if (head > size) head = size;
     const int64_t tail = size - (size - head) % kSize;  // where whole packs end
     const auto step = static_cast<int32_t>(blockDim.x) * kSize;
-    const int32_t step_rows = step / channels_, step_channels = step % channels_;
+    const int32_t step_rows = step / channels, step_channels = step % channels;
 
-    const int64_t at = head + int64_t(threadIdx.x) * kSize;
-    auto row = static_cast<int32_t>(at / channels_), channel = static_cast<int32_t>(at % channels_);
-    for (Value *place = start + at, *const end = start + tail; place < end; place += step) {
-      const bool two_rows = channel + kSize > channels_;
-      if (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1)))) {
+    const int64_t from = head + int64_t(threadIdx.x) * kSize;
+    auto row = static_cast<int32_t>(from / channels), channel = static_cast<int32_t>(from % channels);
+    for (Grad *place = start + from, *const end = start + tail; place < end; place += step) {
+      const bool two_rows = channel + kSize > channels;
+      const bool in_next = channel > 4;
+      const int32_t objectness = in_next ? channels + 4 - channel : 4 - channel;
+      // A row has 6 values at least: only a pack of 8 can hold the objectness of two rows, or reach a third.
+      const bool many = kSize > 6 && (objectness + channels < kSize || channel + kSize > 2 * channels);
+      if (many || (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1))))) {
         write_values(place - channel, row, channel, kSize, slopes, left_out);
       } else {
-        const bool in_next = channel > 4;
-        const int32_t objectness = in_next ? channels_ + 4 - channel : 4 - channel;
-        Pack<Value> out;
-        const float slope = objectness < kSize ? slopes[in_next ? row + 1 : row] : 0.0f;
+        Pack<Grad> out;
+        const Number slope = objectness < kSize ? slopes[in_next ? row + 1 : row] : Number(0);
 #pragma unroll
-        for (int32_t i = 0; i < kSize; ++i) out.values[i] = static_cast<Value>(i == objectness ? slope : 0.0f);
-        static_assert(kSize <= 6, "a pack may then hold the objectness of two rows of 5 + C values");
+        for (int32_t i = 0; i < kSize; ++i) out.values[i] = Store<Grad>::from(i == objectness ? slope : Number(0));
         out.store(place);
       }
       row += step_rows;
       channel += step_channels;
-      if (channel >= channels_) {
-        channel -= channels_;
+      if (channel >= channels) {
+        channel -= channels;
         ++row;
       }
     }
     if (threadIdx.x == 0) write_values(start, 0, 0, static_cast<int32_t>(head), slopes, left_out);
     if (threadIdx.x == kWarp) {
-      const auto last_row = static_cast<int32_t>(tail / channels_);
-      write_values(start + int64_t(last_row) * channels_, last_row, static_cast<int32_t>(tail % channels_),
+      const auto last_row = static_cast<int32_t>(tail / channels);
+      write_values(start + int64_t(last_row) * channels, last_row, static_cast<int32_t>(tail % channels),
                    static_cast<int32_t>(size - tail), slopes, left_out);
     }
   }
 
- private:
-  template <class Bits> static __device__ bool is_set(const Bits &bits, int32_t i) {
-    return bits[i / 32] >> (i % 32) & 1;
-  }
-
   // count values one by one, from a channel of a row on; values is where the row begins.
-  template <class Slopes, class Bits>
-  __device__ void write_values(Value *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
+  template <class Grad, class Slopes, class Bits>
+  __device__ void write_values(Grad *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
     for (; count > 0; --count) {
-      if (!is_set(left_out, row)) values[channel] = static_cast<Value>(channel == 4 ? slopes[row] : 0.0f);
-      if (++channel < channels_) continue;
+      if (!is_set(left_out, row)) values[channel] = Store<Grad>::from(channel == 4 ? slopes[row] : Number(0));
+      if (++channel < order_.channels) continue;
       channel = 0;
       ++row;
-      values += channels_;
+      values += order_.channels;
     }
   }
 
-  const int32_t channels_;
+  const Order<kPlanar> order_;
+  const bool f32_grads_;
   const Value *const feats_;
-  Value *const grads_;
+  char *const grads_;
 };
 
 }  // namespace yl

@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(kTile) gather_dense(const __grid_constant__ Ta
     if (masks[i] == 0.0f) continue;  // NaN is not 0 either
     const auto cell = static_cast<int32_t>(threadIdx.x) + i * kTile;
     const float *y = y_true + int64_t(cell) * task.channels;
-    Lists(task, tile.image, tile.layer).append(task, tile.first + cell, {y[0], y[1], y[2], y[3]});
+    Lists(task, tile.image, tile.layer).append(task, tile.first + cell, {y[0], y[1], y[2], y[3]}, 1);
   }
 }
 
@@ -31,11 +31,12 @@ struct Placed {
   float x, y;
 };
 
-__device__ inline Placed place(const Task &task, const float *from) {
-  const float row[] = {from[0], from[1], from[2], from[3], from[4]};
-  if (kind_of(task.rules, row) != BoxKind::kObject) return {-1, 0, 0, 0};
-  const Box<float> truth = truth_of(task.rules, row);
-  return {best_anchor(task.rules, row), static_cast<int32_t>(row[4]), truth.x, truth.y};
+__device__ inline Placed place(const Task &task, int64_t at) {
+  BoxRow row = read_row(task.boxes, task.box_weights, at);
+  bool clamped;
+  if (admit(task.box_rules, row, clamped) != BoxKind::kObject) return {-1, 0, 0, 0};
+  const Box<float> truth = truth_of(task.box_rules, row.values);
+  return {best_match(task.box_rules, row.values).anchor, static_cast<int32_t>(row.values[4]), truth.x, truth.y};
 }
 
 __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) {
@@ -45,21 +46,22 @@ __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) 
 }
 
 // For each row of an image's boxes in turn, by the thread that has the row: start(t, place of the row), then
-// other(t, j, place of row j) for every row j in order, then done(t). All rows meet all rows, kBoxRows at a time.
+// other(t, j, place of row j) for every row j in order, then done(t). All rows meet all rows, kBoxRows at a time. rows is
+// the number of the image's first row.
 template <class Start, class Other, class Done>
-__device__ inline void for_pairs(const Task &task, const float *rows, const Start &start, const Other &other,
+__device__ inline void for_pairs(const Task &task, int64_t rows, const Start &start, const Other &other,
                                  const Done &done) {
   YL_SHARED(Placed, staged, kBoxRows);
   const auto thread = static_cast<int32_t>(threadIdx.x);
   for (int32_t base = 0; base < task.boxes_per_image; base += kBoxRows) {
     const int32_t t = base + thread;
     const bool inside = t < task.boxes_per_image;
-    const Placed own = inside ? place(task, rows + int64_t(t) * 5) : Placed{-1, 0, 0, 0};
+    const Placed own = inside ? place(task, rows + t) : Placed{-1, 0, 0, 0};
     if (inside) start(t, own);
     for (int32_t first = 0; first < task.boxes_per_image; first += kBoxRows) {
       const int32_t count = task.boxes_per_image - first < kBoxRows ? task.boxes_per_image - first : kBoxRows;
       __syncthreads();
-      if (thread < count) staged[thread] = first == base ? own : place(task, rows + (int64_t(first) + thread) * 5);
+      if (thread < count) staged[thread] = first == base ? own : place(task, rows + first + thread);
       __syncthreads();
       if (inside && own.anchor >= 0)
         for (int32_t j = 0; j < count; ++j) other(t, first + j, staged[j]);
@@ -69,7 +71,7 @@ __device__ inline void for_pairs(const Task &task, const float *rows, const Star
 }
 
 // The list of an (image, layer): the first row of a cell owns it, the last gives the truth, all give their class.
-__device__ inline void list_boxes(const Task &task, const float *rows, int32_t image, int32_t l) {
+__device__ inline void list_boxes(const Task &task, int64_t rows, int32_t image, int32_t l) {
   const LayerTask &layer = task.layers[l];
   const Lists lists(task, image, l);
   int32_t cell = -1, anchor = -1, last = 0;
@@ -93,12 +95,16 @@ __device__ inline void list_boxes(const Task &task, const float *rows, int32_t i
         last = j;
       },
       [&](int32_t) {
-        if (cell >= 0) lists.append(task, cell, truth_of(task.rules, rows + int64_t(last) * 5));
+        if (cell < 0) return;
+        BoxRow row = read_row(task.boxes, task.box_weights, rows + last);
+        bool clamped;
+        admit(task.box_rules, row, clamped);
+        lists.append(task, cell, truth_of(task.box_rules, row.values), row.weight);
       });
 }
 
 // What became of an image's rows: yl_box_counts, and the first row that the policy refuses.
-__device__ inline void count_boxes(const Task &task, const float *rows, int32_t image) {
+__device__ inline void count_boxes(const Task &task, int64_t rows, int32_t image) {
   Control &control = *task.work.control;
   Placed own{};
   bool collided = false;
@@ -107,14 +113,18 @@ __device__ inline void count_boxes(const Task &task, const float *rows, int32_t 
       [&](int32_t t, const Placed &placed_row) {
         own = placed_row;
         collided = false;
+        BoxRow row = read_row(task.boxes, task.box_weights, rows + t);
+        bool clamped;
+        const BoxKind kind = admit(task.box_rules, row, clamped);
         if (own.anchor < 0) {
-          if (kind_of(task.rules, rows + int64_t(t) * 5) == BoxKind::kUnused) return;
+          if (kind == BoxKind::kUnused) return;
           atomicAdd(&control.skipped, 1ull);
           if (task.refuse_bad_boxes)
             atomicMin(&control.first_bad, static_cast<unsigned long long>(image) * task.boxes_per_image + t);
           return;
         }
         atomicAdd(&control.used, 1ull);
+        if (clamped) atomicAdd(&control.clamped, 1ull);
         bool placed = false;
         for (int32_t l = 0; l < task.layer_count; ++l) placed |= cell_in(task.layers[l], own) >= 0;
         if (!placed) atomicAdd(&control.dropped, 1ull);
@@ -136,7 +146,7 @@ __global__ void __launch_bounds__(kBoxRows, 4)
     gather_boxes(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
   const int32_t l = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
-  const float *rows = task.boxes + int64_t(image) * task.boxes_per_image * 5;
+  const int64_t rows = int64_t(image) * task.boxes_per_image;
   if (l < task.layer_count)
     list_boxes(task, rows, image, l);
   else

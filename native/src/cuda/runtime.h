@@ -11,9 +11,6 @@ namespace yl {
 // Throws unless error is success; what names the operation.
 void require(cudaError_t error, const char *what);
 
-// Throws unless the device can reach what the caller points to; layer -1: the name has no index.
-void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
-
 // The device is current while this lives; the caller's is again after it.
 class DeviceScope {
  public:

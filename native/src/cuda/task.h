@@ -3,6 +3,7 @@
 
 #include "boxes.h"
 #include "cuda/cuda.h"
+#include "extras.h"
 
 namespace yl {
 
@@ -16,27 +17,38 @@ struct LayerTask {
   const void *feats;
   const float *y_true;         // NULL: boxes
   void *grads;                 // NULL: loss only
-  const float *anchor_sizes;   // A pairs, as fractions of the input
+  const void *anchor_sizes;    // A pairs, as fractions of the input, in the type of the arithmetic
   const int32_t *anchor_mask;  // A
   int64_t first_cell;          // of the layer within an image
   int32_t height, width, anchors, cells;
+  float ignore_thresh;
+  float *ignore_mask, *best_iou, *cell_loss;  // on request, else NULL
+};
+
+// yl_rules, for the kernels that know them.
+struct RuleTask {
+  float weight_xy, weight_wh, weight_object, weight_background, weight_class;
+  float label_smoothing;
+  const float *class_weights;  // C
+  bool image_scope;
 };
 
 // Counters of a launch: YL_CLEARED_CONTROL between calls, brought back to it by the last block.
 struct Control {
   unsigned long long first_bad;  // image * per_image + row of boxes
   unsigned long long objects;
-  unsigned long long used, skipped, dropped, collided;
+  unsigned long long used, skipped, clamped, dropped, collided;
   unsigned long long rows_done;  // tickets of (image, layer)
 };
 constexpr unsigned long long kNoBadRow = ~0ull;
 #define YL_CLEARED_CONTROL \
-  { kNoBadRow, 0, 0, 0, 0, 0, 0 }
+  { kNoBadRow, 0, 0, 0, 0, 0, 0, 0 }
 
 // Device memory of a plan. The lists of objects are in no order: nothing depends on it.
 struct Workspace {
   int32_t *cells;                  // (max_batch, cells_per_image): of the objects of each (image, layer)
   Box<float> *truths;              // alike
+  float *weights;                  // alike: of their boxes
   uint32_t *class_flags;           // (max_batch, cells_per_image, flag_words), by cell; boxes only
   int32_t *previous;               // as cells: the rows that a refreshed gradient must clear
   int32_t *counts;                 // (max_batch, L): lengths of the lists; 0 between calls
@@ -45,6 +57,9 @@ struct Workspace {
   yl_parts *partial_sums;          // (max_batch, tiles)
   yl_parts *rows;                  // (max_batch, L)
   yl_parts *layers;                // (L)
+  yl_summary *summary;             // one, where the caller wants none
+  Extra *partial_extras;           // as partial_sums
+  Extra *row_extras;               // as rows
   Control *control;
 };
 
@@ -52,17 +67,22 @@ struct Task {
   LayerTask layers[kMaxCudaLayers];
   int32_t layer_count, batch, channels, flag_words;
   int64_t cells_per_image;
-  float ignore_thresh;
-  BoxRules rules;
+  int32_t dtype, layout;  // YL_F32 ..., YL_NHWC ...
+  bool f32_grads;         // grads are float32 and feats are not
+  bool extras;            // Call::extras
+  bool scan_all;
+  int32_t grad_mode;  // YL_GRAD_...
+  RuleTask rules;
+  BoxRules box_rules;
   const float *boxes;
+  const float *box_weights;  // or NULL
   int32_t boxes_per_image;
   bool refuse_bad_boxes;
-  bool refresh;
   int32_t normaliser;
   double normaliser_value, grad_scale;
   const float *normaliser_at, *grad_scale_at;
   Workspace work;
-  yl_result result;  // memory that the device can write
+  yl_result result;  // memory that the device can write; summary is never NULL
 };
 
 // Blocks of an image, for a tile size.
@@ -72,7 +92,7 @@ int64_t tiles_per_image(const Task &task, int32_t size);
 // The kernels of a call are loaded, so that its first launch may be captured; fails where this build has none for the
 // current device.
 int load_gather();
-int load_visit();
+int load_visit(const Task &task);
 int launch_gather(const Task &task, void *stream);  // stage 1
 int launch_visit(const Task &task, void *stream);   // stages 2 and 3
 // After launch_gather, instead of launch_visit: the dense truths of the lists into y_true (L pointers); then counts and
