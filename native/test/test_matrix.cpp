@@ -1,0 +1,229 @@
+// Layout x type x device x options against the reference device in double, NHWC, on the same (rounded) logits: rows, counts,
+// gradient, statistics, maps. The golden cases as planes and as float64 against their own figures.
+#include "run.h"
+
+namespace {
+
+// The arithmetic of a type (float32 on cpu and cuda, except for float64), and the rounding of the gradient.
+struct Tolerance {
+  double arithmetic, rounding;
+};
+Tolerance tolerance_of(const Setup &s) {
+  const double arithmetic = s.device.device == YL_DEVICE_REFERENCE || s.dtype == YL_F64 ? 1e-12 : 1.5e-5;
+  const bool f32_gradient = s.grad_dtype == YL_GRAD_F32 || s.dtype == YL_F32;
+  const double rounding = f32_gradient ? 6e-8 : s.dtype == YL_F64 ? 1e-15 : s.dtype == YL_F16 ? 4.9e-4 : 3.91e-3;
+  return {arithmetic, rounding};
+}
+
+bool near(double got, double want, double relative, double absolute) {
+  return got == want || std::fabs(got - want) <= relative * std::fabs(want) + absolute;
+}
+
+void compare(const Case &c, const Setup &s, const Output &got, const Output &want) {
+  const std::string where = named(c, s);
+  const Tolerance t = tolerance_of(s);
+  const double absolute = t.arithmetic;
+  if (!CHECK(got.status == YL_OK && want.status == YL_OK, where + ": " + yl_last_error())) return;
+  CHECK(near(got.summary.total, want.summary.total, t.arithmetic, absolute),
+        where + ": " + number(got.summary.total) + " for " + number(want.summary.total));
+  CHECK(got.summary.found_inf == 0 && got.summary.objects == want.summary.objects &&
+            got.summary.normaliser == want.summary.normaliser,
+        where);
+  for (size_t i = 0; i < want.rows.size(); ++i) {
+    const yl_parts &a = got.rows[i], &b = want.rows[i];
+    CHECK(near(a.xy, b.xy, t.arithmetic, absolute) && near(a.wh, b.wh, t.arithmetic, absolute) &&
+              near(a.confidence_object, b.confidence_object, t.arithmetic, absolute) &&
+              near(a.confidence_background, b.confidence_background, t.arithmetic, absolute) &&
+              near(a.class_, b.class_, t.arithmetic, absolute),
+          where + ", row " + std::to_string(i));
+    CHECK(a.objects == b.objects && a.ignored == b.ignored && a.ignored_background == b.ignored_background &&
+              a.non_finite == b.non_finite,
+          where + ", row " + std::to_string(i));
+  }
+  for (size_t l = 0; l < want.grads.size(); ++l) {
+    double largest = 0;
+    for (const double w : want.grads[l]) largest = std::fmax(largest, std::fabs(w));
+    size_t wrong = 0;
+    for (size_t i = 0; i < want.grads[l].size(); ++i)
+      wrong += !near(got.grads[l][i], want.grads[l][i], t.rounding, 3e-8 + t.arithmetic * largest);
+    CHECK(wrong == 0, where + ", layer " + std::to_string(l) + ": " + std::to_string(wrong) + " elements of " +
+                          std::to_string(want.grads[l].size()) + " off");
+  }
+  if (!s.extras) return;
+  CHECK(got.offender.cause == YL_CAUSE_NONE && got.offender.value == 0, where);
+  for (size_t l = 0; l < want.stats.size(); ++l) {
+    const yl_stats &a = got.stats[l], &b = want.stats[l];
+    CHECK(a.objects == b.objects && a.background == b.background && a.iou_50 == b.iou_50 && a.iou_75 == b.iou_75 &&
+              near(a.iou, b.iou, t.arithmetic, absolute) &&
+              near(a.objectness_object, b.objectness_object, t.arithmetic, absolute) &&
+              near(a.objectness_background, b.objectness_background, t.arithmetic, absolute) &&
+              near(a.grad_xy, b.grad_xy, 3 * t.arithmetic, absolute) &&
+              near(a.grad_wh, b.grad_wh, 3 * t.arithmetic, absolute) &&
+              near(a.grad_object, b.grad_object, 3 * t.arithmetic, absolute) &&
+              near(a.grad_background, b.grad_background, 3 * t.arithmetic, absolute) &&
+              near(a.grad_class, b.grad_class, 3 * t.arithmetic, absolute),
+          where + ", statistics of layer " + std::to_string(l));
+    for (int m = 0; m < 3; ++m) {
+      size_t wrong = 0;
+      for (size_t i = 0; i < want.maps[m][l].size(); ++i)
+        wrong += !near(got.maps[m][l][i], want.maps[m][l][i], t.arithmetic + 6e-8, 2 * absolute);
+      CHECK(wrong == 0, where + ", map " + std::to_string(m) + " of layer " + std::to_string(l) + ": " +
+                            std::to_string(wrong) + " cells off");
+    }
+  }
+}
+
+// What differs between the columns of the matrix.
+std::vector<Setup> option_sets(const Case &c, const float *class_weights, const float *threshes) {
+  std::vector<Setup> sets(8);
+  sets[1].extras = true;
+  sets[2].gradient = false;
+  sets[3].grad_mode = YL_GRAD_ACCUMULATE;
+  sets[3].before = 0.375;
+  sets[3].normaliser = YL_NORMALISER_OBJECTS;
+  sets[4].grad_mode = YL_GRAD_REFRESH;
+  sets[4].grad_scale = 16;
+  sets[4].normaliser = YL_NORMALISER_NONE;
+  for (size_t i = 5; i < 8; ++i) {
+    yl_rules &r = sets[i].rules;
+    sets[i].with_rules = true;
+    r.class_weights = class_weights;
+    r.ignore_threshes = threshes;
+    r.weight_xy = 0.5f, r.weight_wh = 2, r.weight_object = 1.5f, r.weight_background = 0.25f, r.weight_class = 3;
+    r.label_smoothing = 0.125f;
+    r.ignore_scope = i == 5 ? YL_SCOPE_LAYER : YL_SCOPE_IMAGE;
+    sets[i].extras = i == 6;
+    sets[i].grad_mode = i == 7 ? YL_GRAD_ACCUMULATE : YL_GRAD_OVERWRITE;
+    sets[i].scan = i == 6 ? YL_SCAN_ALL : YL_SCAN_USED;
+    sets[i].boxes = i > 5 && c.g.has_boxes();
+  }
+  return sets;
+}
+
+void matrix(const Golden &golden) {
+  Case given(golden);
+  std::vector<float> class_weights, threshes;
+  for (int32_t i = 0; i < golden.classes; ++i)
+    class_weights.push_back(i % 3 == 1 ? 0.0f : 0.5f + static_cast<float>(i % 5));
+  for (int32_t l = 0; l < golden.layers; ++l) threshes.push_back(0.35f + 0.1f * static_cast<float>(l));
+  for (size_t i = 0; i < golden.boxes.data.size() / 5; ++i)
+    given.box_weights.push_back(i % 4 == 2 ? 0.0f : 0.25f * static_cast<float>(1 + i % 7));
+  for (const int32_t dtype : {YL_F32, YL_F16, YL_BF16, YL_F64}) {
+    Case c = given;
+    for (auto &layer : c.feats)
+      for (double &value : layer) value = rounded(dtype, value + (dtype == YL_F64 ? 1e-9 : 0));
+    for (const Setup &options : option_sets(c, class_weights.data(), threshes.data())) {
+      Setup s = options;
+      s.device = {"reference", YL_DEVICE_REFERENCE, 0};
+      s.dtype = YL_F64;
+      const Output want = run(c, s);
+      s.dtype = dtype;
+      Output first;
+      for (const DeviceCase &device : kDevices) {
+        if (device.threads == 2 && device.device == YL_DEVICE_CPU) continue;
+        for (const int32_t layout : {YL_NHWC, YL_NCHW})
+          for (const int32_t grad_dtype : {YL_GRAD_LIKE_FEATS, YL_GRAD_F32}) {
+            s.device = device;
+            s.layout = layout;
+            s.grad_dtype = grad_dtype;
+            const Output got = run(c, s);
+            compare(c, s, got, want);
+            // Neither the type of the gradient, nor threads, nor the way to a device change the rows; on the host nor the
+            // layout. (Tiles of a CUDA device are cells in the order of memory.)
+            if (layout == YL_NHWC && grad_dtype == YL_GRAD_LIKE_FEATS &&
+                (device.threads <= 1 || device.way == Way::kHost))
+              if (first.rows.empty() || device.device != YL_DEVICE_CPU || device.threads == 1) first = got;
+            if (layout == YL_NHWC || device.device != YL_DEVICE_CUDA)
+              CHECK(same_bits(got.rows, first.rows), named(c, s));
+            if (grad_dtype == YL_GRAD_LIKE_FEATS && options.grad_mode == YL_GRAD_OVERWRITE && options.gradient) {
+              Setup over = s;
+              over.in_place = true;
+              const Output same = run(c, over);
+              CHECK(same_bits(same.rows, got.rows), named(c, over) + ", in place");
+              for (size_t l = 0; l < got.grads.size(); ++l)
+                CHECK(same_bits(same.grads[l], got.grads[l]), named(c, over) + ", in place");
+            }
+          }
+      }
+    }
+  }
+}
+
+// The figures of a golden case, from its logits as planes: the tolerances of the golden cases; in float64 tighter.
+void golden_in(const Golden &golden) {
+  const Case c(golden);
+  for (const DeviceCase &device : kDevices)
+    for (const int32_t dtype : {YL_F32, YL_F64})
+      for (const bool boxes : {false, true}) {
+        if (boxes && !golden.has_boxes()) continue;
+        Setup s;
+        s.device = device;
+        s.dtype = dtype;
+        s.layout = YL_NCHW;
+        s.boxes = boxes;
+        const Output got = run(c, s);
+        const std::string where = named(c, s);
+        const double relative = dtype == YL_F64 ? 1e-12 : 1e-5, absolute = dtype == YL_F64 ? 1e-12 : 1e-6;
+        if (!CHECK(got.status == YL_OK, yl_last_error())) continue;
+        CHECK(near(got.summary.total, golden.total, relative, absolute), where + ": " + number(got.summary.total));
+        for (size_t l = 0; l < got.layers.size(); ++l) {
+          const yl_parts &p = got.layers[l];
+          CHECK(near(p.xy, golden.xy[l], relative, absolute) && near(p.wh, golden.wh[l], relative, absolute) &&
+                    near(p.confidence_object + p.confidence_background, golden.confidence[l], relative, absolute) &&
+                    near(p.class_, golden.class_[l], relative, absolute),
+                where);
+          CHECK(double(p.objects) == golden.objects[l] && double(p.ignored) == golden.ignored[l] &&
+                    double(p.ignored_background) == golden.ignored_background[l],
+                where);
+          float largest = 0;
+          for (const float w : golden.grads[l].data) largest = std::fmax(largest, std::fabs(w));
+          size_t wrong = 0;
+          for (size_t i = 0; i < got.grads[l].size(); ++i)
+            wrong += !(std::fabs(got.grads[l][i] - golden.grads[l].data[i]) <= 1e-6 + 1e-5 * largest);
+          CHECK(wrong == 0, where + ": " + std::to_string(wrong) + " elements off");
+        }
+      }
+}
+
+// Every half and bfloat16, and rounding to them: nearest, ties to even, overflow from the half step on.
+void storage() {
+  for (int32_t dtype : {YL_F16, YL_BF16}) {
+    const int bits = dtype == YL_F16 ? 10 : 7, bias = dtype == YL_F16 ? 15 : 127;
+    double previous = 0;
+    for (uint32_t code = 0; code < 0x8000; ++code) {
+      const uint32_t exponent = code >> bits, fraction = code & ((1u << bits) - 1);
+      const auto stored = static_cast<uint16_t>(code);
+      char bytes[8] = {};
+      std::memcpy(bytes, &stored, 2);
+      const double value = get(dtype, bytes);
+      if (exponent == (dtype == YL_F16 ? 31u : 255u)) {
+        CHECK(fraction ? std::isnan(value) : std::isinf(value));
+        continue;
+      }
+      const double want = exponent ? std::ldexp(1 + fraction / double(1 << bits), int(exponent) - bias)
+                                   : std::ldexp(fraction / double(1 << bits), 1 - bias);
+      CHECK(value == want && rounded(dtype, value) == value && rounded(dtype, -value) == -value, number(want));
+      const double half = (previous + value) / 2;  // exact in float32, but for subnormals of bfloat16
+      if (code > 0 && (dtype == YL_F16 || exponent > 1)) {
+        CHECK(rounded(dtype, half) == (code % 2 ? previous : value), number(half));
+        CHECK(rounded(dtype, static_cast<double>(std::nextafterf(static_cast<float>(half), 0))) == previous,
+              number(half));
+        CHECK(rounded(dtype, static_cast<double>(std::nextafterf(static_cast<float>(half), INFINITY))) == value,
+              number(half));
+      }
+      previous = value;
+    }
+    CHECK(std::isnan(rounded(dtype, NAN)) && std::isinf(rounded(dtype, INFINITY)) &&
+          std::isinf(rounded(dtype, 3.4e38)));
+  }
+  CHECK(rounded(YL_F16, 65519) == 65504 && std::isinf(rounded(YL_F16, 65520)) && rounded(YL_F16, -65520) == -INFINITY);
+}
+
+}  // namespace
+
+int main() {
+  storage();
+  for (const std::string &name : kGoldenNames) golden_in(read_golden(name));
+  for (const char *name : {"a_small_3scale", "f_soft_targets", "h_builder_edges"}) matrix(read_golden(name));
+  return report("matrix");
+}
