@@ -281,12 +281,12 @@ typedef struct yl_stats {
   int64_t objects;              /* cells with m != 0 */
   int64_t background;           /* cells with m = 0 */
   double iou;                   /* of the predictions of objects with their own truths; NaN counts as 0 */
-  int64_t iou_50, iou_75;       /* objects for which it is above 0.5, above 0.75 */
+  int64_t iou_50;               /* objects for which it is above 0.5 */
+  int64_t iou_75;               /* above 0.75 */
   double objectness_object;     /* sigmoid(to) of objects */
   double objectness_background; /* of background */
-  double
-      grad_xy; /* squares of the gradient (of its elements before they are rounded to f16 or bf16, or added), by part:
-                     its norm is the square root. 0 without grads */
+  double grad_xy;               /* squares of the gradient's elements of a part, before they are rounded to f16 or bf16
+                                   or added: its norm is the square root. 0 without grads */
   double grad_wh;
   double grad_object;
   double grad_background;
@@ -304,10 +304,12 @@ enum {
 /* The first value, in the order of image, layer, row, column, anchor, channel, that poisons or would poison the loss. */
 typedef struct yl_offender {
   int32_t cause; /* YL_CAUSE_...; with NONE all else is 0 */
-  int32_t image, layer;
-  int32_t row, column; /* of the grid */
-  int32_t anchor;      /* 0..A-1 of the layer */
-  int32_t channel;     /* 0..4+C: tx, ty, tw, th, objectness, classes */
+  int32_t image;
+  int32_t layer;
+  int32_t row; /* of the grid */
+  int32_t column;
+  int32_t anchor;  /* 0..A-1 of the layer */
+  int32_t channel; /* 0..4+C: tx, ty, tw, th, objectness, classes */
   int32_t reserved;
   double value;    /* FEATS, OVERFLOW: the logit; TRUTH: that of y_true */
   double gradient; /* OVERFLOW: of the channel, before it is rounded to the type of grads; else 0 */
@@ -321,7 +323,7 @@ typedef struct yl_result {
   yl_parts *layers;          /* L, divided by the normaliser */
   yl_parts *rows;            /* B*L, raw; row of image b and layer l at [b*L + l]. Rows of shards of a batch add up */
   yl_completion *completion; /* one; of yl_loss_async only, yl_loss returns its status */
-  /* What follows costs time where it is asked for; best_iou, and IoU in stats, also the decoding of every cell. */
+  /* What follows costs time where it is asked for. The arrays of the last three lie where feats lie. */
   yl_stats *stats;           /* L */
   yl_offender *offender;     /* one */
   float *const *ignore_mask; /* L pointers, (B, H, W, A), with NCHW (B, A, H, W): k */
@@ -477,7 +479,8 @@ typedef struct yl_finding {
   int32_t row;   /* of the image's boxes; -1 for y_true */
   int32_t other; /* COLLISION: the earlier row; else -1 */
   int32_t layer; /* of the cell that it is about, as the next three; -1 if there is none */
-  int32_t grid_row, grid_column;
+  int32_t grid_row;
+  int32_t grid_column;
   int32_t anchor; /* boxes: index into yl_config.anchors, -1 if there is none; y_true: 0..A-1 of the layer */
   float value;    /* the offending one, see YL_REASON_... */
 } yl_finding;

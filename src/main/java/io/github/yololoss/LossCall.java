@@ -19,6 +19,7 @@ final class LossCall {
   private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
   private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
   private static final long CALL_GRAD_MODE = Layouts.offset(Layouts.CALL, "grad_mode");
+  private static final long CALL_SCAN = Layouts.offset(Layouts.CALL, "scan");
   private static final long CALL_NORMALISER_AT = Layouts.offset(Layouts.CALL, "normaliser_at");
   private static final long CALL_GRAD_SCALE_AT = Layouts.offset(Layouts.CALL, "grad_scale_at");
   private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
@@ -28,27 +29,61 @@ final class LossCall {
   private static final long BOXES_DATA = Layouts.offset(Layouts.BOXES, "data");
   private static final long BOXES_PER_IMAGE = Layouts.offset(Layouts.BOXES, "per_image");
   private static final long BOXES_POLICY = Layouts.offset(Layouts.BOXES, "policy");
+  private static final long BOXES_WEIGHTS = Layouts.offset(Layouts.BOXES, "weights");
+  private static final long RESULT_STATS = Layouts.offset(Layouts.RESULT, "stats");
+  private static final long RESULT_OFFENDER = Layouts.offset(Layouts.RESULT, "offender");
+  private static final long RESULT_IGNORE_MASK = Layouts.offset(Layouts.RESULT, "ignore_mask");
+  private static final long RESULT_BEST_IOU = Layouts.offset(Layouts.RESULT, "best_iou");
+  private static final long RESULT_CELL_LOSS = Layouts.offset(Layouts.RESULT, "cell_loss");
 
   private final Memory memory;
   private final Device device; // with device memory a CUDA device
-  private final long[] bytes; // of feats of one image, for each layer
+  private final int layers;
+  private final long[] values; // of feats of one image, for each layer
+  private final long[] cells; // alike
+  private final int featBytes; // of a value
+  private final int gradBytes;
   private final MemorySegment call; // yl_call
   private final MemorySegment boxes; // yl_boxes
   private final MemorySegment feats; // arrays of pointers
   private final MemorySegment yTrue;
   private final MemorySegment grads;
-  private final MemorySegment[] held; // feats, y_true or boxes, grads; normaliser and scale
+  private final MemorySegment[] maps; // three arrays of pointers
+  private final MemorySegment[] held; // feats, y_true or boxes, grads, maps; see below
 
-  LossCall(Memory memory, Device device, long[] bytes, Arena arena) {
+  // Places in held behind those of the layers.
+  private static final int HELD_NORMALISER = 0;
+  private static final int HELD_SCALE = 1;
+  private static final int HELD_WEIGHTS = 2;
+
+  LossCall(
+      Memory memory,
+      Device device,
+      YoloSpec spec,
+      DataType dataType,
+      DataType gradientType,
+      Arena arena) {
     this.memory = memory;
     this.device = device;
-    this.bytes = bytes;
+    layers = spec.layers().size();
+    featBytes = dataType.bytes();
+    gradBytes = gradientType.bytes();
+    values = new long[layers];
+    cells = new long[layers];
+    for (int l = 0; l < layers; l++) {
+      cells[l] = spec.cells(l);
+      values[l] = cells[l] * (5L + spec.numClasses());
+    }
     call = arena.allocate(Layouts.CALL);
     boxes = arena.allocate(Layouts.BOXES);
-    feats = arena.allocate(ADDRESS, bytes.length);
-    yTrue = arena.allocate(ADDRESS, bytes.length);
-    grads = arena.allocate(ADDRESS, bytes.length);
-    held = new MemorySegment[3 * bytes.length + 2];
+    feats = arena.allocate(ADDRESS, layers);
+    yTrue = arena.allocate(ADDRESS, layers);
+    grads = arena.allocate(ADDRESS, layers);
+    maps = new MemorySegment[3];
+    for (int m = 0; m < maps.length; m++) {
+      maps[m] = arena.allocate(ADDRESS, layers);
+    }
+    held = new MemorySegment[6 * layers + 3];
     call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
     call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
     boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
@@ -74,37 +109,71 @@ final class LossCall {
     return held;
   }
 
-  /** For {@code yl_loss}. */
-  void fill(int batch, Object[] feats, Targets targets, Object[] grads, LossOptions options) {
+  /** For {@code yl_loss}; what the result has room for, it is asked for. */
+  void fill(
+      int batch,
+      Object[] feats,
+      Targets targets,
+      Object[] grads,
+      LossOptions options,
+      MemorySegment result,
+      MemorySegment stats,
+      MemorySegment offender) {
     Arrays.fill(held, MemorySegment.NULL);
-    point(this.feats, "feats", feats, batch, 0, false);
-    switch (targets) {
-      case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
-      case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
-      case Targets.Boxes b -> pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
-      case Targets.DeviceBoxes b ->
-          pointBoxes(b.boxes(), b.perImage(), b.policy(), batch, bytes.length);
-      case null ->
-          throw new IllegalArgumentException("targets is null, dense truths or boxes are expected");
-    }
+    point(this.feats, "feats", feats, batch, 0, false, values, featBytes);
+    pointTargets(targets, batch);
     if (grads != null) {
-      point(this.grads, "grads", grads, batch, 2 * bytes.length, true);
+      point(this.grads, "grads", grads, batch, 2 * layers, true, values, gradBytes);
     }
+    boolean search = options.search() != LossOptions.Search.NONE;
+    result.set(ADDRESS, RESULT_STATS, options.statistics() ? stats : MemorySegment.NULL);
+    result.set(ADDRESS, RESULT_OFFENDER, search ? offender : MemorySegment.NULL);
+    CellMaps<?> m = options.maps();
+    pointMap(result, RESULT_IGNORE_MASK, "ignoreMask", 0, m == null ? null : m.ignoreMask(), batch);
+    pointMap(result, RESULT_BEST_IOU, "bestIou", 1, m == null ? null : m.bestIou(), batch);
+    pointMap(result, RESULT_CELL_LOSS, "cellLoss", 2, m == null ? null : m.cellLoss(), batch);
+    call.set(JAVA_INT, CALL_SCAN, options.search() == LossOptions.Search.ALL ? 1 : 0);
     call.set(ADDRESS, CALL_GRADS, grads == null ? MemorySegment.NULL : this.grads);
     call.set(JAVA_INT, CALL_BATCH, batch);
-    call.set(JAVA_INT, CALL_GRAD_MODE, options.refresh() ? 1 : 0);
+    call.set(JAVA_INT, CALL_GRAD_MODE, options.gradientMode().ordinal());
     call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
     call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
     call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
-    pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at(), 0);
-    pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt(), 1);
+    pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at(), HELD_NORMALISER);
+    pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt(), HELD_SCALE);
+  }
+
+  /** For {@code yl_audit}: the pointers to y_true, or NULL; those to boxes are then used. */
+  MemorySegment fillToAudit(int batch, Targets targets) {
+    Arrays.fill(held, MemorySegment.NULL);
+    pointTargets(targets, batch);
+    return call.get(ADDRESS, CALL_Y_TRUE);
+  }
+
+  private void pointTargets(Targets targets, int batch) {
+    switch (targets) {
+      case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
+      case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
+      case Targets.Boxes b ->
+          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch, layers);
+      case Targets.DeviceBoxes b ->
+          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch, layers);
+      case null ->
+          throw new IllegalArgumentException("targets is null, dense truths or boxes are expected");
+    }
   }
 
   /** For {@code yl_build_y_true}. */
-  void fillToBuild(int batch, Object rows, int perImage, Targets.BoxPolicy policy, Object[] out) {
+  void fillToBuild(
+      int batch,
+      Object rows,
+      int perImage,
+      Targets.BoxPolicy policy,
+      Object weights,
+      Object[] out) {
     Arrays.fill(held, MemorySegment.NULL);
-    pointBoxes(rows, perImage, policy, batch, 0);
-    point(yTrue, "y_true", out, batch, bytes.length, true);
+    pointBoxes(rows, perImage, policy, weights, batch, 0);
+    point(yTrue, "y_true", out, batch, layers, true, values, Float.BYTES);
   }
 
   /** Checks the memory of each layer and writes its address into pointers. */
@@ -114,33 +183,50 @@ final class LossCall {
       Object[] memories,
       int batch,
       int firstHeld,
-      boolean written) {
-    if (memories == null || memories.length != bytes.length) {
+      boolean written,
+      long[] counts,
+      int size) {
+    if (memories == null || memories.length != layers) {
       throw new IllegalArgumentException(
           name
               + (memories == null ? " is null, " : " has " + memories.length + " segments, ")
-              + bytes.length
+              + layers
               + " are expected, one for each layer");
     }
-    for (int l = 0; l < bytes.length; l++) {
-      MemorySegment address = addressOf(name, l, memories[l], bytes[l] * batch, written);
+    for (int l = 0; l < layers; l++) {
+      MemorySegment address =
+          addressOf(name, l, memories[l], counts[l] * size * batch, written, size);
       pointers.setAtIndex(ADDRESS, l, address);
       held[firstHeld + l] = address;
     }
   }
 
   private void pointDense(Object[] dense, int batch) {
-    point(yTrue, "y_true", dense, batch, bytes.length, false);
+    point(yTrue, "y_true", dense, batch, layers, false, values, Float.BYTES);
     call.set(ADDRESS, CALL_Y_TRUE, yTrue);
     call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
   }
 
+  private void pointMap(
+      MemorySegment result, long field, String name, int m, Object[] memories, int batch) {
+    if (memories != null) {
+      point(maps[m], name, memories, batch, (3 + m) * layers, true, cells, Float.BYTES);
+    }
+    result.set(ADDRESS, field, memories == null ? MemorySegment.NULL : maps[m]);
+  }
+
   private void pointBoxes(
-      Object rows, int perImage, Targets.BoxPolicy policy, int batch, int heldAt) {
+      Object rows, int perImage, Targets.BoxPolicy policy, Object weights, int batch, int heldAt) {
     boxes.set(JAVA_INT, BOXES_PER_IMAGE, perImage);
     boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
     long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
-    held[heldAt] = addressOf("boxes", -1, rows, needed, false);
+    held[heldAt] = addressOf("boxes", -1, rows, needed, false, Float.BYTES);
+    MemorySegment weightsAt =
+        weights == null
+            ? MemorySegment.NULL
+            : addressOf("weights", -1, weights, needed / 5, false, Float.BYTES);
+    held[6 * layers + HELD_WEIGHTS] = weightsAt;
+    boxes.set(ADDRESS, BOXES_WEIGHTS, weightsAt);
     boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
     call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
     call.set(ADDRESS, CALL_BOXES, boxes);
@@ -156,15 +242,15 @@ final class LossCall {
       address = at.checked(name, device, Float.BYTES);
     }
     call.set(ADDRESS, field, address);
-    held[3 * bytes.length + place] = address;
+    held[6 * layers + place] = address;
   }
 
   /** Checks memory of the kind that this object takes. layer -1: not of a layer. */
   private MemorySegment addressOf(
-      String name, int layer, Object given, long needed, boolean written) {
+      String name, int layer, Object given, long needed, boolean written, int alignment) {
     if (memory == Memory.HOST && given instanceof MemorySegment segment) {
-      if (!Segments.fits(segment, needed, written, Float.BYTES)) {
-        Segments.refuse(named(name, layer), segment, needed, written);
+      if (!Segments.fits(segment, needed, written, alignment)) {
+        Segments.refuse(named(name, layer), segment, needed, written, alignment);
       }
       return segment;
     }

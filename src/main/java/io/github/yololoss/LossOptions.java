@@ -3,18 +3,51 @@ package io.github.yololoss;
 import java.util.Objects;
 
 /**
- * How sums become the loss and the gradient.
+ * How sums become the loss and the gradient, and what a call gives besides.
  *
  * @param normaliser what the sums are divided by
  * @param gradientScale factor of the gradient (upstream gradient, loss scale), finite
  * @param gradientScaleAt null, or device memory of one float32 that the device reads as the scale
  *     when it runs, instead of gradientScale; CUDA only
- * @param refresh true where the gradient buffers are those of this object's last call with a
- *     gradient and still hold what it wrote: the same result with fewer writes. Other buffers are
- *     refused, changed content cannot be noticed
+ * @param gradientMode how the gradient is written
+ * @param statistics whether {@link LossResult#statistics} are wanted
+ * @param search whether the first value that is not finite is looked for, and where
+ * @param maps what is wanted of each cell, or null
  */
 public record LossOptions(
-    Normaliser normaliser, double gradientScale, DeviceBuffer gradientScaleAt, boolean refresh) {
+    Normaliser normaliser,
+    double gradientScale,
+    DeviceBuffer gradientScaleAt,
+    GradientMode gradientMode,
+    boolean statistics,
+    Search search,
+    CellMaps<?> maps) {
+
+  /** In the order of the native header's {@code YL_GRAD_...}. */
+  public enum GradientMode {
+    /** Every element is written; what it held does not matter. */
+    OVERWRITE,
+    /**
+     * The same result with fewer writes, where the gradient buffers are those of this object's last
+     * call with a gradient and still hold what it wrote. Other buffers are refused, changed content
+     * cannot be noticed.
+     */
+    REFRESH,
+    /** Added to what the buffers hold. */
+    ACCUMULATE
+  }
+
+  /** For {@link LossResult#offender}. */
+  public enum Search {
+    /**
+     * It is not looked for; {@link LossResult#nonFinite} and {@code foundInf} count all the same.
+     */
+    NONE,
+    /** Among the values that count: masks and objectness of all cells, whole rows of objects. */
+    USED,
+    /** Among all values of feats and y_true, which are then counted too. Reads all memory. */
+    ALL
+  }
 
   /** Divided by the batch, gradient not scaled: keras-yolo3. */
   public static final LossOptions DEFAULT = new LossOptions(Normaliser.BATCH, 1);
@@ -22,6 +55,8 @@ public record LossOptions(
   /** Refuses null and values that are not finite. */
   public LossOptions {
     Objects.requireNonNull(normaliser, "normaliser");
+    Objects.requireNonNull(gradientMode, "gradientMode");
+    Objects.requireNonNull(search, "search");
     if (!Double.isFinite(gradientScale)) {
       throw new IllegalArgumentException(
           "gradientScale is " + gradientScale + ", a finite number is expected");
@@ -30,12 +65,36 @@ public record LossOptions(
 
   /** With a scale by value, writing the whole gradient. */
   public LossOptions(Normaliser normaliser, double gradientScale) {
-    this(normaliser, gradientScale, null, false);
+    this(normaliser, gradientScale, null, GradientMode.OVERWRITE, false, Search.NONE, null);
   }
 
-  /** The same over the previous gradient, or not. */
-  public LossOptions withRefresh(boolean value) {
-    return new LossOptions(normaliser, gradientScale, gradientScaleAt, value);
+  /** The same with a scale in device memory. */
+  public LossOptions withGradientScaleAt(DeviceBuffer at) {
+    return new LossOptions(normaliser, gradientScale, at, gradientMode, statistics, search, maps);
+  }
+
+  /** The same, writing the gradient in another way. */
+  public LossOptions withGradientMode(GradientMode mode) {
+    return new LossOptions(
+        normaliser, gradientScale, gradientScaleAt, mode, statistics, search, maps);
+  }
+
+  /** The same with statistics, or without. */
+  public LossOptions withStatistics(boolean wanted) {
+    return new LossOptions(
+        normaliser, gradientScale, gradientScaleAt, gradientMode, wanted, search, maps);
+  }
+
+  /** The same with another search. */
+  public LossOptions withSearch(Search where) {
+    return new LossOptions(
+        normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, where, maps);
+  }
+
+  /** The same with maps of the cells; null: none. */
+  public LossOptions withMaps(CellMaps<?> wanted) {
+    return new LossOptions(
+        normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, search, wanted);
   }
 
   /**

@@ -27,6 +27,7 @@ public final class LossResult {
   private static final long IGNORED_BACKGROUND =
       Layouts.offset(Layouts.SUMMARY, "ignored_background");
   private static final long NON_FINITE = Layouts.offset(Layouts.SUMMARY, "non_finite");
+  private static final long FOUND_INF = Layouts.offset(Layouts.SUMMARY, "found_inf");
   private static final long BOXES = Layouts.offset(Layouts.SUMMARY, "boxes");
 
   private final int maxBatch;
@@ -35,9 +36,12 @@ public final class LossResult {
   private final MemorySegment layerParts;
   private final MemorySegment rows;
   private final MemorySegment completion; // yl_completion; null: host memory
-  private final MemorySegment struct; // yl_result, pointing to the three
+  private final MemorySegment stats; // yl_stats, one for each layer
+  private final MemorySegment offender; // yl_offender
+  private final MemorySegment struct; // yl_result, pointing to them
   private final MemorySegment asyncStruct; // and to completion
   private int batch;
+  private LossOptions options; // of the call
   private CudaStream pending; // null: the result is there
   private YoloLossException failure; // of an enqueued call
 
@@ -49,6 +53,8 @@ public final class LossResult {
     summary = arena.allocate(Layouts.SUMMARY);
     layerParts = arena.allocate(Layouts.PARTS, layers);
     rows = arena.allocate(Layouts.PARTS, (long) maxBatch * layers);
+    stats = arena.allocate(Layouts.STATS, layers);
+    offender = arena.allocate(Layouts.OFFENDER);
     completion = forDevice ? arena.allocate(Layouts.COMPLETION) : null;
     struct = newStruct();
     asyncStruct = newStruct();
@@ -74,6 +80,14 @@ public final class LossResult {
     return asyncStruct;
   }
 
+  MemorySegment stats() {
+    return stats;
+  }
+
+  MemorySegment offenderStruct() {
+    return offender;
+  }
+
   boolean fits(int neededBatch, int neededLayers, boolean async) {
     return neededBatch <= maxBatch && neededLayers == layers && (!async || completion != null);
   }
@@ -87,8 +101,9 @@ public final class LossResult {
   }
 
   /** A call has written this, or has enqueued that on a stream. */
-  void written(int newBatch, CudaStream stream) {
+  void written(int newBatch, LossOptions newOptions, CudaStream stream) {
     batch = newBatch;
+    options = newOptions;
     pending = stream;
     failure = null;
   }
@@ -164,6 +179,68 @@ public final class LossResult {
     return await().summary.get(JAVA_LONG, NON_FINITE);
   }
 
+  /**
+   * Elements of the gradient that the call wrote as NaN or infinity: for a loss scaler, above 0
+   * says that the step must be left out and the scale lowered.
+   */
+  public long foundInf() {
+    return await().summary.get(JAVA_LONG, FOUND_INF);
+  }
+
+  /**
+   * The first value that is not finite, or null if all are.
+   *
+   * @throws IllegalStateException if the call had no {@link LossOptions#search}
+   */
+  public Offender offender() {
+    await();
+    if (options == null || options.search() == LossOptions.Search.NONE) {
+      throw new IllegalStateException(
+          "the call did not look for it; use LossOptions.withSearch(Search.USED or ALL)");
+    }
+    int cause = offender.get(JAVA_INT, 0);
+    return cause == 0
+        ? null
+        : new Offender(
+            Offender.Cause.values()[cause - 1],
+            offender.getAtIndex(JAVA_INT, 1),
+            offender.getAtIndex(JAVA_INT, 2),
+            offender.getAtIndex(JAVA_INT, 3),
+            offender.getAtIndex(JAVA_INT, 4),
+            offender.getAtIndex(JAVA_INT, 5),
+            offender.getAtIndex(JAVA_INT, 6),
+            offender.getAtIndex(JAVA_DOUBLE, 4),
+            offender.getAtIndex(JAVA_DOUBLE, 5));
+  }
+
+  /**
+   * Statistics of a layer.
+   *
+   * @throws IllegalStateException if the call had no {@link LossOptions#statistics}
+   * @throws IndexOutOfBoundsException if there is no such layer
+   */
+  public Statistics statistics(int layer) {
+    await();
+    if (options == null || !options.statistics()) {
+      throw new IllegalStateException(
+          "the call gave no statistics; use LossOptions.withStatistics(true)");
+    }
+    long at = Objects.checkIndex(layer, layers) * Layouts.STATS.byteSize() / Double.BYTES;
+    return new Statistics(
+        stats.getAtIndex(JAVA_LONG, at),
+        stats.getAtIndex(JAVA_LONG, at + 1),
+        stats.getAtIndex(JAVA_DOUBLE, at + 2),
+        stats.getAtIndex(JAVA_LONG, at + 3),
+        stats.getAtIndex(JAVA_LONG, at + 4),
+        stats.getAtIndex(JAVA_DOUBLE, at + 5),
+        stats.getAtIndex(JAVA_DOUBLE, at + 6),
+        stats.getAtIndex(JAVA_DOUBLE, at + 7),
+        stats.getAtIndex(JAVA_DOUBLE, at + 8),
+        stats.getAtIndex(JAVA_DOUBLE, at + 9),
+        stats.getAtIndex(JAVA_DOUBLE, at + 10),
+        stats.getAtIndex(JAVA_DOUBLE, at + 11));
+  }
+
   /** What became of the boxes; zeros for dense truths. */
   public Targets.BoxCounts boxes() {
     return boxCounts(await().summary.asSlice(BOXES, Layouts.BOX_COUNTS));
@@ -174,7 +251,8 @@ public final class LossResult {
         counts.getAtIndex(JAVA_LONG, 0),
         counts.getAtIndex(JAVA_LONG, 1),
         counts.getAtIndex(JAVA_LONG, 2),
-        counts.getAtIndex(JAVA_LONG, 3));
+        counts.getAtIndex(JAVA_LONG, 3),
+        counts.getAtIndex(JAVA_LONG, 4));
   }
 
   /**
@@ -273,6 +351,7 @@ public final class LossResult {
    * @param ignored cells with k = 0, objects included
    * @param ignoredBackground cells with k = 0 and m = 0
    * @param nonFinite NaN and infinities among the values that count
+   * @param foundInf elements of the gradient that were written as NaN or infinity
    */
   public record Parts(
       double xy,
@@ -283,7 +362,8 @@ public final class LossResult {
       long objects,
       long ignored,
       long ignoredBackground,
-      long nonFinite) {
+      long nonFinite,
+      long foundInf) {
 
     private static Parts read(MemorySegment parts, long index) {
       long at = index * Layouts.PARTS.byteSize() / Double.BYTES;
@@ -296,7 +376,8 @@ public final class LossResult {
           parts.getAtIndex(JAVA_LONG, at + 5),
           parts.getAtIndex(JAVA_LONG, at + 6),
           parts.getAtIndex(JAVA_LONG, at + 7),
-          parts.getAtIndex(JAVA_LONG, at + 8));
+          parts.getAtIndex(JAVA_LONG, at + 8),
+          parts.getAtIndex(JAVA_LONG, at + 9));
     }
 
     /** The confidence part of keras-yolo3. */

@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
@@ -111,6 +112,12 @@ final class Native {
         "yl_build_y_true_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
   }
 
+  /** A handle of {@link #audit} for that many held segments. */
+  static MethodHandle bindAudit(int held) {
+    return bindHolding(
+        "yl_audit_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, JAVA_FLOAT, ADDRESS);
+  }
+
   /** {@code yl_status yl_plan_create(const yl_config *config, yl_plan **plan)}. */
   static int planCreate(MemorySegment config, MemorySegment plan) {
     try {
@@ -217,6 +224,26 @@ final class Native {
       MemorySegment[] held) {
     try {
       return (int) handle.invokeExact(plan, batch, boxes, yTrue, counts, held);
+    } catch (Throwable t) {
+      throw rethrow(t);
+    }
+  }
+
+  /**
+   * {@code yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true,
+   * const yl_boxes *boxes, float poor_iou, const yl_audit_result *result, ...)}.
+   */
+  static int audit(
+      MethodHandle handle,
+      MemorySegment plan,
+      int batch,
+      MemorySegment yTrue,
+      MemorySegment boxes,
+      float poorIou,
+      MemorySegment result,
+      MemorySegment[] held) {
+    try {
+      return (int) handle.invokeExact(plan, batch, yTrue, boxes, poorIou, result, held);
     } catch (Throwable t) {
       throw rethrow(t);
     }

@@ -14,36 +14,29 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.Arrays;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 
 /**
- * A NumPy {@code .npy} file, mapped: versions 1, 2 and 3, little-endian float32 or float64, C
- * order. The format is that of numpy.lib.format.
+ * A NumPy {@code .npy} file, mapped: versions 1, 2 and 3, little-endian, C order; float16, float32,
+ * float64, and bfloat16 as ml_dtypes saves it (two bytes of no type). The format is that of
+ * numpy.lib.format.
  *
  * @param shape the array's sizes; empty for a scalar
- * @param type float32 or float64
+ * @param type of the values
  * @param data the values, read-only. The file must not be shortened while it is mapped
  */
-public record Npy(long[] shape, Type type, MemorySegment data) {
+public record Npy(long[] shape, DataType type, MemorySegment data) {
 
-  /** Types of values. */
-  public enum Type {
-    /** {@code <f4}. */
-    FLOAT32("<f4", 4),
-    /** {@code <f8}. */
-    FLOAT64("<f8", 8);
-
-    private final String descr;
-    private final int bytes;
-
-    Type(String descr, int bytes) {
-      this.descr = descr;
-      this.bytes = bytes;
-    }
-  }
-
+  private static final Map<String, DataType> TYPES =
+      Map.of(
+          "<f4", DataType.FLOAT32,
+          "<f8", DataType.FLOAT64,
+          "<f2", DataType.FLOAT16,
+          "<V2", DataType.BFLOAT16,
+          "|V2", DataType.BFLOAT16);
   private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
   private static final int MAX_HEADER = 1 << 16;
   // NumPy has at most 64 dimensions; without a bound, thousands would overflow the matcher's stack.
@@ -94,23 +87,20 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
                 + ": unreadable .npy header "
                 + (shown.length() > 200 ? shown.substring(0, 200) + "..." : shown));
       }
-      Type type =
-          Arrays.stream(Type.values())
-              .filter(t -> t.descr.equals(fields.group(1)))
-              .findFirst()
-              .orElseThrow(
-                  () ->
-                      new IOException(
-                          file
-                              + ": dtype "
-                              + fields.group(1)
-                              + ", expected <f4 or <f8 (little-endian)"));
+      DataType type = TYPES.get(fields.group(1));
+      if (type == null) {
+        throw new IOException(
+            file
+                + ": dtype "
+                + fields.group(1)
+                + ", expected <f4, <f8, <f2 or <V2 (bfloat16), little-endian");
+      }
       if (fields.group(2).equals("True")) {
         throw new IOException(
             file + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
       }
       long[] shape;
-      long bytes = type.bytes;
+      long bytes = type.bytes();
       try {
         shape =
             Arrays.stream(fields.group(3).split(","))
@@ -135,7 +125,7 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
                 + " are expected for shape "
                 + shapeText(shape)
                 + " of "
-                + type.descr);
+                + fields.group(1));
       }
       MemorySegment data =
           bytes == 0
@@ -163,9 +153,25 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
 
   /** One value, by its index in C order. */
   public double get(long index) {
-    return type == Type.FLOAT32
-        ? data.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4)
-        : data.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, index * 8);
+    return value(data, type, index);
+  }
+
+  /** One value of a segment of a type. */
+  public static double value(MemorySegment values, DataType type, long index) {
+    return switch (type) {
+      case FLOAT32 -> values.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4);
+      case FLOAT64 -> values.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, index * 8);
+      case FLOAT16 -> Float.float16ToFloat(values.get(ValueLayout.JAVA_SHORT_UNALIGNED, index * 2));
+      case BFLOAT16 ->
+          Float.intBitsToFloat(values.get(ValueLayout.JAVA_SHORT_UNALIGNED, index * 2) << 16);
+    };
+  }
+
+  /** The values in their type, aligned to it: the mapping itself where possible, else a copy. */
+  public MemorySegment aligned(Arena arena) {
+    return data.address() % type.bytes() == 0
+        ? data
+        : arena.allocate(data.byteSize(), type.bytes()).copyFrom(data);
   }
 
   /**
@@ -173,7 +179,7 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
    * rounded copy.
    */
   public MemorySegment floats(Arena arena) {
-    if (type == Type.FLOAT32 && data.address() % Float.BYTES == 0) {
+    if (type == DataType.FLOAT32 && data.address() % Float.BYTES == 0) {
       return data;
     }
     MemorySegment copy = arena.allocate(ValueLayout.JAVA_FLOAT, size());
@@ -193,16 +199,22 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
     return "(" + sizes + (shape.length == 1 ? ",)" : ")");
   }
 
+  /** Writes float32 values, as the next method. */
+  public static void write(Path file, MemorySegment data, long... shape) throws IOException {
+    write(file, DataType.FLOAT32, data, shape);
+  }
+
   /**
-   * Writes float32 values as a version 1 file: into a file beside it that then takes its name, so
+   * Writes values of a type as a version 1 file: into a file beside it that then takes its name, so
    * that a reader never sees half of it.
    *
    * @param data the values, exactly as many as the shape says
    * @throws java.nio.file.FileSystemException if it cannot be made
    * @throws IOException with one sentence naming the file, if it cannot be written
    */
-  public static void write(Path file, MemorySegment data, long... shape) throws IOException {
-    long bytes = 4;
+  public static void write(Path file, DataType type, MemorySegment data, long... shape)
+      throws IOException {
+    long bytes = type.bytes();
     for (long size : shape) {
       bytes = Math.multiplyExact(bytes, size);
     }
@@ -215,7 +227,15 @@ public record Npy(long[] shape, Type type, MemorySegment data) {
               + " are expected for shape "
               + shapeText(shape));
     }
-    String header = "{'descr': '<f4', 'fortran_order': False, 'shape': " + shapeText(shape) + ", }";
+    String descr =
+        switch (type) {
+          case FLOAT32 -> "<f4";
+          case FLOAT64 -> "<f8";
+          case FLOAT16 -> "<f2";
+          case BFLOAT16 -> "<V2";
+        };
+    String header =
+        "{'descr': '" + descr + "', 'fortran_order': False, 'shape': " + shapeText(shape) + ", }";
     int padded =
         (10 + header.length() + 1 + 63) / 64 * 64; // as numpy: data begin at a multiple of 64
     ByteBuffer start = ByteBuffer.allocate(padded).order(ByteOrder.LITTLE_ENDIAN);

@@ -25,7 +25,7 @@ final class Segments {
   static MemorySegment checked(
       String name, MemorySegment segment, long needed, boolean written, long alignment) {
     if (!fits(segment, needed, written, alignment)) {
-      refuse(name, segment, needed, written);
+      refuse(name, segment, needed, written, alignment);
     }
     return segment;
   }
@@ -45,7 +45,8 @@ final class Segments {
   }
 
   /** Says which of the rules of {@link #fits} is broken. */
-  static void refuse(String name, MemorySegment segment, long needed, boolean written) {
+  static void refuse(
+      String name, MemorySegment segment, long needed, boolean written, long alignment) {
     if (segment == null) {
       throw new IllegalArgumentException(
           name + " is null, a segment of " + needed + " bytes is expected");
@@ -68,6 +69,6 @@ final class Segments {
       throw new IllegalArgumentException(name + " is read-only, but it is written");
     }
     throw new IllegalArgumentException(
-        name + " at " + segment.address() + " is not aligned to 4 bytes");
+        name + " at " + segment.address() + " is not aligned to " + alignment + " bytes");
   }
 }

@@ -29,8 +29,11 @@ public sealed interface Targets {
    *     are zero
    * @param perImage T, rows of an image
    * @param policy what happens to a row that names no object
+   * @param weights (B, T), float32: factor of the row's object, at least 0 (the score of mixup), or
+   *     null: 1. Of rows that share a cell the last counts
    */
-  record Boxes(MemorySegment boxes, int perImage, BoxPolicy policy) implements Targets {
+  record Boxes(MemorySegment boxes, int perImage, BoxPolicy policy, MemorySegment weights)
+      implements Targets {
     /** Refuses null and a negative number of rows. */
     public Boxes {
       Objects.requireNonNull(boxes, "boxes");
@@ -38,6 +41,11 @@ public sealed interface Targets {
       if (perImage < 0) {
         throw new IllegalArgumentException("perImage is " + perImage + ", at least 0 is expected");
       }
+    }
+
+    /** Of weight 1. */
+    public Boxes(MemorySegment boxes, int perImage, BoxPolicy policy) {
+      this(boxes, perImage, policy, null);
     }
   }
 
@@ -60,8 +68,10 @@ public sealed interface Targets {
    * @param boxes as in {@link Boxes}
    * @param perImage T, rows of an image
    * @param policy what happens to a row that names no object
+   * @param weights as in {@link Boxes}
    */
-  record DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy) implements Targets {
+  record DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy, DeviceBuffer weights)
+      implements Targets {
     /** Refuses null and a negative number of rows. */
     public DeviceBoxes {
       Objects.requireNonNull(boxes, "boxes");
@@ -70,28 +80,39 @@ public sealed interface Targets {
         throw new IllegalArgumentException("perImage is " + perImage + ", at least 0 is expected");
       }
     }
+
+    /** Of weight 1. */
+    public DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy) {
+      this(boxes, perImage, policy, null);
+    }
   }
 
   /**
    * What happens to a row of boxes with no area, a class outside 0..C-1, a centre outside the
-   * input, or a NaN.
+   * input, a bad weight, or a NaN.
    */
   enum BoxPolicy {
     /** The call fails, naming image and row, and writes nothing. */
     ERROR,
     /** The row is left out and counted. */
-    SKIP
+    SKIP,
+    /**
+     * A row whose centre lies outside the input is cut to it and counted; what then still names no
+     * object, and any other bad row, is left out.
+     */
+    CLAMP
   }
 
   /**
    * What became of the boxes of a call.
    *
    * @param used rows that name an object
-   * @param skipped rows left out by {@link BoxPolicy#SKIP}
+   * @param skipped rows left out
+   * @param clamped used rows that were cut to the input
    * @param dropped used rows whose best anchor is in no layer
    * @param collided times that a used row took a cell which an earlier row of the image had
    */
-  record BoxCounts(long used, long skipped, long dropped, long collided) {}
+  record BoxCounts(long used, long skipped, long clamped, long dropped, long collided) {}
 
   /** Dense truths, one segment for each layer. */
   static Dense dense(MemorySegment... yTrue) {
@@ -100,7 +121,7 @@ public sealed interface Targets {
 
   /** Boxes, refusing rows that name no object. */
   static Boxes boxes(MemorySegment boxes, int perImage) {
-    return new Boxes(boxes, perImage, BoxPolicy.ERROR);
+    return new Boxes(boxes, perImage, BoxPolicy.ERROR, null);
   }
 
   /** Dense truths in device memory, one buffer for each layer. */
@@ -110,6 +131,6 @@ public sealed interface Targets {
 
   /** Boxes in device memory, refusing rows that name no object. */
   static DeviceBoxes boxes(DeviceBuffer boxes, int perImage) {
-    return new DeviceBoxes(boxes, perImage, BoxPolicy.ERROR);
+    return new DeviceBoxes(boxes, perImage, BoxPolicy.ERROR, null);
   }
 }

@@ -14,9 +14,10 @@ import java.util.Objects;
  * semantics and formulas are those of keras-yolo3's {@code yolo_loss}, written down in {@code
  * yololoss.h} at {@code yl_loss}.
  *
- * <p>All data lie off the heap, in segments of the caller: float32, C order, aligned to 4 bytes, of
- * any arena. A segment cannot be closed while a call uses it. An object opened with {@link
- * Memory#DEVICE} takes {@link DeviceBuffer}s instead, and calls that only enqueue.
+ * <p>All data lie off the heap, in segments of the caller: C order, aligned to their type, float32
+ * unless another {@link DataType} of feats is asked for, of any arena. A segment cannot be closed
+ * while a call uses it. An object opened with {@link Memory#DEVICE} takes {@link DeviceBuffer}s
+ * instead, and calls that only enqueue.
  *
  * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent;
  * during a call it throws {@link IllegalStateException} and changes nothing.
@@ -37,7 +38,9 @@ public final class YoloLoss implements AutoCloseable {
   private final MemorySegment plan;
   private final String deviceName;
   private final String deviceWhy;
-  private final long[] bytes; // of feats of one image, for each layer
+  private final DataType dataType;
+  private final Layout layout;
+  private final DataType gradientType;
 
   // One call at a time: guarded by lock.
   private final Object lock = new Object();
@@ -45,6 +48,7 @@ public final class YoloLoss implements AutoCloseable {
   private final MethodHandle lossHandle;
   private final MethodHandle lossAsyncHandle;
   private final MethodHandle buildYTrueHandle;
+  private final MethodHandle auditHandle;
   private CudaStream enqueuedOn; // null, or where the last enqueued call may still run
 
   private YoloLoss(Builder b) {
@@ -52,21 +56,20 @@ public final class YoloLoss implements AutoCloseable {
     maxBatch = b.maxBatch;
     memory = b.memory;
     device = memory == Memory.DEVICE && b.device.equals(Device.AUTO) ? Device.cuda(0) : b.device;
-    int layers = spec.layers().size();
-    bytes = new long[layers];
+    dataType = b.dataType;
+    layout = b.layout;
+    gradientType = b.float32Gradients ? DataType.FLOAT32 : dataType;
     arena = Arena.ofShared();
     try {
       plan = create(b, arena); // refuses sizes that cannot be addressed
-      for (int l = 0; l < layers; l++) {
-        bytes[l] = spec.bytes(l, 1);
-      }
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
-      call = new LossCall(memory, device, bytes, arena);
+      call = new LossCall(memory, device, spec, dataType, gradientType, arena);
       int held = call.held().length;
       lossHandle = Native.bindLoss(held);
       lossAsyncHandle = Native.bindLossAsync(held);
       buildYTrueHandle = Native.bindBuildYTrue(held);
+      auditHandle = Native.bindAudit(held);
     } catch (Throwable t) {
       arena.close(); // otherwise a failed open leaks
       throw t;
@@ -81,6 +84,11 @@ public final class YoloLoss implements AutoCloseable {
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device_index"), b.device.index());
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "memory"), b.memory.ordinal());
       config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "threads"), b.threads);
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "dtype"), b.dataType.ordinal());
+      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layout"), b.layout.ordinal());
+      config.set(
+          JAVA_INT, Layouts.offset(Layouts.CONFIG, "grad_dtype"), b.float32Gradients ? 1 : 0);
+      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "rules"), b.rules.struct(b.spec, scratch));
       MemorySegment made = scratch.allocate(ADDRESS);
       Native.check(Native.planCreate(config, made));
       return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
@@ -129,6 +137,10 @@ public final class YoloLoss implements AutoCloseable {
     private Device device = Device.AUTO;
     private Memory memory = Memory.HOST;
     private int threads;
+    private DataType dataType = DataType.FLOAT32;
+    private Layout layout = Layout.NHWC;
+    private boolean float32Gradients;
+    private LossRules rules = LossRules.DEFAULT;
 
     private Builder(YoloSpec spec) {
       this.spec = spec;
@@ -161,6 +173,30 @@ public final class YoloLoss implements AutoCloseable {
       return this;
     }
 
+    /** Type of feats, and of gradients; default {@link DataType#FLOAT32}. */
+    public Builder dataType(DataType value) {
+      dataType = Objects.requireNonNull(value, "dataType");
+      return this;
+    }
+
+    /** Order of feats and gradients; default {@link Layout#NHWC}. */
+    public Builder layout(Layout value) {
+      layout = Objects.requireNonNull(value, "layout");
+      return this;
+    }
+
+    /** Whether gradients are float32 whatever feats are; default false: as feats. */
+    public Builder float32Gradients(boolean value) {
+      float32Gradients = value;
+      return this;
+    }
+
+    /** Departures from keras-yolo3's loss; default none. */
+    public Builder rules(LossRules value) {
+      rules = Objects.requireNonNull(value, "rules");
+      return this;
+    }
+
     /** As {@link YoloLoss#open}. */
     public YoloLoss open() {
       NativeLibrary.get(); // its failure is an exception, not an initialisation error of Native
@@ -181,6 +217,21 @@ public final class YoloLoss implements AutoCloseable {
   /** Where the arrays of the calls lie. */
   public Memory memory() {
     return memory;
+  }
+
+  /** Type of feats. */
+  public DataType dataType() {
+    return dataType;
+  }
+
+  /** Order of feats and gradients. */
+  public Layout layout() {
+    return layout;
+  }
+
+  /** Type of gradients. */
+  public DataType gradientType() {
+    return gradientType;
   }
 
   /** The device in use: {@code reference}, {@code cpu} or {@code cuda:N}. */
@@ -279,13 +330,21 @@ public final class YoloLoss implements AutoCloseable {
       LossResult result) {
     requireBatch(batch);
     Segments.requireGiven("options", options);
-    if (result == null || !result.fits(batch, bytes.length, stream != null)) {
+    if (result == null || !result.fits(batch, spec.layers().size(), stream != null)) {
       throw new IllegalArgumentException(
           "result is null or of another YoloLoss; make one with newResult() of this object");
     }
     synchronized (lock) {
       requireOpen();
-      call.fill(batch, feats, targets, grads, options);
+      call.fill(
+          batch,
+          feats,
+          targets,
+          grads,
+          options,
+          stream == null ? result.struct() : result.asyncStruct(),
+          result.stats(),
+          result.offenderStruct());
       follow(stream);
       result.overwrite();
       if (stream == null) {
@@ -297,7 +356,7 @@ public final class YoloLoss implements AutoCloseable {
             Native.lossAsync(
                 lossAsyncHandle, plan, call.struct(), handle, result.asyncStruct(), call.held()));
       }
-      result.written(batch, stream);
+      result.written(batch, options, stream);
     }
   }
 
@@ -306,7 +365,7 @@ public final class YoloLoss implements AutoCloseable {
    *
    * @param layer 0..L-1
    * @param batch B, 1..maxBatch
-   * @param layerFeats (B, H, W, A*(5+C))
+   * @param layerFeats in the type and order of this object
    * @param head where to
    */
   public void yoloHead(int layer, int batch, MemorySegment layerFeats, YoloHead head) {
@@ -316,10 +375,11 @@ public final class YoloLoss implements AutoCloseable {
       throw new IllegalArgumentException(
           "this YoloLoss takes device memory; decode with one that is opened with Memory.HOST");
     }
-    YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, bytes.length));
+    YoloSpec.Layer l = spec.layers().get(Objects.checkIndex(layer, spec.layers().size()));
     long cells = spec.cells(layer) * batch;
     MemorySegment[] used = {
-      Segments.checked("feats", layerFeats, bytes[layer] * batch, false),
+      Segments.checked(
+          "feats", layerFeats, spec.bytes(layer, batch, dataType), false, dataType.bytes()),
       Segments.optional("grid", head.grid(), 2L * l.gridHeight() * l.gridWidth()),
       Segments.optional("boxXy", head.boxXy(), 2 * cells),
       Segments.optional("boxWh", head.boxWh(), 2 * cells),
@@ -349,21 +409,26 @@ public final class YoloLoss implements AutoCloseable {
    */
   public Targets.BoxCounts buildYTrue(int batch, Targets.Boxes source, MemorySegment[] out) {
     Segments.requireGiven("source", source);
-    return build(batch, source.boxes(), source.perImage(), source.policy(), out);
+    return build(batch, source.boxes(), source.perImage(), source.policy(), source.weights(), out);
   }
 
   /** The same in device memory. */
   public Targets.BoxCounts buildYTrue(int batch, Targets.DeviceBoxes source, DeviceBuffer[] out) {
     Segments.requireGiven("source", source);
-    return build(batch, source.boxes(), source.perImage(), source.policy(), out);
+    return build(batch, source.boxes(), source.perImage(), source.policy(), source.weights(), out);
   }
 
   private Targets.BoxCounts build(
-      int batch, Object rows, int perImage, Targets.BoxPolicy policy, Object[] out) {
+      int batch,
+      Object rows,
+      int perImage,
+      Targets.BoxPolicy policy,
+      Object weights,
+      Object[] out) {
     synchronized (lock) {
       requireOpen();
       requireBatch(batch);
-      call.fillToBuild(batch, rows, perImage, policy, out);
+      call.fillToBuild(batch, rows, perImage, policy, weights, out);
       follow(null);
       try (Arena scratch = Arena.ofConfined()) {
         MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
@@ -371,6 +436,42 @@ public final class YoloLoss implements AutoCloseable {
             Native.buildYTrue(
                 buildYTrueHandle, plan, batch, call.boxes(), call.yTrue(), counts, call.held()));
         return LossResult.boxCounts(counts);
+      }
+    }
+  }
+
+  /**
+   * What is wrong with truths, and how boxes fit the anchors: what a call with them would do, as
+   * data. For once a data set, or when a count of a result says that something is wrong.
+   *
+   * @param batch B, 1..maxBatch
+   * @param poorIou limit of {@link Audit.Reason#POOR_ANCHOR}, 0..1; 0: never
+   * @param maxFindings length of the list; counts are of all
+   */
+  public Audit audit(int batch, Targets targets, float poorIou, int maxFindings) {
+    requireBatch(batch);
+    if (maxFindings < 0) {
+      throw new IllegalArgumentException(
+          "maxFindings is " + maxFindings + ", at least 0 is expected");
+    }
+    synchronized (lock) {
+      requireOpen();
+      MemorySegment yTrue = call.fillToAudit(batch, targets);
+      boolean dense = yTrue.address() != 0;
+      follow(null);
+      try (Arena scratch = Arena.ofConfined()) {
+        AuditMemory memory = new AuditMemory(spec, batch, targets, maxFindings, scratch);
+        Native.check(
+            Native.audit(
+                auditHandle,
+                plan,
+                batch,
+                yTrue,
+                dense ? MemorySegment.NULL : call.boxes(),
+                poorIou,
+                memory.struct(),
+                call.held()));
+        return memory.read();
       }
     }
   }

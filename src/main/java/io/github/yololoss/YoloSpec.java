@@ -13,8 +13,9 @@ import java.util.List;
 /**
  * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
  *
- * <p>Shapes (C order, float32): {@code feats[l]} is (B, H, W, A*(5+C)) and {@code y_true[l]} is (B,
- * H, W, A, 5+C), with B the batch, H and W the grid of layer l, A its anchors and C the classes.
+ * <p>Shapes (C order): {@code feats[l]} is (B, H, W, A*(5+C)), or (B, A*(5+C), H, W) for {@link
+ * Layout#NCHW}, and {@code y_true[l]} is (B, H, W, A, 5+C), with B the batch, H and W the grid of
+ * layer l, A its anchors and C the classes.
  *
  * @param inputHeight height of the network's input in pixels
  * @param inputWidth width of the network's input in pixels
@@ -201,25 +202,50 @@ public record YoloSpec(
   }
 
   /**
-   * Bytes of {@code feats[layer]}, and of {@code y_true[layer]} and {@code grads[layer]}, of a
-   * batch.
+   * Bytes of {@code feats[layer]} or {@code grads[layer]} of a batch in a type, and in float32 of
+   * {@code y_true[layer]}.
    *
    * @throws ArithmeticException if they cannot be addressed
    */
+  public long bytes(int layer, int batch, DataType type) {
+    long values = Math.multiplyExact(cells(layer), 5L + numClasses);
+    return Math.multiplyExact(values, (long) type.bytes() * batch);
+  }
+
+  /** The same in float32. */
   public long bytes(int layer, int batch) {
-    return Math.multiplyExact(Math.multiplyExact(cells(layer), 5L + numClasses), 4L * batch);
+    return bytes(layer, batch, DataType.FLOAT32);
   }
 
   /**
-   * Zeroed memory for feats, y_true or grads of a batch: one segment for each layer, aligned for
-   * any vector unit.
+   * Zeroed memory for feats or grads of a batch in a type, and in float32 for y_true: one segment
+   * for each layer, aligned for any vector unit.
    */
-  public MemorySegment[] allocate(Arena arena, int batch) {
+  public MemorySegment[] allocate(Arena arena, int batch, DataType type) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
     for (int l = 0; l < segments.length; l++) {
-      segments[l] = arena.allocate(bytes(l, batch), 64);
+      segments[l] = arena.allocate(bytes(l, batch, type), 64);
     }
     return segments;
+  }
+
+  /** The same in float32. */
+  public MemorySegment[] allocate(Arena arena, int batch) {
+    return allocate(arena, batch, DataType.FLOAT32);
+  }
+
+  /** Zeroed float32 memory for one of {@link CellMaps}: one segment for each layer. */
+  public MemorySegment[] allocateMap(Arena arena, int batch) {
+    MemorySegment[] segments = new MemorySegment[layers.size()];
+    for (int l = 0; l < segments.length; l++) {
+      segments[l] = arena.allocate(Math.multiplyExact(cells(l), 4L * batch), 64);
+    }
+    return segments;
+  }
+
+  /** Device memory for feats, y_true or gradients of a batch in float32. */
+  public DeviceBuffer[] allocate(Device device, int batch) {
+    return allocate(device, batch, DataType.FLOAT32);
   }
 
   /**
@@ -228,11 +254,11 @@ public record YoloSpec(
    *
    * @throws YoloLossException if there is no such device or not that much memory
    */
-  public DeviceBuffer[] allocate(Device device, int batch) {
+  public DeviceBuffer[] allocate(Device device, int batch, DataType type) {
     DeviceBuffer[] buffers = new DeviceBuffer[layers.size()];
     try {
       for (int l = 0; l < buffers.length; l++) {
-        buffers[l] = DeviceBuffer.allocate(device, bytes(l, batch));
+        buffers[l] = DeviceBuffer.allocate(device, bytes(l, batch, type));
       }
       return buffers;
     } catch (Throwable t) {

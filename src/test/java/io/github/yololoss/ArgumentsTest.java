@@ -160,7 +160,7 @@ class ArgumentsTest {
     assertTrue(e.getMessage().contains("image 1, row 0 [5, 5, 9, 9, 3]"), e.getMessage());
     LossResult result =
         loss.compute(g.batch, g.feats, new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP), null);
-    assertEquals(new Targets.BoxCounts(1, 1, 0, 0), result.boxes());
+    assertEquals(new Targets.BoxCounts(1, 1, 0, 0, 0), result.boxes());
     assertEquals(1, result.objects());
   }
 

@@ -134,7 +134,8 @@ class CudaTest {
           assertSame(grads, d.gradients(arena));
         }
         // Over feats, and refreshed.
-        LossOptions refresh = LossOptions.DEFAULT.withRefresh(true);
+        LossOptions refresh =
+            LossOptions.DEFAULT.withGradientMode(LossOptions.GradientMode.REFRESH);
         loss.compute(g.batch, d.feats, dense, d.grads, refresh, result);
         assertSame(grads, d.gradients(arena));
         loss.compute(g.batch, d.feats, dense, d.feats, LossOptions.DEFAULT, result);
@@ -300,8 +301,8 @@ class CudaTest {
         final MemorySegment[] want = d.gradients(arena);
         final double total = result.total();
         LossOptions onDevice =
-            new LossOptions(
-                LossOptions.Normaliser.at(values.slice(0, 4)), 1, values.slice(4, 4), false);
+            new LossOptions(LossOptions.Normaliser.at(values.slice(0, 4)), 1)
+                .withGradientScaleAt(values.slice(4, 4));
         loss.compute(g.batch, d.feats, targets, d.grads, onDevice, result);
         assertEquals(12.5, result.normaliser());
         assertEquals(total, result.total());
@@ -413,7 +414,13 @@ class CudaTest {
             YoloLossException.class,
             "grad_mode is refresh",
             () ->
-                loss.compute(g.batch, d.feats, dense, d.feats, options.withRefresh(true), result));
+                loss.compute(
+                    g.batch,
+                    d.feats,
+                    dense,
+                    d.feats,
+                    options.withGradientMode(LossOptions.GradientMode.REFRESH),
+                    result));
       }
     }
   }

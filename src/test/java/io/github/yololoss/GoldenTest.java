@@ -121,7 +121,9 @@ class GoldenTest {
         MemorySegment[] again = g.garbage(arena);
         LossResult result = loss.newResult();
         for (boolean refresh : new boolean[] {false, true}) {
-          LossOptions options = LossOptions.DEFAULT.withRefresh(refresh);
+          LossOptions options =
+              LossOptions.DEFAULT.withGradientMode(
+                  refresh ? LossOptions.GradientMode.REFRESH : LossOptions.GradientMode.OVERWRITE);
           loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), again, options, result);
           for (int l = 0; l < grads.length; l++) {
             assertEquals(-1, grads[l].mismatch(again[l]), "refresh " + refresh);

@@ -21,6 +21,7 @@ class NativeTest {
     return new StructLayout[] {
       Layouts.LAYER,
       Layouts.CONFIG,
+      Layouts.RULES,
       Layouts.BOXES,
       Layouts.BOX_COUNTS,
       Layouts.CALL,
@@ -28,6 +29,10 @@ class NativeTest {
       Layouts.SUMMARY,
       Layouts.RESULT,
       Layouts.COMPLETION,
+      Layouts.STATS,
+      Layouts.OFFENDER,
+      Layouts.FINDING,
+      Layouts.AUDIT_RESULT,
       Layouts.CUDA_DEVICE,
       Layouts.HEAD
     };

@@ -78,7 +78,7 @@ class NpyTest {
           Npy.map(
               file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", data.array()),
               arena);
-      assertEquals(Npy.Type.FLOAT64, array.type());
+      assertEquals(DataType.FLOAT64, array.type());
       assertEquals("(2,)", array.shapeText());
       assertEquals(0.1, array.get(0));
       assertArrayEquals(

@@ -1,5 +1,7 @@
 package io.github.yololoss.cli;
 
+import io.github.yololoss.DataType;
+import io.github.yololoss.Layout;
 import io.github.yololoss.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLossException;
@@ -19,9 +21,11 @@ final class BatchFiles {
   private final Path folder;
   private final YoloSpec spec;
   private final Arena arena;
+  private final Layout layout;
+  private DataType dataType; // of feats; null until they have been read
   private int batch; // 0 until the first array has been read
 
-  BatchFiles(Path folder, YoloSpec spec, Arena arena) {
+  BatchFiles(Path folder, YoloSpec spec, Layout layout, Arena arena) {
     if (!Files.isDirectory(folder)) {
       throw new InputException(
           folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
@@ -29,6 +33,12 @@ final class BatchFiles {
     this.folder = folder;
     this.spec = spec;
     this.arena = arena;
+    this.layout = layout;
+  }
+
+  /** Type of feats. */
+  DataType dataType() {
+    return dataType;
   }
 
   /** B of the arrays that have been read. */
@@ -36,7 +46,10 @@ final class BatchFiles {
     return batch;
   }
 
-  /** The arrays of all layers; the first decides the batch. */
+  /**
+   * The arrays of all layers, feats in the type of the files, others in float32; the first decides
+   * the batch.
+   */
   MemorySegment[] layers(String name) throws IOException {
     MemorySegment[] segments = new MemorySegment[spec.layers().size()];
     Path surplus = folder.resolve(name + "_" + segments.length + ".npy");
@@ -52,7 +65,7 @@ final class BatchFiles {
           && array.shape()[0] <= Integer.MAX_VALUE) {
         batch = (int) array.shape()[0];
       }
-      long[] expected = shape(name, spec, l, batch);
+      long[] expected = shape(name, spec, layout, l, batch);
       if (batch == 0 || !Arrays.equals(array.shape(), expected)) {
         throw new InputException(
             file
@@ -63,18 +76,43 @@ final class BatchFiles {
                 + " "
                 + meaning(name, l));
       }
-      segments[l] = array.floats(arena);
+      if (name.equals("feats") && dataType != null && dataType != array.type()) {
+        throw new InputException(
+            file
+                + ": is "
+                + array.type()
+                + ", feats_0.npy is "
+                + dataType
+                + "; one type is expected");
+      }
+      if (name.equals("feats")) {
+        dataType = array.type();
+        segments[l] = array.aligned(arena);
+      } else {
+        segments[l] = array.floats(arena);
+      }
     }
     return segments;
   }
 
-  static long[] shape(String name, YoloSpec spec, int l, int batch) {
+  static long[] shape(String name, YoloSpec spec, Layout layout, int l, int batch) {
     YoloSpec.Layer layer = spec.layers().get(l);
     int anchors = layer.anchorMask().size();
+    long height = layer.gridHeight();
+    long width = layer.gridWidth();
     int channels = 5 + spec.numClasses();
-    return name.equals("y_true")
-        ? new long[] {batch, layer.gridHeight(), layer.gridWidth(), anchors, channels}
-        : new long[] {batch, layer.gridHeight(), layer.gridWidth(), (long) anchors * channels};
+    boolean planes = layout == Layout.NCHW;
+    return switch (name) {
+      case "y_true" -> new long[] {batch, height, width, anchors, channels};
+      case "feats", "grad" ->
+          planes
+              ? new long[] {batch, (long) anchors * channels, height, width}
+              : new long[] {batch, height, width, (long) anchors * channels};
+      default -> // a map
+          planes
+              ? new long[] {batch, anchors, height, width}
+              : new long[] {batch, height, width, anchors};
+    };
   }
 
   /** As NumPy writes it; a batch that is not known yet is B. */
@@ -84,7 +122,9 @@ final class BatchFiles {
 
   private String meaning(String name, int l) {
     int anchors = spec.layers().get(l).anchorMask().size();
-    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : "(B, H, W, A*(5+C))")
+    String planes = "(B, A*(5+C), H, W)";
+    String rows = "(B, H, W, A*(5+C))";
+    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : layout == Layout.NCHW ? planes : rows)
         + " with A = "
         + anchors
         + " and C = "
@@ -92,9 +132,20 @@ final class BatchFiles {
         + " of the spec";
   }
 
-  /** The boxes of the batch. */
-  Targets.Boxes boxes() throws IOException {
-    return boxes(folder.resolve("boxes.npy"), batch, Targets.BoxPolicy.ERROR, arena).boxes();
+  /** The boxes of the batch, with their weights where box_weights.npy is there. */
+  Targets.Boxes boxes(Targets.BoxPolicy policy) throws IOException {
+    Targets.Boxes boxes = boxes(folder.resolve("boxes.npy"), batch, policy, arena).boxes();
+    Path file = folder.resolve("box_weights.npy");
+    if (!Files.exists(file)) {
+      return boxes;
+    }
+    Npy weights = Npy.map(file, arena);
+    long[] expected = {batch, boxes.perImage()};
+    if (!Arrays.equals(weights.shape(), expected)) {
+      throw new InputException(
+          file + ": shape " + weights.shapeText() + ", expected " + shapeText(expected));
+    }
+    return new Targets.Boxes(boxes.boxes(), boxes.perImage(), policy, weights.floats(arena));
   }
 
   /** Boxes and how many images they are of. */

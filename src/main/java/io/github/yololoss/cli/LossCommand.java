@@ -1,13 +1,18 @@
 package io.github.yololoss.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Npy;
+import io.github.yololoss.Offender;
+import io.github.yololoss.Statistics;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import java.util.stream.DoubleStream;
@@ -49,6 +54,44 @@ final class LossCommand implements Callable<Integer> {
   private Path gradient;
 
   @Option(
+      names = "--f32-gradient",
+      description = "Write the gradient as float32 whatever feats are; default: as feats.")
+  private boolean float32Gradients;
+
+  @Option(
+      names = "--accumulate",
+      description = "Add the gradient to OUTDIR/grad_<l>.npy, which must be there.")
+  private boolean accumulate;
+
+  @Option(
+      names = "--statistics",
+      description =
+          "Print for each layer mean IoU, shares of IoU > 0.5 and > 0.75, mean objectness of"
+              + " objects and background, and the gradient's norm by part (0 without --gradient).")
+  private boolean statistics;
+
+  @Option(
+      names = "--find-nan",
+      paramLabel = "used|all",
+      description =
+          "Tell the first value that is not finite, or overflows: among those that count, or among"
+              + " all of feats and y_true.")
+  private FindNan findNan;
+
+  enum FindNan {
+    USED,
+    ALL
+  }
+
+  @Option(
+      names = "--maps",
+      paramLabel = "OUTDIR",
+      description =
+          "Write ignore_mask_<l>.npy, best_iou_<l>.npy and cell_loss_<l>.npy (B,H,W,A), or"
+              + " (B,A,H,W) for nchw.")
+  private Path maps;
+
+  @Option(
       names = "--json",
       paramLabel = "FILE|-",
       description = "Write the result as JSON; - for stdout, without the table.")
@@ -69,6 +112,17 @@ final class LossCommand implements Callable<Integer> {
       throw new ParameterException(
           command.commandLine(), "give DIR and --spec FILE, or --sample alone");
     }
+    if (accumulate && gradient == null) {
+      throw new ParameterException(command.commandLine(), "--accumulate needs --gradient OUTDIR");
+    }
+    run.gradient = gradient != null;
+    run.accumulateOn = accumulate ? gradient : null;
+    run.float32Gradients = float32Gradients;
+    run.statistics = statistics;
+    run.maps = maps != null;
+    if (findNan != null) {
+      run.search = findNan == FindNan.ALL ? LossOptions.Search.ALL : LossOptions.Search.USED;
+    }
     if (!sample) {
       return compute();
     }
@@ -86,15 +140,21 @@ final class LossCommand implements Callable<Integer> {
   private int compute() throws IOException {
     CommandLine line = command.commandLine();
     try (Arena arena = Arena.ofConfined()) {
-      run.compute(gradient != null, arena);
+      run.compute(arena);
       if (gradient != null) {
         Files.createDirectories(gradient);
         for (int l = 0; l < run.grads.length; l++) {
           Npy.write(
               gradient.resolve("grad_" + l + ".npy"),
+              run.gradientType,
               run.grads[l],
-              BatchFiles.shape("grad", run.spec, l, run.batch));
+              BatchFiles.shape("grad", run.spec, run.layout, l, run.batch));
         }
+      }
+      if (maps != null) {
+        writeMaps("ignore_mask", run.cellMaps.ignoreMask());
+        writeMaps("best_iou", run.cellMaps.bestIou());
+        writeMaps("cell_loss", run.cellMaps.cellLoss());
       }
       boolean jsonToStdout = "-".equals(json);
       if (json != null) {
@@ -112,13 +172,57 @@ final class LossCommand implements Callable<Integer> {
       }
       if (!jsonToStdout) {
         talk.print(run.result);
+        printExtras(talk);
         talk.flush();
       }
       String device = run.deviceName + " (" + run.deviceWhy + ")";
       long bad = run.result.nonFinite();
       String warning = bad > 0 ? "; " + bad + " values are not finite" : "";
+      if (run.result.foundInf() > 0) {
+        warning += "; " + run.result.foundInf() + " elements of the gradient are not finite";
+      }
       line.getErr().println("batch " + run.batch + ", " + device + warning);
       return 0;
+    }
+  }
+
+  private void writeMaps(String name, MemorySegment[] layers) throws IOException {
+    Files.createDirectories(maps);
+    for (int l = 0; l < layers.length; l++) {
+      Npy.write(
+          maps.resolve(name + "_" + l + ".npy"),
+          layers[l],
+          BatchFiles.shape(name, run.spec, run.layout, l, run.batch));
+    }
+  }
+
+  private void printExtras(PrintWriter out) {
+    if (statistics) {
+      out.println(
+          "layer   mean IoU  IoU>0.5  IoU>0.75  objectness of objects, background"
+              + "  gradient norm of xy, wh, object, background, class");
+      for (int l = 0; l < run.result.layers(); l++) {
+        Statistics s = run.result.statistics(l);
+        out.println(
+            String.format(
+                Locale.ROOT,
+                "%-7d%9.4f%9.4f%10.4f%23.4f%12.4f  %.4g, %.4g, %.4g, %.4g, %.4g",
+                l,
+                s.meanIou(),
+                s.shareIou50(),
+                s.shareIou75(),
+                s.meanObjectnessObject(),
+                s.meanObjectnessBackground(),
+                Math.sqrt(s.gradXy()),
+                Math.sqrt(s.gradWh()),
+                Math.sqrt(s.gradObject()),
+                Math.sqrt(s.gradBackground()),
+                Math.sqrt(s.gradClass())));
+      }
+    }
+    if (findNan != null) {
+      Offender first = run.result.offender();
+      out.println(first == null ? "every value that was looked at is finite" : first);
     }
   }
 

@@ -3,8 +3,14 @@ package io.github.yololoss.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.CellMaps;
+import io.github.yololoss.DataType;
 import io.github.yololoss.Device;
+import io.github.yololoss.Layout;
+import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
+import io.github.yololoss.Npy;
+import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
@@ -15,6 +21,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Locale;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -70,30 +78,139 @@ final class LossRun {
       description = "auto, cpu, cuda, cuda:N or reference (double precision); default auto.")
   Device device;
 
+  @Option(
+      names = "--layout",
+      paramLabel = "nhwc|nchw",
+      defaultValue = "nhwc",
+      description =
+          "Order of feats and gradient: (B,H,W,A*(5+C)) as in Keras (default), or (B,A*(5+C),H,W)"
+              + " as in Darknet and PyTorch.")
+  Layout layout;
+
+  @Option(
+      names = "--normaliser",
+      paramLabel = "N",
+      defaultValue = "batch",
+      converter = NormaliserConverter.class,
+      description = "batch (default, as keras-yolo3), none, objects, or a number.")
+  LossOptions.Normaliser normaliser;
+
+  @Option(
+      names = "--gradient-scale",
+      paramLabel = "X",
+      defaultValue = "1",
+      description = "Factor of the gradient (loss scale); default 1.")
+  double gradientScale;
+
+  @Option(
+      names = "--bad-boxes",
+      paramLabel = "error|skip|clamp",
+      defaultValue = "error",
+      description =
+          "Boxes that name no object: refuse them (default), leave them out, or cut those that"
+              + " reach out of the input and leave out the rest.")
+  Targets.BoxPolicy badBoxes;
+
+  static final class NormaliserConverter implements ITypeConverter<LossOptions.Normaliser> {
+    @Override
+    public LossOptions.Normaliser convert(String text) {
+      switch (text.toLowerCase(Locale.ROOT)) {
+        case "batch":
+          return LossOptions.Normaliser.BATCH;
+        case "none":
+          return LossOptions.Normaliser.NONE;
+        case "objects":
+          return LossOptions.Normaliser.OBJECTS;
+        default:
+          try {
+            return LossOptions.Normaliser.value(Double.parseDouble(text));
+          } catch (IllegalArgumentException e) { // NumberFormatException too
+            throw new TypeConversionException(
+                "'" + text + "' is not batch, none, objects or a number > 0");
+          }
+      }
+    }
+  }
+
+  // What a command asks for.
+  boolean gradient;
+  boolean float32Gradients;
+  Path accumulateOn; // a folder with grad_<l>.npy, or null
+  boolean statistics;
+  LossOptions.Search search = LossOptions.Search.NONE;
+  boolean maps;
+
   YoloSpec spec;
   int batch;
   String deviceName;
   String deviceWhy;
   LossResult result;
   MemorySegment[] grads; // null: loss only
+  DataType gradientType;
+  CellMaps<MemorySegment> cellMaps; // null: none
 
   /** Reads, checks and computes. Memory belongs to the arena. */
-  LossRun compute(boolean gradient, Arena arena) throws IOException {
+  void compute(Arena arena) throws IOException {
     YoloLoss.checkDevice(device);
     spec = SpecFile.read(specFile);
-    BatchFiles files = new BatchFiles(folder, spec, arena);
+    BatchFiles files = new BatchFiles(folder, spec, layout, arena);
     MemorySegment[] feats = files.layers("feats");
     Targets truths = readTargets(files);
     batch = files.batch();
-    grads = gradient ? spec.allocate(arena, batch) : null;
-    try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(device).open()) {
+    try (YoloLoss loss =
+        YoloLoss.builder(spec)
+            .maxBatch(batch)
+            .device(device)
+            .dataType(files.dataType())
+            .layout(layout)
+            .float32Gradients(float32Gradients)
+            .rules(SpecFile.readRules(specFile))
+            .open()) {
       deviceName = loss.deviceName();
       deviceWhy = loss.deviceWhy();
-      result = loss.compute(batch, feats, truths, grads);
+      gradientType = loss.gradientType();
+      grads = gradient ? spec.allocate(arena, batch, gradientType) : null;
+      LossOptions options =
+          new LossOptions(normaliser, gradientScale).withStatistics(statistics).withSearch(search);
+      if (accumulateOn != null) {
+        readGradients(arena);
+        options = options.withGradientMode(LossOptions.GradientMode.ACCUMULATE);
+      }
+      if (maps) {
+        cellMaps =
+            new CellMaps<>(
+                spec.allocateMap(arena, batch),
+                spec.allocateMap(arena, batch),
+                spec.allocateMap(arena, batch));
+      }
+      result = loss.newResult();
+      loss.compute(batch, feats, truths, grads, options.withMaps(cellMaps), result);
     } catch (YoloLossException e) {
       throw BatchFiles.naming(folder.resolve("boxes.npy"), e);
+    } catch (IllegalArgumentException e) { // sizes of lists, the scale
+      throw new InputException(specFile + ": " + e.getMessage());
     }
-    return this;
+  }
+
+  private void readGradients(Arena arena) throws IOException {
+    for (int l = 0; l < grads.length; l++) {
+      Path file = accumulateOn.resolve("grad_" + l + ".npy");
+      Npy held = Npy.map(file, arena);
+      long[] expected = BatchFiles.shape("grad", spec, layout, l, batch);
+      if (held.type() != gradientType || !Arrays.equals(held.shape(), expected)) {
+        throw new InputException(
+            file
+                + ": "
+                + held.type()
+                + " of shape "
+                + held.shapeText()
+                + ", expected "
+                + gradientType
+                + " of shape "
+                + Arrays.toString(expected));
+      }
+      grads[l].copyFrom(held.data());
+    }
   }
 
   private Targets readTargets(BatchFiles files) throws IOException {
@@ -105,7 +222,7 @@ final class LossRun {
     if (targets == Form.DENSE || targets == null && Files.exists(dense)) {
       return Targets.dense(files.layers("y_true"));
     }
-    return files.boxes();
+    return files.boxes(badBoxes);
   }
 
   /** The result, with the fields and the meaning of a golden case's expected.json. */
@@ -114,12 +231,13 @@ final class LossRun {
     root.put("total", result.total())
         .put("batch", batch)
         .put("normaliser", result.normaliser())
-        .put("non_finite", result.nonFinite());
+        .put("non_finite", result.nonFinite())
+        .put("found_inf", result.foundInf());
     ArrayNode layers = root.putArray("layers");
     for (int l = 0; l < result.layers(); l++) {
       LossResult.Parts p = result.layer(l);
-      layers
-          .addObject()
+      ObjectNode layer = layers.addObject();
+      layer
           .put("xy", p.xy())
           .put("wh", p.wh())
           .put("confidence", p.confidence())
@@ -130,18 +248,41 @@ final class LossRun {
           .put("ignore_count", p.ignored())
           .put("ignore_count_background", p.ignoredBackground())
           .put("ignore_mask_sum", ignoreMaskSum(l))
-          .put("non_finite", p.nonFinite());
+          .put("non_finite", p.nonFinite())
+          .put("found_inf", p.foundInf());
+      if (statistics) {
+        put(layer.putObject("statistics"), result.statistics(l));
+      }
+    }
+    if (search != LossOptions.Search.NONE) {
+      root.set("offender", new ObjectMapper().valueToTree(result.offender()));
     }
     Targets.BoxCounts boxes = result.boxes();
     if (boxes.used() + boxes.skipped() > 0) {
       root.putObject("boxes")
           .put("used", boxes.used())
           .put("skipped", boxes.skipped())
+          .put("clamped", boxes.clamped())
           .put("dropped", boxes.dropped())
           .put("collided", boxes.collided());
     }
     root.putObject("device").put("name", deviceName).put("why", deviceWhy);
     return root;
+  }
+
+  private static void put(ObjectNode node, Statistics s) {
+    node.put("object_count", s.objects())
+        .put("background_count", s.background())
+        .put("mean_iou", s.meanIou())
+        .put("share_iou_50", s.shareIou50())
+        .put("share_iou_75", s.shareIou75())
+        .put("mean_objectness_object", s.meanObjectnessObject())
+        .put("mean_objectness_background", s.meanObjectnessBackground())
+        .put("grad_norm_xy", Math.sqrt(s.gradXy()))
+        .put("grad_norm_wh", Math.sqrt(s.gradWh()))
+        .put("grad_norm_object", Math.sqrt(s.gradObject()))
+        .put("grad_norm_background", Math.sqrt(s.gradBackground()))
+        .put("grad_norm_class", Math.sqrt(s.gradClass()));
   }
 
   /** Cells with k = 1, as the reference's K.sum(ignore_mask). */

@@ -12,8 +12,8 @@ import picocli.CommandLine.Command;
 
 /**
  * The command line. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 comparison
- * failed, 2 usage, 3 bad input or output that cannot be written, 4 device or library unavailable,
- * 70 internal.
+ * failed or faults found, 2 usage, 3 bad input or output that cannot be written, 4 device or
+ * library unavailable, 70 internal.
  */
 @Command(
     name = "yololoss",
@@ -23,7 +23,7 @@ import picocli.CommandLine.Command;
     exitCodeListHeading = "%nExit codes:%n",
     exitCodeList = {
       "0:ok",
-      "1:a comparison failed",
+      "1:a comparison failed, or an audit found faults",
       "2:usage",
       "3:bad input, or output that cannot be written",
       "4:device or native library unavailable",
@@ -32,6 +32,7 @@ import picocli.CommandLine.Command;
     subcommands = {
       LossCommand.class,
       TargetsCommand.class,
+      AuditCommand.class,
       VerifyCommand.class,
       InfoCommand.class,
       SampleCommand.class,

@@ -3,16 +3,23 @@ package io.github.yololoss.cli;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.yololoss.LossRules;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
 
 /**
  * A spec as JSON: {@code anchors}, {@code anchor_mask}, {@code num_classes}, {@code ignore_thresh},
- * {@code input_shape} [height, width], and optionally {@code strides} (default 32, 16, 8, ...).
- * Other fields are left alone, so that the expected.json of a golden case is a spec.
+ * {@code input_shape} [height, width], and optionally {@code strides} (default 32, 16, 8, ...). A
+ * list in {@code ignore_thresh}, one for each layer, and the fields {@code weights} (an object with
+ * any of {@code xy, wh, object, background, class}), {@code class_weights}, {@code label_smoothing}
+ * and {@code ignore_scope} ("layer" or "image") are rules of the loss. Other fields are left alone,
+ * so that the expected.json of a golden case is a spec.
  */
 final class SpecFile {
   private SpecFile() {}
@@ -33,7 +40,11 @@ final class SpecFile {
         mask[l] = integers(root.get("anchor_mask").get(l), "anchor_mask[" + l + "]");
       }
       int classes = integer(field(root, "num_classes"), "num_classes");
-      float thresh = number(field(root, "ignore_thresh"), "ignore_thresh");
+      JsonNode threshold = field(root, "ignore_thresh");
+      if (threshold.isArray() && !threshold.isEmpty()) {
+        threshold = threshold.get(0); // the others are rules
+      }
+      float thresh = number(threshold, "ignore_thresh");
       int[] input = integers(field(root, "input_shape"), "input_shape");
       require(
           input.length == 2,
@@ -51,6 +62,62 @@ final class SpecFile {
     } catch (IllegalArgumentException e) {
       throw new InputException(file + ": " + e.getMessage());
     }
+  }
+
+  /** The rules in a spec. */
+  static LossRules readRules(Path file) throws IOException {
+    JsonNode root = readJson(file);
+    try {
+      LossRules rules = LossRules.DEFAULT;
+      if (root.has("weights")) {
+        JsonNode weights = root.get("weights");
+        require(weights.isObject(), "weights is " + weights + ", an object is expected");
+        Set<String> parts = Set.of("xy", "wh", "object", "background", "class");
+        for (String part : (Iterable<String>) weights::fieldNames) {
+          require(parts.contains(part), "weights has " + part + ", expected some of " + parts);
+        }
+        rules =
+            rules.withWeights(
+                weight(weights, "xy"),
+                weight(weights, "wh"),
+                weight(weights, "object"),
+                weight(weights, "background"),
+                weight(weights, "class"));
+      }
+      if (root.has("class_weights")) {
+        rules = rules.withClassWeights(numbers(root, "class_weights"));
+      }
+      if (root.path("ignore_thresh").isArray()) {
+        rules = rules.withIgnoreThresholds(numbers(root, "ignore_thresh"));
+      }
+      if (root.has("label_smoothing")) {
+        rules = rules.withLabelSmoothing(number(root.get("label_smoothing"), "label_smoothing"));
+      }
+      if (root.has("ignore_scope")) {
+        String scope = root.get("ignore_scope").asText();
+        require(
+            scope.equals("layer") || scope.equals("image"),
+            "ignore_scope is " + root.get("ignore_scope") + ", \"layer\" or \"image\" is expected");
+        rules =
+            rules.withIgnoreScope(
+                scope.equals("image") ? LossRules.IgnoreScope.IMAGE : LossRules.IgnoreScope.LAYER);
+      }
+      return rules;
+    } catch (IllegalArgumentException e) {
+      throw new InputException(file + ": " + e.getMessage());
+    }
+  }
+
+  private static float weight(JsonNode weights, String part) {
+    return weights.has(part) ? number(weights.get(part), "weights." + part) : 1;
+  }
+
+  private static List<Float> numbers(JsonNode root, String name) {
+    List<Float> values = new ArrayList<>();
+    for (JsonNode value : array(root, name)) {
+      values.add(number(value, name));
+    }
+    return values;
   }
 
   /** The object in a JSON file. */

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import io.github.yololoss.Device;
+import io.github.yololoss.Layout;
 import io.github.yololoss.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
@@ -59,11 +60,12 @@ final class TargetsCommand implements Callable<Integer> {
 
   @Option(
       names = "--bad-boxes",
-      paramLabel = "error|skip",
+      paramLabel = "error|skip|clamp",
       defaultValue = "error",
       description =
           "Boxes without area, with a class outside 0..C-1 or a centre outside the input: refuse"
-              + " them (default), or leave them out and count them.")
+              + " them (default), leave them out and count them, or cut those that reach out of the"
+              + " input and leave out the rest.")
   private Targets.BoxPolicy badBoxes;
 
   private static final class Source {
@@ -87,7 +89,7 @@ final class TargetsCommand implements Callable<Integer> {
       BatchFiles.Boxes batch =
           source.boxes != null
               ? BatchFiles.boxes(source.boxes, 0, badBoxes, arena)
-              : pack(Annotations.read(source.annotations, spec), arena);
+              : annotated(source.annotations, spec, badBoxes, arena);
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
@@ -108,7 +110,7 @@ final class TargetsCommand implements Callable<Integer> {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            BatchFiles.shape("y_true", spec, l, batch.images()));
+            BatchFiles.shape("y_true", spec, Layout.NHWC, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(
@@ -120,6 +122,8 @@ final class TargetsCommand implements Callable<Integer> {
               + " boxes used, "
               + counts.skipped()
               + " skipped, "
+              + counts.clamped()
+              + " clamped, "
               + counts.dropped()
               + " without a layer, "
               + counts.collided()
@@ -131,7 +135,10 @@ final class TargetsCommand implements Callable<Integer> {
     }
   }
 
-  private BatchFiles.Boxes pack(List<float[][]> images, Arena arena) {
+  /** The boxes of an annotation file. */
+  static BatchFiles.Boxes annotated(Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena)
+      throws IOException {
+    List<float[][]> images = Annotations.read(file, spec);
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());
     for (int i = 0; i < images.size(); i++) {
@@ -140,7 +147,7 @@ final class TargetsCommand implements Callable<Integer> {
         MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
       }
     }
-    return new BatchFiles.Boxes(images.size(), new Targets.Boxes(packed, rows, badBoxes));
+    return new BatchFiles.Boxes(images.size(), new Targets.Boxes(packed, rows, policy));
   }
 
   private static long objects(MemorySegment yTrue, int channels) {

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.yololoss.Layout;
 import io.github.yololoss.Npy;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
@@ -104,7 +105,9 @@ final class VerifyCommand implements Callable<Integer> {
       throw new InputException(against + ": neither expected.json nor grad_0.npy is there");
     }
     try (Arena arena = Arena.ofConfined()) {
-      run.compute(gradients, arena);
+      run.gradient = gradients;
+      run.float32Gradients = true; // what is compared is not rounded to 16 bits
+      run.compute(arena);
       if (Files.exists(json)) {
         compareLoss(json);
       }
@@ -201,9 +204,15 @@ final class VerifyCommand implements Callable<Integer> {
   private String address(int l, long index) {
     YoloSpec.Layer layer = run.spec.layers().get(l);
     int channels = 5 + run.spec.numClasses();
+    int anchors = layer.anchorMask().size();
+    long places = (long) layer.gridHeight() * layer.gridWidth();
     long channel = index % channels;
     long cell = index / channels;
-    int anchors = layer.anchorMask().size();
+    if (run.layout == Layout.NCHW) {
+      channel = index / places % channels;
+      long image = index / places / channels / anchors;
+      cell = (image * places + index % places) * anchors + index / places / channels % anchors;
+    }
     long place = cell / anchors;
     String[] names = {"tx", "ty", "tw", "th", "objectness"};
     return "image "

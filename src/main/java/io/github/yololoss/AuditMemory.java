@@ -1,0 +1,109 @@
+package io.github.yololoss;
+
+import static java.lang.foreign.ValueLayout.ADDRESS;
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+import static java.lang.foreign.ValueLayout.JAVA_INT;
+import static java.lang.foreign.ValueLayout.JAVA_LONG;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/** A {@code yl_audit_result} and all that it points to; read as an {@link Audit}. */
+final class AuditMemory {
+  private final YoloSpec spec;
+  private final int batch;
+  private final int rows; // of an image; 0 for dense truths
+  private final int capacity;
+  private final MemorySegment findings;
+  private final MemorySegment counts;
+  private final MemorySegment anchorUse;
+  private final MemorySegment bestIou;
+  private final MemorySegment struct;
+
+  AuditMemory(YoloSpec spec, int batch, Targets targets, int capacity, Arena arena) {
+    this.spec = spec;
+    this.batch = batch;
+    this.capacity = capacity;
+    rows =
+        switch (targets) {
+          case Targets.Boxes b -> b.perImage();
+          case Targets.DeviceBoxes b -> b.perImage();
+          default -> 0;
+        };
+    findings = arena.allocate(Layouts.FINDING, capacity);
+    counts = arena.allocate(JAVA_LONG, Audit.Reason.values().length);
+    anchorUse = arena.allocate(JAVA_LONG, (long) spec.layers().size() * spec.anchors().size());
+    bestIou = arena.allocate(JAVA_FLOAT, (long) batch * rows);
+    struct = arena.allocate(Layouts.AUDIT_RESULT);
+    struct.set(
+        JAVA_LONG,
+        Layouts.offset(Layouts.AUDIT_RESULT, "struct_size"),
+        Layouts.AUDIT_RESULT.byteSize());
+    point("findings", findings);
+    struct.set(JAVA_LONG, Layouts.offset(Layouts.AUDIT_RESULT, "capacity"), capacity);
+    point("counts", counts);
+    point("anchor_use", anchorUse);
+    point("best_iou", bestIou);
+  }
+
+  private void point(String field, MemorySegment to) {
+    struct.set(
+        ADDRESS,
+        Layouts.offset(Layouts.AUDIT_RESULT, field),
+        to.byteSize() > 0 ? to : MemorySegment.NULL);
+  }
+
+  MemorySegment struct() {
+    return struct;
+  }
+
+  Audit read() {
+    Map<Audit.Reason, Long> found = new EnumMap<>(Audit.Reason.class);
+    long all = 0;
+    for (Audit.Reason reason : Audit.Reason.values()) {
+      long count = counts.getAtIndex(JAVA_LONG, reason.ordinal());
+      all += count;
+      found.put(reason, count);
+    }
+    List<Audit.Finding> list = new ArrayList<>();
+    for (int i = 0; i < Math.min(all, capacity); i++) {
+      list.add(finding(i * Layouts.FINDING.byteSize() / Integer.BYTES));
+    }
+    List<List<Long>> use = new ArrayList<>();
+    int anchors = spec.anchors().size();
+    for (int l = 0; l < spec.layers().size(); l++) {
+      List<Long> ofLayer = new ArrayList<>();
+      for (int n = 0; n < anchors; n++) {
+        ofLayer.add(anchorUse.getAtIndex(JAVA_LONG, (long) l * anchors + n));
+      }
+      use.add(ofLayer);
+    }
+    List<List<Float>> best = new ArrayList<>();
+    for (int image = 0; image < batch && rows > 0; image++) {
+      List<Float> ofImage = new ArrayList<>();
+      for (int row = 0; row < rows; row++) {
+        ofImage.add(bestIou.getAtIndex(JAVA_FLOAT, (long) image * rows + row));
+      }
+      best.add(ofImage);
+    }
+    return new Audit(list, found, use, best);
+  }
+
+  private Audit.Finding finding(long at) {
+    return new Audit.Finding(
+        Audit.Reason.values()[findings.getAtIndex(JAVA_INT, at)],
+        Audit.Action.values()[findings.getAtIndex(JAVA_INT, at + 1)],
+        findings.getAtIndex(JAVA_INT, at + 2),
+        findings.getAtIndex(JAVA_INT, at + 3),
+        findings.getAtIndex(JAVA_INT, at + 4),
+        findings.getAtIndex(JAVA_INT, at + 5),
+        findings.getAtIndex(JAVA_INT, at + 6),
+        findings.getAtIndex(JAVA_INT, at + 7),
+        findings.getAtIndex(JAVA_INT, at + 8),
+        findings.getAtIndex(JAVA_FLOAT, at + 9));
+  }
+}

@@ -1,0 +1,9 @@
+package io.github.yololoss;
+
+/** Orders of feats and gradients. */
+public enum Layout {
+  /** (B, H, W, A*(5+C)): Keras, TensorFlow. */
+  NHWC,
+  /** (B, A*(5+C), H, W), the same channels as planes: Darknet, PyTorch, DJL. */
+  NCHW
+}

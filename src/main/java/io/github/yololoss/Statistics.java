@@ -1,0 +1,68 @@
+package io.github.yololoss;
+
+/**
+ * Statistics of one layer, as sums over the images of a call: those of shards of a batch add up.
+ * The means are 0 where there is nothing to average.
+ *
+ * @param objects cells with m != 0
+ * @param background cells with m = 0
+ * @param iou of the predictions of objects with their own truths
+ * @param iou50 objects for which it is above 0.5
+ * @param iou75 above 0.75
+ * @param objectnessObject sigmoid of the objectness logits of objects
+ * @param objectnessBackground of background
+ * @param gradXy squares of the gradient's elements of the centre part, before they are rounded to a
+ *     16-bit type; 0 without a gradient
+ * @param gradWh of the size part
+ * @param gradObject of the confidence of objects
+ * @param gradBackground of the confidence of background
+ * @param gradClass of the class part
+ */
+public record Statistics(
+    long objects,
+    long background,
+    double iou,
+    long iou50,
+    long iou75,
+    double objectnessObject,
+    double objectnessBackground,
+    double gradXy,
+    double gradWh,
+    double gradObject,
+    double gradBackground,
+    double gradClass) {
+
+  /** Mean IoU of the predictions of objects with their truths. */
+  public double meanIou() {
+    return mean(iou, objects);
+  }
+
+  /** Share of objects with an IoU above 0.5. */
+  public double shareIou50() {
+    return mean(iou50, objects);
+  }
+
+  /** Share of objects with an IoU above 0.75. */
+  public double shareIou75() {
+    return mean(iou75, objects);
+  }
+
+  /** Mean sigmoid of the objectness of objects. */
+  public double meanObjectnessObject() {
+    return mean(objectnessObject, objects);
+  }
+
+  /** Mean sigmoid of the objectness of background. */
+  public double meanObjectnessBackground() {
+    return mean(objectnessBackground, background);
+  }
+
+  /** Norm of the whole gradient of the layer; those of the parts are roots alike. */
+  public double gradNorm() {
+    return Math.sqrt(gradXy + gradWh + gradObject + gradBackground + gradClass);
+  }
+
+  private static double mean(double sum, long count) {
+    return count == 0 ? 0 : sum / count;
+  }
+}
