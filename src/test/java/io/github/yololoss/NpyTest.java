@@ -109,7 +109,7 @@ class NpyTest {
       quoteCharacter = '"',
       value = {
         "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype >f4, expected <f4"
-            + " or <f8",
+            + ", <f8, <f2 or <V2 (bfloat16)",
         "{'descr': '<i4', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype <i4",
         "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), } @ 24 @ dtype",
         "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), } @ 24 @ Fortran order, expected"
