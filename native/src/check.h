@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <initializer_list>
 #include <string>
 
 #include "backend.h"
@@ -30,6 +31,12 @@ template <class T> T take_sized(const char *name, const T *given, T defaults, si
   std::memcpy(static_cast<void *>(&defaults), given, given->struct_size);
   return defaults;
 }
+
+void check_between(const char *name, int64_t value, int64_t least, int64_t most);
+void check_at_least_one(const char *name, int32_t value);
+void check_zero(const char *name, int32_t value);
+// Of sizes; refuses what cannot be addressed.
+int64_t product(const char *what, std::initializer_list<int64_t> factors);
 
 // A stretch of memory, for the check that outputs overlap nothing.
 struct Range {

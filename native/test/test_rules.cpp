@@ -10,6 +10,24 @@ bool near(double got, double want, double tolerance) {
 
 double tolerance_of(const Setup &s) { return s.device.device == YL_DEVICE_REFERENCE ? 1e-12 : 2e-5; }
 
+// Rules that are keras-yolo3's, and extras, change no bit, in any type.
+void defaults(const Case &c, Setup s) {
+  const std::vector<float> ones(static_cast<size_t>(c.g.classes), 1.0f),
+      threshes(static_cast<size_t>(c.g.layers), c.g.thresh);
+  for (const int32_t dtype : {YL_F32, YL_F16, YL_BF16, YL_F64}) {
+    s.dtype = dtype;
+    s.with_rules = s.extras = false;
+    const Output plain = run(c, s);
+    s.with_rules = s.extras = true;
+    s.rules.class_weights = ones.data();
+    s.rules.ignore_threshes = threshes.data();
+    const Output got = run(c, s);
+    CHECK(got.status == YL_OK && same_bits(got.rows, plain.rows) && got.summary.total == plain.summary.total,
+          named(c, s));
+    for (size_t l = 0; l < plain.grads.size(); ++l) CHECK(same_bits(got.grads[l], plain.grads[l]), named(c, s));
+  }
+}
+
 // Each part times its weight; a part of weight 0 is exactly 0, gradient too.
 void part_weights(const Case &c, Setup s) {
   const Output plain = run(c, s);
@@ -276,6 +294,7 @@ int main() {
       Setup s;
       s.device = device;
       s.layout = layout;
+      for (const Golden *g : {&soft, &edges, &small}) defaults(Case(*g), s);
       part_weights(Case(soft), s);
       class_weights(Case(soft), s);
       label_smoothing(Case(soft), s);

@@ -1,32 +1,19 @@
-// The cuda backend, host side: a plan's device memory, and its calls as launches. Device memory of the caller's is used
+// The cuda backend, host side: calls as launches. Device memory of the caller's is used
 // where it lies; host memory goes through chunks of images.
 #include <algorithm>
-#include <array>
 
 #include "cells.h"
 #include "cuda/chunks.h"
-#include "cuda/task.h"
+#include "cuda/plan.h"
 
 namespace yl {
 namespace {
-
-void launched(int error) { require(static_cast<cudaError_t>(error), "starting a kernel"); }
 
 class Cuda final : public Backend {
  public:
   explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
-    describe_rules();
-    if (load_gather() != cudaSuccess || load_visit(base_) != cudaSuccess) {
-      cudaGetLastError();
-      const yl_cuda_device info = cuda_info(device_);
-      fail(YL_NO_DEVICE,
-           "cuda:%d cannot be used: %s has compute capability %d.%d, for which this build has no kernels; use the cpu "
-           "device",
-           device_, info.name, info.compute_capability / 10, info.compute_capability % 10);
-    }
-    describe_layers();
-    allocate_workspace();
+    plan_ = std::make_unique<DevicePlan>(shape, Chunks::kSlots);
     int64_t image = 0;
     for (int32_t l = 0; l < shape_.layer_count(); ++l)
       image += aligned(feats_bytes(l)) + aligned(truth_bytes(l)) + aligned(grad_bytes(l));
@@ -72,7 +59,7 @@ class Cuda final : public Backend {
       require_reachable(device_, "head.feats", -1, head.feats);
       for (const float *output : outputs)
         if (output) require_reachable(device_, "an output of head", -1, output);
-      launched(launch_yolo_head(base_, head, slot.stream));
+      launched(launch_yolo_head(plan_->base(), head, slot.stream));
       require(cudaStreamSynchronize(slot.stream), "decoding");
       return;
     }
@@ -90,7 +77,7 @@ class Cuda final : public Backend {
       float **const places[] = {nullptr, &chunk.box_xy, &chunk.box_wh, &chunk.box_confidence, &chunk.box_class_probs};
       for (size_t i = 1; i < 5; ++i)
         if (outputs[i]) *places[i] = reinterpret_cast<float *>(*at++);
-      launched(launch_yolo_head(base_, chunk, on.stream));
+      launched(launch_yolo_head(plan_->base(), chunk, on.stream));
     };
     chunks_->run(head.batch, transfers, enqueue, [](const Slot &) {});
   }
@@ -105,8 +92,9 @@ class Cuda final : public Backend {
     yl_box_counts counts{};
     const auto enqueue = [&](const Slot &slot, const Call &part, float *const *out) {
       const Task task = task_of(part, slot);
-      start([&] { return launch_gather(task, slot.stream); },
-            [&] { return launch_write_y_true(task, out, slot.stream); }, [&] { return finish_gather(task, slot); });
+      plan_->start([&] { return launch_gather(task, slot.stream); },
+                   [&] { return launch_write_y_true(task, out, slot.stream); },
+                   [&] { return finish_gather(task, slot); });
     };
     if (shape_.device_memory) {
       if (boxes.per_image > 0) require_reachable(device_, "boxes.data", -1, boxes.data);
@@ -138,125 +126,19 @@ class Cuda final : public Backend {
   int64_t grad_bytes(int32_t l) const { return shape_.f32_grads ? truth_bytes(l) : feats_bytes(l); }
   int64_t map_bytes(int32_t l) const { return shape_.layers[l].cells * int64_t(sizeof(float)); }
 
-  // ---- the plan ----
-
-  void describe_rules() {
-    const Rules &rules = shape_.rules;
-    base_.dtype = shape_.dtype;
-    base_.layout = shape_.layout;
-    base_.f32_grads = shape_.f32_grads;
-    base_.rules = {
-        rules.weight_xy,       rules.weight_wh, rules.weight_object, rules.weight_background, rules.weight_class,
-        rules.label_smoothing, nullptr,         rules.image_scope};
-  }
-
-  void describe_layers() {
-    std::vector<char> constants;
-    const auto append = [&](const auto &values) {
-      const size_t at = constants.size();
-      const size_t bytes = values.size() * sizeof(values[0]);
-      constants.resize(static_cast<size_t>(aligned(static_cast<int64_t>(at + bytes))));
-      std::memcpy(constants.data() + at, values.data(), bytes);
-      return at;
-    };
-    std::vector<std::array<size_t, 2>> places;
-    for (const Layer &layer : shape_.layers) {
-      const std::vector<float> sizes(layer.anchor_sizes.begin(), layer.anchor_sizes.end());
-      const size_t at = shape_.dtype == YL_F64 ? append(layer.anchor_sizes) : append(sizes);
-      places.push_back({at, append(layer.anchor_mask)});
-    }
-    const size_t anchors = append(shape_.anchors), class_weights = append(shape_.rules.class_weights);
-    constants_.allocate(static_cast<int64_t>(constants.size()),
-                        [&](int64_t bytes) { return cuda_malloc(device_, bytes); });
-    cuda_copy(device_, constants_.start(), constants.data(), constants_.bytes());
-
-    base_.layer_count = shape_.layer_count();
-    for (size_t l = 0; l < shape_.layers.size(); ++l) {
-      const Layer &layer = shape_.layers[l];
-      LayerTask &task = base_.layers[l];
-      task.anchor_sizes = constants_.start() + places[l][0];
-      task.anchor_mask = reinterpret_cast<const int32_t *>(constants_.start() + places[l][1]);
-      task.first_cell = base_.cells_per_image;
-      task.height = layer.height;
-      task.width = layer.width;
-      task.anchors = layer.anchors;
-      task.cells = static_cast<int32_t>(layer.cells);
-      task.ignore_thresh = layer.ignore_thresh;
-      base_.cells_per_image += layer.cells;
-    }
-    base_.channels = shape_.channels;
-    base_.flag_words = (shape_.num_classes + 31) / 32;
-    base_.rules.class_weights = reinterpret_cast<const float *>(constants_.start() + class_weights);
-    base_.box_rules = rules_of(shape_, YL_BOXES_ERROR);
-    base_.box_rules.anchors = reinterpret_cast<const float *>(constants_.start() + anchors);
-  }
-
-  void allocate_workspace() {
-    const int64_t images = shape_.max_batch, layers = shape_.layer_count(), cells = images * base_.cells_per_image;
-    const int64_t tiles = images * tiles_per_image(base_, kTile);
-    if (tiles > INT32_MAX)
-      fail(YL_UNSUPPORTED, "max_batch is %d, too many cells for one launch; use a smaller max_batch", shape_.max_batch);
-    Workspace &work = base_.work;
-    int64_t cleared = 0;
-    const auto lay_out = [&](char *start) {  // NULL: for the size alone
-      int64_t bytes = 0;
-      const auto take = [&](auto *&place, int64_t count) {
-        if (start) place = reinterpret_cast<std::decay_t<decltype(place)>>(start + bytes);
-        bytes += aligned(count * int64_t(sizeof(*place)));
-      };
-      take(controls_, int64_t(Chunks::kSlots));
-      take(work.counts, images * layers);
-      take(work.previous_counts, images * layers);
-      take(work.tiles_done, images * layers);
-      cleared = bytes;
-      take(work.cells, cells);
-      take(work.truths, cells);
-      take(work.weights, cells);
-      take(work.class_flags, cells * base_.flag_words);
-      take(work.previous, cells);
-      take(work.partial_sums, tiles);
-      take(work.rows, images * layers);
-      take(work.layers, int64_t(Chunks::kSlots) * layers);
-      take(work.summary, int64_t(Chunks::kSlots));
-      take(work.partial_extras, tiles);
-      take(work.row_extras, images * layers);
-      return bytes;
-    };
-    workspace_.allocate(lay_out(nullptr), [&](int64_t size) { return cuda_malloc(device_, size); });
-    lay_out(workspace_.start());
-    counter_bytes_ = static_cast<size_t>(cleared);
-    clear_counters();
-  }
-
-  void clear_counters() {
-    require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
-    const Control control = YL_CLEARED_CONTROL;
-    for (size_t s = 0; s < Chunks::kSlots; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
-    cleared_ = true;
-  }
-
-  // The kernels of a call leave lists and counters as the next needs them. Where the last of them could not be started,
-  // that is done here.
-  template <class... Launches> void start(const Launches &...launches) {
-    if (!cleared_) clear_counters();
-    cleared_ = false;
-    (launched(launches()), ...);
-    cleared_ = true;
-  }
-
   static int finish_gather(const Task &task, const Slot &slot) {
     return launch_finish_gather(task, &slot.written().boxes, &slot.written().objects, slot.stream);
   }
 
   void start_loss(const Task &task, void *stream) {
-    start([&] { return launch_gather(task, stream); }, [&] { return launch_visit(task, stream); });
+    plan_->start([&] { return launch_gather(task, stream); }, [&] { return launch_visit(task, stream); });
   }
 
   // ---- a call ----
 
   // For the images of the call, or those of a chunk: image 0 of the task is image slot.first of the plan's workspace.
   Task task_of(const Call &call, const Slot &slot) const {
-    Task task = base_;
+    Task task = plan_->task(slot.first, chunks_->number_of(slot));
     for (int32_t l = 0; l < task.layer_count; ++l) {
       task.layers[l].feats = call.feats ? call.feats[l] : nullptr;
       task.layers[l].y_true = call.y_true ? call.y_true[l] : nullptr;
@@ -280,24 +162,6 @@ class Cuda final : public Backend {
     task.normaliser_at = call.normaliser_at;
     task.grad_scale_at = call.grad_scale_at;
 
-    const int64_t cell = slot.first * task.cells_per_image, row = int64_t(slot.first) * task.layer_count;
-    Workspace &work = task.work;
-    work.cells += cell;
-    work.truths += cell;
-    work.weights += cell;
-    work.class_flags += cell * task.flag_words;
-    work.previous += cell;
-    work.counts += row;
-    work.previous_counts += row;
-    work.tiles_done += row;
-    work.partial_sums += slot.first * tiles_per_image(task, kTile);
-    work.rows += row;
-    work.partial_extras += slot.first * tiles_per_image(task, kTile);
-    work.row_extras += row;
-    const int64_t s = chunks_->number_of(slot);
-    work.layers += s * task.layer_count;
-    work.summary += s;
-    work.control = controls_ + s;
     task.result = YL_RESULT_INIT;
     task.result.summary = &slot.written().summary;
     task.result.rows = slot.rows();
@@ -415,7 +279,7 @@ class Cuda final : public Backend {
             part.grads = nullptr;
             part.ignore_mask = part.best_iou = part.cell_loss = nullptr;
             const Task task = task_of(part, slot);
-            start([&] { return launch_gather(task, slot.stream); }, [&] { return finish_gather(task, slot); });
+            plan_->start([&] { return launch_gather(task, slot.stream); }, [&] { return finish_gather(task, slot); });
           },
           [&](const Slot &slot) { objects += slot.written().objects; });
       call.normaliser = YL_NORMALISER_VALUE;
@@ -451,11 +315,7 @@ class Cuda final : public Backend {
 
   const Shape &shape_;
   const int32_t device_;
-  DeviceMemory constants_, workspace_;
-  Control *controls_ = nullptr;  // (slots), on the device
-  size_t counter_bytes_ = 0;     // at the start of the workspace
-  bool cleared_ = false;         // the counters are as the next call needs them
-  Task base_{};                  // what all calls have alike
+  std::unique_ptr<DevicePlan> plan_;
   std::unique_ptr<Chunks> chunks_;
   std::vector<Transfer> transfers_;  // of the call
   std::vector<const void *> known_;  // pointers of the call before

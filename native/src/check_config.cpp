@@ -1,0 +1,163 @@
+// The config and its rules -> Shape.
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <thread>
+
+#include "check.h"
+#include "cuda/cuda.h"
+#include "truths.h"
+
+namespace yl {
+namespace {
+
+constexpr int32_t kMaxThreads = 1024;
+
+int32_t usable_processors() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return std::min(CPU_COUNT(&set), kMaxThreads);
+  return std::max(1, std::min<int32_t>(static_cast<int32_t>(std::thread::hardware_concurrency()), kMaxThreads));
+}
+
+Layer check_layer(const yl_config &config, int32_t l) {
+  const yl_layer &given = config.layers[l];
+  char name[96];
+  const auto named = [&](const char *field) {
+    std::snprintf(name, sizeof name, "layers[%d].%s", l, field);
+    return name;
+  };
+  check_at_least_one(named("grid_height"), given.grid_height);
+  check_at_least_one(named("grid_width"), given.grid_width);
+  check_at_least_one(named("anchor_count"), given.anchor_count);
+  check_zero(named("reserved"), given.reserved);
+  if (!given.anchor_mask) fail(YL_INVALID_ARGUMENT, "%s is NULL, anchor indices are expected", named("anchor_mask"));
+  Layer layer{given.grid_height, given.grid_width, given.anchor_count, 0, {}, {}, config.ignore_thresh};
+  layer.cells = product("a layer", {layer.height, layer.width, layer.anchors});
+  check_between(named("cells (grid_height * grid_width * anchor_count)"), layer.cells, 1, INT32_MAX);
+  for (int32_t a = 0; a < layer.anchors; ++a) {
+    const int32_t n = given.anchor_mask[a];
+    check_between(named("anchor_mask entry"), n, 0, config.anchor_count - 1);
+    layer.anchor_mask.push_back(n);
+    const float *anchor = config.anchors + 2 * int64_t(n);
+    layer.anchor_sizes.push_back(double(anchor[0]) / config.input_width);
+    layer.anchor_sizes.push_back(double(anchor[1]) / config.input_height);
+  }
+  return layer;
+}
+
+void check_weight(const char *name, float value) {
+  if (!(value >= 0) || !std::isfinite(value))
+    fail(YL_INVALID_ARGUMENT, "rules.%s is %g, a finite number >= 0 is expected", name, value);
+}
+
+// The rules; thresholds of their own go to the layers.
+Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
+  const yl_rules keras = YL_RULES_INIT;
+  const yl_rules given = take_sized<yl_rules>("rules", config.rules ? config.rules : &keras, keras);
+  const float *const weights[] = {&given.weight_xy, &given.weight_wh, &given.weight_object, &given.weight_background,
+                                  &given.weight_class};
+  const char *const names[] = {"weight_xy", "weight_wh", "weight_object", "weight_background", "weight_class"};
+  Rules rules{given.weight_xy,
+              given.weight_wh,
+              given.weight_object,
+              given.weight_background,
+              given.weight_class,
+              given.label_smoothing,
+              false,
+              {},
+              true};
+  for (int i = 0; i < 5; ++i) {
+    check_weight(names[i], *weights[i]);
+    rules.plain &= *weights[i] == 1;
+  }
+  if (!(given.label_smoothing >= 0 && given.label_smoothing <= 1))
+    fail(YL_INVALID_ARGUMENT, "rules.label_smoothing is %g, expected 0..1", given.label_smoothing);
+  check_between("rules.ignore_scope", given.ignore_scope, YL_SCOPE_LAYER, YL_SCOPE_IMAGE);
+  check_zero("rules.reserved", given.reserved);
+  rules.image_scope = given.ignore_scope == YL_SCOPE_IMAGE;
+  rules.plain &= given.label_smoothing == 0 && !rules.image_scope && !given.class_weights;
+  for (int32_t c = 0; c < config.num_classes; ++c) {
+    rules.class_weights.push_back(given.class_weights ? given.class_weights[c] : 1.0f);
+    check_weight("class_weights entry", rules.class_weights.back());
+  }
+  for (size_t l = 0; l < layers.size() && given.ignore_threshes; ++l) {
+    layers[l].ignore_thresh = given.ignore_threshes[l];
+    if (!std::isfinite(layers[l].ignore_thresh))
+      fail(YL_INVALID_ARGUMENT, "rules.ignore_threshes[%zu] is %g, a finite number is expected", l,
+           layers[l].ignore_thresh);
+  }
+  return rules;
+}
+
+}  // namespace
+
+void check_device(int32_t device, int32_t device_index) {
+  check_between("device", device, YL_DEVICE_AUTO, YL_DEVICE_CUDA);
+  if (device == YL_DEVICE_CUDA) return check_cuda(device_index);
+  if (device_index != 0)
+    fail(YL_INVALID_ARGUMENT, "device_index is %d, expected 0: only CUDA devices are numbered", device_index);
+}
+
+Shape check_config(const yl_config &config) {
+  check_between("layer_count", config.layer_count, 1, 4096);
+  check_at_least_one("anchor_count", config.anchor_count);
+  check_at_least_one("input_height", config.input_height);
+  check_at_least_one("input_width", config.input_width);
+  check_between("num_classes", config.num_classes, 1, 1 << 24);  // whole numbers of a float32
+  check_at_least_one("max_batch", config.max_batch);
+  check_between("threads", config.threads, 0, kMaxThreads);
+  check_between("grad_dtype", config.grad_dtype, YL_GRAD_LIKE_FEATS, YL_GRAD_F32);
+  if (!std::isfinite(config.ignore_thresh))
+    fail(YL_INVALID_ARGUMENT, "ignore_thresh is %g, a finite number is expected", config.ignore_thresh);
+  if (!config.layers) fail(YL_INVALID_ARGUMENT, "layers is NULL, %d layers are expected", config.layer_count);
+  if (!config.anchors) fail(YL_INVALID_ARGUMENT, "anchors is NULL, %d pairs are expected", config.anchor_count);
+  check_between("memory", config.memory, YL_MEMORY_HOST, YL_MEMORY_DEVICE);
+  const bool device_memory = config.memory == YL_MEMORY_DEVICE;
+  int32_t device = config.device;
+  if (device == YL_DEVICE_AUTO) device = device_memory ? YL_DEVICE_CUDA : YL_DEVICE_CPU;
+  check_device(device, config.device_index);
+  if (device_memory && device != YL_DEVICE_CUDA)
+    fail(YL_INVALID_ARGUMENT, "memory is device memory, which only a cuda device can reach, and device is %d; use auto",
+         device);
+  if (device == YL_DEVICE_CUDA && config.layer_count > kMaxCudaLayers)
+    fail(YL_UNSUPPORTED, "layer_count is %d, the cuda device takes 1..%d; use the cpu device", config.layer_count,
+         kMaxCudaLayers);
+  check_between("dtype", config.dtype, YL_F32, YL_F64);
+  check_between("layout", config.layout, YL_NHWC, YL_NCHW);
+
+  Shape shape{};
+  shape.input_height = config.input_height;
+  shape.input_width = config.input_width;
+  shape.num_classes = config.num_classes;
+  shape.channels = 5 + config.num_classes;
+  shape.dtype = config.dtype;
+  shape.layout = config.layout;
+  shape.f32_grads = config.grad_dtype == YL_GRAD_F32 && config.dtype != YL_F32;
+  shape.max_batch = config.max_batch;
+  shape.threads = config.threads ? config.threads : usable_processors();
+  shape.device = device;
+  shape.device_index = config.device_index;
+  shape.device_memory = device_memory;
+  for (int64_t i = 0; i < 2 * int64_t(config.anchor_count); ++i) {
+    const float side = config.anchors[i];
+    if (!(side > 0) || !std::isfinite(side))
+      fail(YL_INVALID_ARGUMENT, "anchors: %s of anchor %lld is %g, a finite number of pixels > 0 is expected",
+           i % 2 ? "height" : "width", static_cast<long long>(i / 2), side);
+    shape.anchors.push_back(side);
+  }
+  int64_t cells = 0;
+  for (int32_t l = 0; l < config.layer_count; ++l) {
+    shape.layers.push_back(check_layer(config, l));
+    cells += shape.layers.back().cells;
+  }
+  shape.rules = check_rules(config, shape.layers);
+  product("feats", {cells, shape.max_batch, shape.channels, sizeof(double)});
+  product("the workspace", {cells, shape.max_batch, sizeof(Object)});
+  check_between("max_batch * layer_count", product("rows", {shape.max_batch, config.layer_count}), 1, INT32_MAX);
+  return shape;
+}
+
+}  // namespace yl

@@ -1,0 +1,173 @@
+// What a cuda plan has on its device: constants and workspace, and the task that all its calls have alike.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "cuda/runtime.h"
+#include "cuda/task.h"
+#include "truths.h"
+
+namespace yl {
+
+inline void launched(int error) { require(static_cast<cudaError_t>(error), "starting a kernel"); }
+
+class DevicePlan {
+ public:
+  // For calls of which slots are under way at a time. NO_DEVICE where this build has no kernels for the device.
+  DevicePlan(const Shape &shape, int32_t slots) : shape_(shape), device_(shape.device_index), slots_(slots) {
+    describe_rules();
+    if (load_gather() != cudaSuccess || load_visit(base_) != cudaSuccess) {
+      cudaGetLastError();
+      const yl_cuda_device info = cuda_info(device_);
+      fail(YL_NO_DEVICE,
+           "cuda:%d cannot be used: %s has compute capability %d.%d, for which this build has no kernels; use the cpu "
+           "device",
+           device_, info.name, info.compute_capability / 10, info.compute_capability % 10);
+    }
+    describe_layers();
+    allocate_workspace();
+  }
+
+  const Task &base() const { return base_; }
+
+  // For a call of a slot, whose image 0 is that image of the workspace.
+  Task task(int32_t first_image, int64_t slot) const {
+    Task task = base_;
+    const int64_t cell = first_image * task.cells_per_image, row = int64_t(first_image) * task.layer_count;
+    Workspace &work = task.work;
+    work.cells += cell;
+    work.truths += cell;
+    work.weights += cell;
+    work.class_flags += cell * task.flag_words;
+    work.previous += cell;
+    work.counts += row;
+    work.previous_counts += row;
+    work.tiles_done += row;
+    work.partial_sums += first_image * tiles_per_image(task, kTile);
+    work.rows += row;
+    work.partial_extras += first_image * tiles_per_image(task, kTile);
+    work.row_extras += row;
+    work.layers += slot * task.layer_count;
+    work.summary += slot;
+    work.control = controls_ + slot;
+    return task;
+  }
+
+  // The kernels of a call leave lists and counters as the next needs them. Where the last of them could not be started,
+  // that is done here.
+  template <class... Launches> void start(const Launches &...launches) {
+    if (!cleared_) clear_counters();
+    cleared_ = false;
+    (launched(launches()), ...);
+    cleared_ = true;
+  }
+
+ private:
+  void describe_rules() {
+    const Rules &rules = shape_.rules;
+    base_.dtype = shape_.dtype;
+    base_.layout = shape_.layout;
+    base_.f32_grads = shape_.f32_grads;
+    base_.rules = {
+        rules.weight_xy,       rules.weight_wh, rules.weight_object, rules.weight_background, rules.weight_class,
+        rules.label_smoothing, nullptr,         rules.image_scope};
+  }
+
+  void describe_layers() {
+    std::vector<char> constants;
+    const auto append = [&](const auto &values) {
+      const size_t at = constants.size();
+      const size_t bytes = values.size() * sizeof(values[0]);
+      constants.resize(static_cast<size_t>(aligned(static_cast<int64_t>(at + bytes))));
+      std::memcpy(constants.data() + at, values.data(), bytes);
+      return at;
+    };
+    std::vector<std::array<size_t, 2>> places;
+    for (const Layer &layer : shape_.layers) {
+      const std::vector<float> sizes(layer.anchor_sizes.begin(), layer.anchor_sizes.end());
+      const size_t at = shape_.dtype == YL_F64 ? append(layer.anchor_sizes) : append(sizes);
+      places.push_back({at, append(layer.anchor_mask)});
+    }
+    const size_t anchors = append(shape_.anchors), class_weights = append(shape_.rules.class_weights);
+    constants_.allocate(static_cast<int64_t>(constants.size()),
+                        [&](int64_t bytes) { return cuda_malloc(device_, bytes); });
+    cuda_copy(device_, constants_.start(), constants.data(), constants_.bytes());
+
+    base_.layer_count = shape_.layer_count();
+    for (size_t l = 0; l < shape_.layers.size(); ++l) {
+      const Layer &layer = shape_.layers[l];
+      LayerTask &task = base_.layers[l];
+      task.anchor_sizes = constants_.start() + places[l][0];
+      task.anchor_mask = reinterpret_cast<const int32_t *>(constants_.start() + places[l][1]);
+      task.first_cell = base_.cells_per_image;
+      task.height = layer.height;
+      task.width = layer.width;
+      task.anchors = layer.anchors;
+      task.cells = static_cast<int32_t>(layer.cells);
+      task.ignore_thresh = layer.ignore_thresh;
+      base_.cells_per_image += layer.cells;
+    }
+    base_.channels = shape_.channels;
+    base_.flag_words = (shape_.num_classes + 31) / 32;
+    base_.rules.class_weights = reinterpret_cast<const float *>(constants_.start() + class_weights);
+    base_.box_rules = rules_of(shape_, YL_BOXES_ERROR);
+    base_.box_rules.anchors = reinterpret_cast<const float *>(constants_.start() + anchors);
+  }
+
+  void allocate_workspace() {
+    const int64_t images = shape_.max_batch, layers = shape_.layer_count(), cells = images * base_.cells_per_image;
+    const int64_t tiles = images * tiles_per_image(base_, kTile);
+    if (tiles > INT32_MAX)
+      fail(YL_UNSUPPORTED, "max_batch is %d, too many cells for one launch; use a smaller max_batch", shape_.max_batch);
+    Workspace &work = base_.work;
+    int64_t cleared = 0;
+    const auto lay_out = [&](char *start) {  // NULL: for the size alone
+      int64_t bytes = 0;
+      const auto take = [&](auto *&place, int64_t count) {
+        if (start) place = reinterpret_cast<std::decay_t<decltype(place)>>(start + bytes);
+        bytes += aligned(count * int64_t(sizeof(*place)));
+      };
+      take(controls_, int64_t(slots_));
+      take(work.counts, images * layers);
+      take(work.previous_counts, images * layers);
+      take(work.tiles_done, images * layers);
+      cleared = bytes;
+      take(work.cells, cells);
+      take(work.truths, cells);
+      take(work.weights, cells);
+      take(work.class_flags, cells * base_.flag_words);
+      take(work.previous, cells);
+      take(work.partial_sums, tiles);
+      take(work.rows, images * layers);
+      take(work.layers, int64_t(slots_) * layers);
+      take(work.summary, int64_t(slots_));
+      take(work.partial_extras, tiles);
+      take(work.row_extras, images * layers);
+      return bytes;
+    };
+    workspace_.allocate(lay_out(nullptr), [&](int64_t size) { return cuda_malloc(device_, size); });
+    lay_out(workspace_.start());
+    counter_bytes_ = static_cast<size_t>(cleared);
+    clear_counters();
+  }
+
+  void clear_counters() {
+    require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
+    const Control control = YL_CLEARED_CONTROL;
+    for (int64_t s = 0; s < slots_; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
+    cleared_ = true;
+  }
+
+  const Shape &shape_;
+  const int32_t device_;
+  const int64_t slots_;
+  DeviceMemory constants_, workspace_;
+  Control *controls_ = nullptr;  // (slots), on the device
+  size_t counter_bytes_ = 0;     // at the start of the workspace
+  bool cleared_ = false;         // the counters are as the next call needs them
+  Task base_{};
+};
+
+}  // namespace yl
