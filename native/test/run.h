@@ -97,14 +97,10 @@ inline int64_t place_of(int32_t layout, int64_t i, int64_t cells, int64_t anchor
   return ((image * anchors + cell % anchors) * channels + channel) * (cells / anchors) + cell / anchors;
 }
 
-inline Output run(const Case &c, const Setup &s) {
+inline yl_plan *plan_of(const Case &c, const Setup &s) {
   const Golden &g = c.g;
-  const auto count = static_cast<size_t>(g.layers);
-  const bool on_device = s.device.way != Way::kHost;
-  const int32_t grad_type = s.grad_dtype == YL_GRAD_F32 ? static_cast<int32_t>(YL_F32) : s.dtype;
-  Output out;
   std::vector<yl_layer> layers;
-  for (size_t l = 0; l < count; ++l)
+  for (size_t l = 0; l < static_cast<size_t>(g.layers); ++l)
     layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
                       &g.masks[static_cast<size_t>(g.anchors_per_layer) * l], g.anchors_per_layer, 0});
   yl_config config = YL_CONFIG_INIT;
@@ -119,13 +115,24 @@ inline Output run(const Case &c, const Setup &s) {
   config.max_batch = g.batch;
   config.device = s.device.device;
   config.threads = s.device.threads;
-  config.memory = on_device ? YL_MEMORY_DEVICE : YL_MEMORY_HOST;
+  config.memory = s.device.way != Way::kHost ? YL_MEMORY_DEVICE : YL_MEMORY_HOST;
   config.dtype = s.dtype;
   config.layout = s.layout;
   config.grad_dtype = s.grad_dtype;
   if (s.with_rules) config.rules = &s.rules;
   yl_plan *plan = nullptr;
-  if (!CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error())) return out;
+  CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
+  return plan;
+}
+
+inline Output run(const Case &c, const Setup &s) {
+  const Golden &g = c.g;
+  const auto count = static_cast<size_t>(g.layers);
+  const bool on_device = s.device.way != Way::kHost;
+  const int32_t grad_type = s.grad_dtype == YL_GRAD_F32 ? static_cast<int32_t>(YL_F32) : s.dtype;
+  Output out;
+  yl_plan *plan = plan_of(c, s);
+  if (!plan) return out;
 
   std::vector<std::unique_ptr<Memory>> held;
   const auto memory = [&](int64_t bytes) -> Memory & {

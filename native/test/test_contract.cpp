@@ -140,6 +140,17 @@ void refused_calls(const Golden &g, const DeviceCase &device) {
     FIELD(p.call.normaliser_at, &one, YL_INVALID_ARGUMENT, "normaliser_at is given, which only a cuda plan reads")
     FIELD(p.call.grad_scale_at, &one, YL_INVALID_ARGUMENT, "grad_scale_at is given, which only a cuda plan reads")
   }
+  // What is given on request has memory of its own too.
+  std::vector<float> map(p.feats.size() * p.grad_data.back().size());
+  std::vector<float *> maps(p.feats.size(), map.data());
+  FIELD(p.result.best_iou, maps.data(), YL_INVALID_ARGUMENT, "result.best_iou[1] and result.best_iou[0] overlap")
+  maps[1] = nullptr;
+  FIELD(p.result.cell_loss, maps.data(), YL_INVALID_ARGUMENT, "result.cell_loss[1] is NULL")
+  for (size_t l = 0; l < maps.size(); ++l) maps[l] = map.data() + l * p.grad_data.back().size();
+  maps[0] = const_cast<float *>(p.y_true[0]);
+  FIELD(p.result.ignore_mask, maps.data(), YL_INVALID_ARGUMENT, "result.ignore_mask[0] and y_true[0] overlap")
+  FIELD(p.result.stats, reinterpret_cast<yl_stats *>(p.grads[0]), YL_INVALID_ARGUMENT, "overlap")
+  FIELD(p.result.offender, reinterpret_cast<yl_offender *>(p.grads[0]), YL_INVALID_ARGUMENT, "overlap")
   yl_completion completion;
   FIELD(p.result.completion, &completion, YL_INVALID_ARGUMENT, "for yl_loss_async")
   CHECK(yl_loss(p.plan, &p.call, nullptr) == YL_OK);
@@ -161,6 +172,33 @@ void refused_calls(const Golden &g, const DeviceCase &device) {
   p.result.layers = nullptr;
   p.result.rows = nullptr;
   CHECK(p.run(true) == YL_OK && p.summary.total == summary.total);
+}
+
+// Sizes and alignments of the types of feats and gradients.
+void types() {
+  for (const int32_t dtype : {YL_F16, YL_F64}) {
+    Config c;
+    c.config.device = YL_DEVICE_CPU;
+    c.config.max_batch = 1;
+    c.config.dtype = dtype;
+    c.config.grad_dtype = YL_GRAD_F32;
+    CHECK(c.create() == YL_OK, yl_last_error());
+    const size_t size = dtype == YL_F64 ? 8 : 2, count = 4 * 4 * 3 * 7;
+    std::vector<double> memory(2 * count + 2);
+    char *const start = reinterpret_cast<char *>(memory.data());
+    const void *feats[] = {start};
+    void *grads[] = {start + size * count};
+    yl_boxes boxes = YL_BOXES_INIT;
+    yl_call call = YL_CALL_INIT;
+    call.batch = 1, call.feats = feats, call.boxes = &boxes, call.grads = grads;
+    CHECK(yl_loss(c.plan, &call, nullptr) == YL_OK, yl_last_error());
+    grads[0] = start + size * count - 4;
+    REFUSED(yl_loss(c.plan, &call, nullptr), YL_INVALID_ARGUMENT, "grads[0] and feats[0] overlap");
+    grads[0] = start;  // another type is no gradient over feats
+    REFUSED(yl_loss(c.plan, &call, nullptr), YL_INVALID_ARGUMENT, "grads[0] and feats[0] overlap");
+    feats[0] = start + size / 2;
+    REFUSED(yl_loss(c.plan, &call, nullptr), YL_INVALID_ARGUMENT, dtype == YL_F64 ? "aligned to 8" : "aligned to 2");
+  }
 }
 
 void normalisers(const Golden &g, const DeviceCase &device) {
@@ -325,6 +363,7 @@ void names() {
 
 int main() {
   refused_configs();
+  types();
   const Golden small = read_golden("a_small_3scale");
   for (const DeviceCase &device : kDevices) {
     if (device.way == Way::kHost) refused_calls(small, device);

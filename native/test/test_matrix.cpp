@@ -185,6 +185,64 @@ void golden_in(const Golden &golden) {
       }
 }
 
+// yolo_head of logits in every type and order against its formula.
+void heads(const Case &given) {
+  const Golden &g = given.g;
+  const auto channels = static_cast<size_t>(given.channels());
+  for (const DeviceCase &device : kDevices)
+    for (const int32_t dtype : {YL_F32, YL_F16, YL_BF16, YL_F64})
+      for (const int32_t layout : {YL_NHWC, YL_NCHW}) {
+        Case c = given;
+        for (auto &layer : c.feats)
+          for (double &value : layer) value = rounded(dtype, value);
+        Setup s;
+        s.device = device;
+        s.dtype = dtype;
+        s.layout = layout;
+        yl_plan *plan = plan_of(c, s);
+        const bool on_device = device.way != Way::kHost;
+        for (size_t l = 0; plan && l < c.feats.size(); ++l) {
+          const int64_t size = yl::size_of(dtype), cells = c.cells(l), all = g.batch * cells;
+          Memory feats(on_device, static_cast<int64_t>(c.feats[l].size()) * size), xy(on_device, all * 8),
+              wh(on_device, all * 8), confidence(on_device, all * 4), probs(on_device, all * g.classes * 4);
+          for (size_t i = 0; i < c.feats[l].size(); ++i)
+            put(dtype,
+                feats.host() +
+                    size * place_of(layout, static_cast<int64_t>(i), cells, g.anchors_per_layer, c.channels()),
+                c.feats[l][i]);
+          yl_head head = YL_HEAD_INIT;
+          head.layer = static_cast<int32_t>(l);
+          head.batch = g.batch;
+          head.feats = feats.start();
+          head.box_xy = static_cast<float *>(xy.start());
+          head.box_wh = static_cast<float *>(wh.start());
+          head.box_confidence = static_cast<float *>(confidence.start());
+          head.box_class_probs = static_cast<float *>(probs.start());
+          CHECK(yl_yolo_head(plan, &head) == YL_OK, yl_last_error());
+          for (Memory *out : {&xy, &wh, &confidence, &probs}) out->fetch();
+          const auto value = [](Memory &memory, size_t i) { return loaded<float>(memory.host() + 4 * i); };
+          const auto sigmoid = [](double u) { return 1 / (1 + std::exp(-u)); };
+          const auto width = static_cast<size_t>(g.feats[l].shape[2]),
+                     height = static_cast<size_t>(g.feats[l].shape[1]);
+          for (size_t cell = 0; cell < static_cast<size_t>(all); ++cell) {
+            const double *t = &c.feats[l][cell * channels];
+            const size_t place = cell % static_cast<size_t>(cells) / 3;
+            const float *anchor = &g.anchors[2 * static_cast<size_t>(g.masks[3 * l + cell % 3])];
+            const double want[] = {(sigmoid(t[0]) + double(place % width)) / double(width),
+                                   (sigmoid(t[1]) + double(place / width)) / double(height),
+                                   anchor[0] / double(g.input_width) * std::exp(t[2]),
+                                   anchor[1] / double(g.input_height) * std::exp(t[3]), sigmoid(t[4])};
+            const double got[] = {value(xy, 2 * cell), value(xy, 2 * cell + 1), value(wh, 2 * cell),
+                                  value(wh, 2 * cell + 1), value(confidence, cell)};
+            for (int i = 0; i < 5; ++i) CHECK(near(got[i], want[i], 1e-6, 1e-7), named(c, s) + ", yolo_head");
+            for (size_t n = 0; n + 5 < channels; ++n)
+              CHECK(near(value(probs, cell * (channels - 5) + n), sigmoid(t[5 + n]), 1e-6, 1e-7), named(c, s));
+          }
+        }
+        yl_plan_destroy(plan);
+      }
+}
+
 // Every half and bfloat16, and rounding to them: nearest, ties to even, overflow from the half step on.
 void storage() {
   for (int32_t dtype : {YL_F16, YL_BF16}) {
@@ -223,6 +281,7 @@ void storage() {
 
 int main() {
   storage();
+  heads(Case(read_golden("a_small_3scale")));
   for (const std::string &name : kGoldenNames) golden_in(read_golden(name));
   for (const char *name : {"a_small_3scale", "f_soft_targets", "h_builder_edges"}) matrix(read_golden(name));
   return report("matrix");
