@@ -10,6 +10,7 @@
 //   blocking_us   yl_loss, host clock, percentiles 50, 90 and 99
 //   async_us      yl_loss_async and waiting for the stream, alike
 //   host_us       yl_loss of a plan with host memory, from pageable and from pinned memory (median)
+//   (of the gradient in other types and orders, and with statistics: stream_us alone, as "form")
 //   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask; the
 //                 rows of objects; the gradient once
 #include <cuda_runtime.h>
@@ -22,7 +23,7 @@
 #include <vector>
 
 #define GOLDEN_DIR ""
-#include "check.h"
+#include "run.h"
 
 namespace {
 
@@ -285,6 +286,57 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
   std::fflush(stdout);
 }
 
+// Other types and orders of the same problem, and statistics on request: calls among many, by events.
+void measure_forms(const Golden &g, cudaStream_t stream) {
+  const Case c(g);
+  for (const int32_t dtype : {YL_F32, YL_F16, YL_BF16})
+    for (const int32_t layout : {YL_NHWC, YL_NCHW})
+      for (const bool stats : {false, true}) {
+        Setup s;
+        s.device = {"cuda", YL_DEVICE_CUDA, 0, Way::kDevice};
+        s.dtype = dtype;
+        s.layout = layout;
+        yl_plan *plan = plan_of(c, s);
+        std::vector<std::unique_ptr<Memory>> held;
+        std::vector<const void *> feats;
+        std::vector<const float *> y_true;
+        std::vector<void *> grads;
+        for (size_t l = 0; l < 3; ++l) {
+          const auto count = static_cast<int64_t>(c.feats[l].size()), size = yl::size_of(dtype);
+          for (const int64_t bytes : {count * size, count * 4, count * size})
+            held.push_back(std::make_unique<Memory>(true, bytes));
+          Memory &f = *held[3 * l], &y = *held[3 * l + 1];
+          for (int64_t i = 0; i < count; ++i)
+            put(dtype, f.host() + size * place_of(layout, i, c.cells(l), 3, c.channels()), c.feats[l][size_t(i)]);
+          std::memcpy(y.host(), g.y_true[l].data.data(), static_cast<size_t>(count) * 4);
+          feats.push_back(f.start());
+          y_true.push_back(static_cast<const float *>(y.start()));
+          grads.push_back(held[3 * l + 2]->start());
+        }
+        void *pinned;
+        ok(yl_cuda_malloc_host(sizeof(yl_summary) + 3 * sizeof(yl_stats), &pinned), __LINE__);
+        yl_result result = YL_RESULT_INIT;
+        result.summary = static_cast<yl_summary *>(pinned);
+        if (stats) result.stats = reinterpret_cast<yl_stats *>(result.summary + 1);
+        yl_call call = YL_CALL_INIT;
+        call.batch = g.batch, call.feats = feats.data(), call.y_true = y_true.data(), call.grads = grads.data();
+        const double us = device_clock(stream, 15, 20, [&] {
+          for (int i = 0; i < 20; ++i) ok(yl_loss_async(plan, &call, stream, &result), __LINE__);
+        });
+        std::printf(
+            "{\"program\": \"c\", \"form\": \"%s %s%s\", \"classes\": %d, \"batch\": %d, \"stream_us\": %.2f, "
+            "\"loss\": %.9g}\n",
+            dtype == YL_F32   ? "f32"
+            : dtype == YL_F16 ? "f16"
+                              : "bf16",
+            layout == YL_NCHW ? "NCHW" : "NHWC", stats ? " with statistics" : "", g.classes, g.batch, us,
+            result.summary->total);
+        std::fflush(stdout);
+        ok(yl_cuda_free_host(pinned), __LINE__);
+        yl_plan_destroy(plan);
+      }
+}
+
 }  // namespace
 
 int main(int count, char **arguments) {
@@ -297,6 +349,7 @@ int main(int count, char **arguments) {
          {Variant{true, false, false}, Variant{true, true, false}, Variant{false, false, false},
           Variant{false, true, false}, Variant{false, true, true}})
       measure(g, variant, stream);
+    if (g.classes == 80) measure_forms(g, stream);
   }
   return failures ? 1 : 0;
 }

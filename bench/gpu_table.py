@@ -23,10 +23,12 @@ def main():
     logs, written, failed = sys.argv[1], sys.argv[2], sys.argv[3:]
     timings = objects_of(f'{logs}/cuda-bench.log')
     machine = timings.pop(0) if timings else {}
+    forms = [t for t in timings if 'form' in t]
+    timings = [t for t in timings if 'form' not in t]
     java = objects_of(f'{logs}/java-latency.log')
     peers = [one for path in sorted(glob.glob(f'{logs}/torch-*.log')) for one in objects_of(path)]
     result = {'date': datetime.date.today().isoformat(), 'host': platform.machine(), 'processors': os.cpu_count(),
-              'machine': machine, 'failed': failed, 'c': timings, 'java': java, 'torch': peers}
+              'machine': machine, 'failed': failed, 'c': timings, 'forms': forms, 'java': java, 'torch': peers}
     with open(written, 'w') as file:
         json.dump(result, file, indent=1)
         file.write('\n')
@@ -51,6 +53,8 @@ def main():
             p = peer.get((t['classes'], t['batch'], t['mode'], variant)) if targets == 'dense' else None
             cells.append(f"{p / t['blocking_us'][0]:>{width - 1}.0f}x" if p else ' ' * width)
         print(''.join(cells))
+    for t in forms:
+        print(f"{t['classes']:>3}{t['batch']:>4} grad dense, {t['form']}: {t['stream_us']:.1f} us a call among many")
     print('of copy: bytes that must move per second, as a share of the copy; of empty: blocking call by an empty kernel;')
     print('eager, manual, compile: time of PyTorch by the blocking call; +: refreshed gradient')
     if failed:
