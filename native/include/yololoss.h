@@ -60,16 +60,15 @@ typedef enum yl_status {
 enum {
   YL_DEVICE_AUTO = 0,      /* the best for the caller's memory; yl_device_why() says the reason */
   YL_DEVICE_REFERENCE = 1, /* double precision, one thread, plain loops: a second opinion, not a fast path */
-  YL_DEVICE_CPU = 2,       /* float32 arithmetic, several threads */
-  YL_DEVICE_CUDA = 3       /* hand-written kernels, float32 arithmetic; at most 16 layers */
+  YL_DEVICE_CPU = 2,       /* float32 arithmetic (float64 for YL_F64), several threads */
+  YL_DEVICE_CUDA = 3       /* hand-written kernels, the same arithmetic; at most 16 layers */
 };
 
 /* Where feats, y_true, boxes and grads live, and the arrays of yl_yolo_head and yl_build_y_true. With HOST a cuda plan
    copies them, in chunks of images while the chunk before is computed; faster from and to pinned memory. */
 enum {
   YL_MEMORY_HOST = 0,
-  YL_MEMORY_DEVICE =
-      1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); device cuda or auto */
+  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or that it can reach (pinned, managed); device cuda or auto */
 };
 
 /* Type of feats and grads. y_true and boxes are always float32. */
@@ -83,8 +82,7 @@ enum {
 /* Type of grads. */
 enum {
   YL_GRAD_LIKE_FEATS = 0,
-  YL_GRAD_F32 =
-      1 /* float32, whatever feats are: for f16 feats the gradient that cannot overflow to infinity at 65520 */
+  YL_GRAD_F32 = 1 /* float32, whatever feats are: it does not overflow where an f16 gradient does, at 65520 */
 };
 
 /* Order of feats and grads. */
@@ -126,13 +124,14 @@ enum {
 };
 
 /* What happens to a row of boxes that names no object: a coordinate or class that is not finite, no area, a class
-   that is not a whole number in 0..C-1, a centre outside the input. (keras-yolo3 crashes, wraps round or poisons.) */
+   that is not a whole number in 0..C-1, a centre outside the input, a bad weight. (keras-yolo3 crashes, wraps round or
+   poisons.) */
 enum {
   YL_BOXES_ERROR = 0, /* YL_INVALID_BOXES, naming image and row; nothing has been written */
   YL_BOXES_SKIP = 1,  /* the row is left out and counted as skipped */
-  YL_BOXES_CLAMP = 2 /* a row whose centre lies outside the input, or that is too large for float32, is cut to the input
-                         and counted as clamped; what then still names no object, and any other bad row, is skipped. A NaN
-                         never becomes a box */
+  YL_BOXES_CLAMP = 2  /* a row whose centre lies outside the input, or that is too large for float32, is cut to the
+                         input and counted as clamped; what then still names no object, and any other bad row, is
+                         skipped. A NaN never becomes a box */
 };
 
 /* One scale of the network. */
@@ -194,13 +193,12 @@ typedef struct yl_plan yl_plan;
 
 /* Truths as boxes. */
 typedef struct yl_boxes {
-  size_t struct_size; /* sizeof(yl_boxes), set by YL_BOXES_INIT */
-  const float *data;  /* (B, per_image, 5); may be NULL if per_image is 0 */
-  int32_t per_image;  /* T >= 0; any number: no table can overflow */
-  int32_t policy;     /* YL_BOXES_...; default ERROR */
-  const float
-      *weights; /* (B, per_image): factor v of the row's object, finite and >= 0 (the score of mixup), or NULL: 1.
-                           Of rows that share a cell the last counts. Any other value makes the row a bad one */
+  size_t struct_size;   /* sizeof(yl_boxes), set by YL_BOXES_INIT */
+  const float *data;    /* (B, per_image, 5); may be NULL if per_image is 0 */
+  int32_t per_image;    /* T >= 0; any number: no table can overflow */
+  int32_t policy;       /* YL_BOXES_...; default ERROR */
+  const float *weights; /* (B, per_image), or NULL: 1. Factor v of the row's object, finite and >= 0 (the score of
+                           mixup); any other value makes the row a bad one. Of rows that share a cell the last counts */
 } yl_boxes;
 
 #define YL_BOXES_INIT \
@@ -360,8 +358,8 @@ YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
 /* Frees the plan and stops its threads. NULL is allowed. */
 YL_API void yl_plan_destroy(yl_plan *plan);
 
-/* The device of the plan ("reference", "cpu", "cuda:0"), and one line that says why it was taken. Both live as long as the plan.
-   NULL gives "". */
+/* The device of the plan ("reference", "cpu", "cuda:0"), and one line that says why it was taken. Both live as long as
+   the plan. NULL gives "". */
 YL_API const char *yl_device_name(const yl_plan *plan);
 YL_API const char *yl_device_why(const yl_plan *plan);
 
@@ -425,7 +423,8 @@ YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *re
    that the policy refuses is told by result->completion. */
 YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result);
 
-/* Decodes the raw outputs of one layer, in the plan's type and order, as keras-yolo3's yolo_head. Outputs must not overlap each other or feats.
+/* Decodes the raw outputs of one layer, in the plan's type and order, as keras-yolo3's yolo_head. Outputs must not
+   overlap each other or feats.
    Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED; then nothing has been written. On a cuda plan as yl_loss. */
 YL_API yl_status yl_yolo_head(yl_plan *plan, const yl_head *head);
 

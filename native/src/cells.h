@@ -239,7 +239,6 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     return stored_slope;
   }
 
-  // Not inlined: objects are few, and their code would cost the loop over background registers.
   void object(const Run &run, int64_t cell, T k, const Row &logits, const Object &own, const float *y, yl_parts &sum,
               Extra &extra) const {
     bool sound = true;  // nothing that is not finite comes from outside
