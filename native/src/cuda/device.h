@@ -1,9 +1,9 @@
 // What the kernels share. A call is two launches:
 //
 //   gather.cu   stage 1: the objects of each (image, layer), from y_true or from boxes, into its list, in no order
-//   visit.cu    stage 2: each cell once: ignore factor, parts, gradient row (object.h: of an object), a partial sum per tile;
-//               stage 3 (finish.h): the last block of an (image, layer) sums its tiles, the last block of all sums the layers, writes
-//               the result and leaves counters and lists as the next call needs them
+//   visit.cu    stage 2: each cell once: ignore factor, parts, gradient row (object.h: that of an object), a partial sum
+//               per tile; stage 3 (finish.h): the last block of an (image, layer) sums its tiles, the last block of all
+//               sums the layers, writes the result and leaves counters and lists as the next call needs them
 //
 // A tile is a run of cells of one (image, layer), one thread a cell. Nothing of the size of the input is kept beside it:
 // y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of cells that a

@@ -18,7 +18,8 @@ __device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t f
   if (copy) field_of<T>(*copy, field) = value;
 }
 
-// Each thread takes a field, so that none needs registers for all; spread over the warps, so that few sums follow each other: a call of one image waits for this.
+// A field at a time, so that no thread needs registers for all; spread over the warps, so that few sums follow each other:
+// a call of one image waits for this.
 __device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
   for (auto field = static_cast<int32_t>(threadIdx.x) / kWarp; field < kFields; field += kTile / kWarp) {
     if (field < kSums)
