@@ -143,9 +143,10 @@ void check_grad_mode(const Call &call, const Held &held) {
     if (held.batch < call.batch || call.grads[l] != held.grads[l])
       fail(YL_INVALID_ARGUMENT,
            "grad_mode is refresh, but %s; overwrite is expected for the first call with these buffers",
-           held.batch == 0           ? "no call has written a gradient with this plan"
-           : held.batch < call.batch ? "the plan's last gradient had fewer images"
-                                     : "grads are not the buffers of the plan's last gradient");
+           held.batch == 0 && call.grads[l] == held.grads[l] ? "grads hold a sum of gradients, or one that was lost"
+           : held.batch == 0                                 ? "no call has written a gradient with this plan"
+           : held.batch < call.batch                         ? "the plan's last gradient had fewer images"
+                                                             : "grads are not the buffers of the plan's last gradient");
   }
 }
 

@@ -200,6 +200,9 @@ void refreshed(const Golden &g, const DeviceCase &device) {
   }
   turn(false, 1, YL_GRAD_OVERWRITE);
   turn(false, g.batch, YL_GRAD_REFRESH);  // the other images' are still there
+  turn(false, g.batch, YL_GRAD_ACCUMULATE);
+  refuse("grads hold a sum of gradients");
+  turn(false, g.batch, YL_GRAD_OVERWRITE);
   Plan fewer(g, device, g.batch + 1);
   fewer.call.batch = 1;
   CHECK(fewer.run(true) == YL_OK);

@@ -253,10 +253,11 @@ public final class YoloLoss implements AutoCloseable {
    * The loss of a batch as keras-yolo3 computes it, and its gradient.
    *
    * @param batch B, 1..maxBatch
-   * @param feats for each layer (B, H, W, A*(5+C)): raw outputs; may be read-only
+   * @param feats for each layer (B, H, W, A*(5+C)), or (B, A*(5+C), H, W) for {@link Layout#NCHW}:
+   *     raw outputs; may be read-only
    * @param targets the truths
-   * @param grads for each layer (B, H, W, A*(5+C)), written whole: d total / d feats; {@code
-   *     grads[l]} may be {@code feats[l]}. Null: loss only
+   * @param grads for each layer as feats, written whole: d total / d feats; {@code grads[l]} may be
+   *     {@code feats[l]}. Null: loss only
    */
   public LossResult compute(
       int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads) {

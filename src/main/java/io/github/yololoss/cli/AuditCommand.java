@@ -78,19 +78,7 @@ final class AuditCommand implements Callable<Integer> {
   @Option(names = "--json", paramLabel = "FILE|-", description = "Write it as JSON; - for stdout.")
   private String json;
 
-  private static final class Source {
-    @Option(
-        names = "--annotations",
-        paramLabel = "FILE",
-        description = "keras-yolo3 annotation file; boxes are letterboxed into the input.")
-    private Path annotations;
-
-    @Option(
-        names = "--boxes",
-        paramLabel = "FILE",
-        description = "boxes.npy (B,T,5) in input pixels.")
-    private Path boxes;
-
+  private static final class Source extends TargetsCommand.Source {
     @Option(
         names = "--y-true",
         paramLabel = "DIR",
@@ -113,10 +101,7 @@ final class AuditCommand implements Callable<Integer> {
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {
-        BatchFiles.Boxes batch =
-            source.boxes != null
-                ? BatchFiles.boxes(source.boxes, 0, badBoxes, arena)
-                : TargetsCommand.annotated(source.annotations, spec, badBoxes, arena);
+        BatchFiles.Boxes batch = source.read(spec, badBoxes, arena);
         targets = batch.boxes();
         images = batch.images();
       }

@@ -151,21 +151,17 @@ final class LossRun {
 
   /** Reads, checks and computes. Memory belongs to the arena. */
   void compute(Arena arena) throws IOException {
+    if (!Double.isFinite(gradientScale)) {
+      throw new InputException(
+          "--gradient-scale is " + gradientScale + ", a finite number is expected");
+    }
     YoloLoss.checkDevice(device);
     spec = SpecFile.read(specFile);
     BatchFiles files = new BatchFiles(folder, spec, layout, arena);
     MemorySegment[] feats = files.layers("feats");
     Targets truths = readTargets(files);
     batch = files.batch();
-    try (YoloLoss loss =
-        YoloLoss.builder(spec)
-            .maxBatch(batch)
-            .device(device)
-            .dataType(files.dataType())
-            .layout(layout)
-            .float32Gradients(float32Gradients)
-            .rules(SpecFile.readRules(specFile))
-            .open()) {
+    try (YoloLoss loss = open(files.dataType())) {
       deviceName = loss.deviceName();
       deviceWhy = loss.deviceWhy();
       gradientType = loss.gradientType();
@@ -187,7 +183,20 @@ final class LossRun {
       loss.compute(batch, feats, truths, grads, options.withMaps(cellMaps), result);
     } catch (YoloLossException e) {
       throw BatchFiles.naming(folder.resolve("boxes.npy"), e);
-    } catch (IllegalArgumentException e) { // sizes of lists, the scale
+    }
+  }
+
+  private YoloLoss open(DataType dataType) throws IOException {
+    try {
+      return YoloLoss.builder(spec)
+          .maxBatch(batch)
+          .device(device)
+          .dataType(dataType)
+          .layout(layout)
+          .float32Gradients(float32Gradients)
+          .rules(SpecFile.readRules(specFile))
+          .open();
+    } catch (IllegalArgumentException e) { // lists of the rules that do not fit the spec
       throw new InputException(specFile + ": " + e.getMessage());
     }
   }

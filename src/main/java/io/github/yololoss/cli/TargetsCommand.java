@@ -68,28 +68,32 @@ final class TargetsCommand implements Callable<Integer> {
               + " input and leave out the rest.")
   private Targets.BoxPolicy badBoxes;
 
-  private static final class Source {
+  /** Where boxes come from. */
+  static class Source {
     @Option(
         names = "--annotations",
         paramLabel = "FILE",
         description = "keras-yolo3 annotation file; boxes are letterboxed into the input.")
-    private Path annotations;
+    Path annotations;
 
     @Option(
         names = "--boxes",
         paramLabel = "FILE",
         description = "boxes.npy (B,T,5) in input pixels.")
-    private Path boxes;
+    Path boxes;
+
+    BatchFiles.Boxes read(YoloSpec spec, Targets.BoxPolicy policy, Arena arena) throws IOException {
+      return boxes != null
+          ? BatchFiles.boxes(boxes, 0, policy, arena)
+          : annotated(annotations, spec, policy, arena);
+    }
   }
 
   @Override
   public Integer call() throws IOException {
     YoloSpec spec = SpecFile.read(specFile);
     try (Arena arena = Arena.ofConfined()) {
-      BatchFiles.Boxes batch =
-          source.boxes != null
-              ? BatchFiles.boxes(source.boxes, 0, badBoxes, arena)
-              : annotated(source.annotations, spec, badBoxes, arena);
+      BatchFiles.Boxes batch = source.read(spec, badBoxes, arena);
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
@@ -136,8 +140,8 @@ final class TargetsCommand implements Callable<Integer> {
   }
 
   /** The boxes of an annotation file. */
-  static BatchFiles.Boxes annotated(Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena)
-      throws IOException {
+  private static BatchFiles.Boxes annotated(
+      Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena) throws IOException {
     List<float[][]> images = Annotations.read(file, spec);
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());

@@ -183,6 +183,8 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(
         2 * total / 7, loss(sample, "--normaliser", "objects").get("total").asDouble(), 1e-9);
     assertEquals(2 * total / 5, loss(sample, "--normaliser", "5").get("total").asDouble(), 1e-9);
+    refused(
+        3, "--gradient-scale is NaN", "loss", sample, "--spec", spec, "--gradient-scale", "NaN");
     refused(2, "is not batch", "loss", sample, "--spec", spec, "--normaliser", "-1");
     JsonNode first = loss(sample, "--statistics").get("layers").get(1).get("statistics");
     assertEquals(3, first.get("object_count").asInt());
