@@ -184,9 +184,8 @@ final class AuditCommand implements Callable<Integer> {
     out.println("use of the anchors in each layer:");
     for (int n = 0; n < spec.anchors().size(); n++) {
       YoloSpec.Anchor anchor = spec.anchors().get(n);
-      StringBuilder line =
-          new StringBuilder(
-              String.format(Locale.ROOT, "%3d  %6gx%-6g", n, anchor.width(), anchor.height()));
+      String size = anchor.width() + "x" + anchor.height();
+      StringBuilder line = new StringBuilder(String.format(Locale.ROOT, "%3d  %-14s", n, size));
       for (List<Long> layer : audit.anchorUse()) {
         line.append(String.format(Locale.ROOT, "%9d", layer.get(n)));
       }
