@@ -196,6 +196,27 @@ class Mirror {
   int64_t bytes_ = 0;
 };
 
+// The config of a golden case on a device; layers is what it points to.
+inline yl_config config_of(const Golden &g, const DeviceCase &device, std::vector<yl_layer> &layers) {
+  for (int32_t l = 0; l < g.layers; ++l)
+    layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
+                      &g.masks[static_cast<size_t>(g.anchors_per_layer * l)], g.anchors_per_layer, 0});
+  yl_config config = YL_CONFIG_INIT;
+  config.layers = layers.data();
+  config.anchors = g.anchors.data();
+  config.layer_count = g.layers;
+  config.anchor_count = static_cast<int32_t>(g.anchors.size() / 2);
+  config.input_height = g.input_height;
+  config.input_width = g.input_width;
+  config.num_classes = g.classes;
+  config.ignore_thresh = g.thresh;
+  config.max_batch = g.batch;
+  config.device = device.device;
+  config.threads = device.threads;
+  config.memory = device.way == Way::kHost ? YL_MEMORY_HOST : YL_MEMORY_DEVICE;
+  return config;
+}
+
 // A plan for a golden case, and the memory of its calls.
 class Plan {
  public:
@@ -204,22 +225,8 @@ class Plan {
   Plan(const Golden &g, int32_t device, int32_t threads, int32_t max_batch = 0, Way how = Way::kHost)
       : golden(g), way(how), mirrors(3 * static_cast<size_t>(g.layers) + 1) {
     std::vector<yl_layer> layers;
-    for (int32_t l = 0; l < g.layers; ++l)
-      layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
-                        &g.masks[static_cast<size_t>(g.anchors_per_layer * l)], g.anchors_per_layer, 0});
-    yl_config config = YL_CONFIG_INIT;
-    config.layers = layers.data();
-    config.anchors = g.anchors.data();
-    config.layer_count = g.layers;
-    config.anchor_count = static_cast<int32_t>(g.anchors.size() / 2);
-    config.input_height = g.input_height;
-    config.input_width = g.input_width;
-    config.num_classes = g.classes;
-    config.ignore_thresh = g.thresh;
-    config.max_batch = max_batch ? max_batch : g.batch;
-    config.device = device;
-    config.threads = threads;
-    config.memory = way == Way::kHost ? YL_MEMORY_HOST : YL_MEMORY_DEVICE;
+    yl_config config = config_of(g, {"", device, threads, how}, layers);
+    if (max_batch) config.max_batch = max_batch;
     CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
     for (int32_t l = 0; l < g.layers; ++l) {
       feats.push_back(g.feats[l].data.data());

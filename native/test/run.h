@@ -98,24 +98,8 @@ inline int64_t place_of(int32_t layout, int64_t i, int64_t cells, int64_t anchor
 }
 
 inline yl_plan *plan_of(const Case &c, const Setup &s) {
-  const Golden &g = c.g;
   std::vector<yl_layer> layers;
-  for (size_t l = 0; l < static_cast<size_t>(g.layers); ++l)
-    layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
-                      &g.masks[static_cast<size_t>(g.anchors_per_layer) * l], g.anchors_per_layer, 0});
-  yl_config config = YL_CONFIG_INIT;
-  config.layers = layers.data();
-  config.anchors = g.anchors.data();
-  config.layer_count = g.layers;
-  config.anchor_count = static_cast<int32_t>(g.anchors.size() / 2);
-  config.input_height = g.input_height;
-  config.input_width = g.input_width;
-  config.num_classes = g.classes;
-  config.ignore_thresh = g.thresh;
-  config.max_batch = g.batch;
-  config.device = s.device.device;
-  config.threads = s.device.threads;
-  config.memory = s.device.way != Way::kHost ? YL_MEMORY_DEVICE : YL_MEMORY_HOST;
+  yl_config config = config_of(c.g, s.device, layers);
   config.dtype = s.dtype;
   config.layout = s.layout;
   config.grad_dtype = s.grad_dtype;

@@ -29,12 +29,12 @@ template <class Value, bool kPlanar> class Format {
       : order_(layer.anchors, layer.cells, channels),
         f32_grads_(!std::is_same<Value, float>::value && f32_grads),
         feats_(static_cast<const Value *>(layer.feats) + int64_t(image) * layer.cells * channels),
-        grads_(static_cast<char *>(layer.grads) +
-               int64_t(image) * layer.cells * channels * (f32_grads_ ? sizeof(float) : sizeof(Value))) {}
+        grads_(layer.grads ? static_cast<char *>(layer.grads) +
+                                 int64_t(image) * layer.cells * channels * (f32_grads_ ? sizeof(float) : sizeof(Value))
+                           : nullptr) {}
 
   // A tile is a run of indices: cells in the order of memory.
   __device__ int32_t cell_of(int32_t index) const { return order_.cell_of(index); }
-  __device__ int32_t index_of(int32_t cell) const { return order_.index_of(cell); }
 
   __device__ Number read(int32_t cell, int32_t channel) const { return load(feats_[at(cell, channel)]); }
 
