@@ -9,6 +9,7 @@
 #include "audit.h"
 #include "cells.h"
 #include "check.h"
+#include "cpu/isa.h"
 #include "cuda/cuda.h"
 
 struct yl_plan {
@@ -80,7 +81,8 @@ void make_backend(const yl_config &config, yl_plan &plan) {
     default:
       plan.device_name = "cpu";
       plan.device_why = (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
-                        ("; " + arithmetic + ", " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
+                        ("; " + arithmetic + (plan.shape.dtype == YL_F64 ? "" : std::string(", ") + yl::usable_isa().name) +
+                         ", " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
       plan.backend = yl::make_cpu(plan.shape);
   }
 }

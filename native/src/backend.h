@@ -40,6 +40,7 @@ struct Shape {
   Rules rules;
   int32_t max_batch;
   int32_t threads;
+  int32_t processors;    // that this process may use
   int32_t device;        // YL_DEVICE_..., not AUTO
   int32_t device_index;  // of a CUDA device
   bool device_memory;    // feats, truths and gradients lie there

@@ -10,7 +10,39 @@
 #include "sums.h"
 #include "truths.h"
 
+// The cpu backend compiles this file for several instruction sets: each in a namespace of its own, or the linker would
+// take the functions of one for another's.
+#ifndef YL_ISA
+#define YL_ISA plain
+#endif
+
 namespace yl {
+
+constexpr int64_t kRun = 1024;  // the most cells of a visit
+
+// An object that cells of a visit can reach, those from first to last counted from the first cell.
+struct Reachable {
+  Box<float> truth;
+  int32_t first, last;
+};
+
+// What a visit needs of its own.
+struct Scratch {
+  explicit Scratch(const Shape &shape)
+      : row(shape.channels),
+        slopes(kRun),
+        object(kRun),
+        reachable(new Reachable[shape.cells_per_image()]),
+        tile(64 * int64_t(shape.channels) + 128) {}
+  std::vector<float> row;                  // of y_true
+  std::vector<double> slopes;              // planes: room for those of the objectness, in the type of the gradient
+  std::vector<uint8_t> object;             // 1: the cell is one
+  std::unique_ptr<Reachable[]> reachable;  // room for all objects of an image
+  std::vector<char> tile;                  // rows of the gradient on their way to memory
+  const Object *objects[kRun];             // of the visit
+};
+
+inline namespace YL_ISA {
 
 template <class T> Cell<T> cell_at(const Layer &layer, int64_t cell) {
   const int64_t anchor = cell % layer.anchors, place = cell / layer.anchors;
@@ -50,16 +82,6 @@ template <class Body> void with_format(const Shape &shape, const Body &body) {
   }
 }
 
-constexpr int64_t kRun = 1024;  // the most cells of a visit
-
-// What a visit needs of its own.
-struct Scratch {
-  explicit Scratch(const Shape &shape) : row(shape.channels), slopes(kRun), object(kRun) {}
-  std::vector<float> row;       // of y_true
-  std::vector<double> slopes;   // planes: room for those of the objectness, in the type of the gradient
-  std::vector<uint8_t> object;  // 1: the cell is one
-};
-
 // T is the type of the arithmetic, Value that of feats, Grad that of the gradient. kExtras: rules of the caller's, and what
 // is given on request; without it nothing of that costs anything.
 template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Cells {
@@ -72,23 +94,13 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
         truths_(truths),
         call_(call),
         factor_(static_cast<T>(gradient_factor)),
-        cells_per_image_(shape.cells_per_image()) {}
+        cells_per_image_(truths.cells_per_image()) {}
 
   // Adds cells [first, last) of an image and layer to the sums; at most kRun.
   void visit(int32_t image, int32_t l, int64_t first, int64_t last, Scratch &scratch, yl_parts &sum,
              Extra &extra) const {
-    const Layer &layer = shape_.layers[l];
-    const int64_t start = image * layer.cells * shape_.channels;
-    const Run run{image,
-                  l,
-                  layer,
-                  truths_.begin(image, l),
-                  truths_.end(image, l),
-                  Order<kPlanar>(layer.anchors, layer.cells, shape_.channels),
-                  static_cast<const Value *>(call_.feats[l]) + start,
-                  call_.grads ? static_cast<Grad *>(call_.grads[l]) + start : nullptr,
-                  call_.grads ? call_.grad_mode : kNoGradient};
-    const float *y_true = call_.dense() ? call_.y_true[l] + start : nullptr;
+    const Run run = run_of(image, l);
+    const float *y_true = call_.dense() ? call_.y_true[l] + image * run.layer.cells * shape_.channels : nullptr;
     const Object *next = std::lower_bound(run.objects, run.objects_end, first,
                                           [](const Object &object, int64_t cell) { return object.cell < cell; });
     auto *const slopes = reinterpret_cast<Grad *>(scratch.slopes.data());
@@ -113,7 +125,7 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     if (kPlanar && overwrite) write_planes(run, first, last, slopes, scratch.object.data());
   }
 
- private:
+ protected:
   // An (image, layer).
   struct Run {
     int32_t image, l;
@@ -125,6 +137,20 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     int32_t mode;        // YL_GRAD_..., or kNoGradient
   };
   static constexpr int32_t kNoGradient = -1;
+
+  Run run_of(int32_t image, int32_t l) const {
+    const Layer &layer = shape_.layers[l];
+    const int64_t start = image * layer.cells * shape_.channels;
+    return {image,
+            l,
+            layer,
+            truths_.begin(image, l),
+            truths_.end(image, l),
+            Order<kPlanar>(layer.anchors, layer.cells, shape_.channels),
+            static_cast<const Value *>(call_.feats[l]) + start,
+            call_.grads ? static_cast<Grad *>(call_.grads[l]) + start : nullptr,
+            call_.grads ? call_.grad_mode : kNoGradient};
+  }
 
   // The logits of a cell, as numbers of the arithmetic.
   struct Row {
@@ -186,7 +212,7 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     if (run.objects == run.objects_end) return false;
     const Box<T> box = decode(logits.box(), cell_at<T>(run.layer, cell));
     for (const Object *o = run.objects; o != run.objects_end; ++o)
-      if (iou(box, box_of<T>(*o)) >= T(run.layer.ignore_thresh)) return true;
+      if (reaches(box, box_of<T>(*o), T(run.layer.ignore_thresh))) return true;
     return false;
   }
 
@@ -197,9 +223,8 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       if (l != run.l && !rules_.image_scope) continue;
       for (const Object *o = truths_.begin(run.image, l); o != truths_.end(run.image, l); ++o) {
-        const T overlap = iou(box, box_of<T>(*o));
-        result |= overlap >= T(run.layer.ignore_thresh);
-        best = larger(overlap, best);
+        result |= reaches(box, box_of<T>(*o), T(run.layer.ignore_thresh));
+        best = larger(iou(box, box_of<T>(*o)), best);
       }
     }
     if (call_.best_iou) exported(call_.best_iou, run, cell) = static_cast<float>(best);
@@ -241,8 +266,23 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
 
   void object(const Run &run, int64_t cell, T k, const Row &logits, const Object &own, const float *y, yl_parts &sum,
               Extra &extra) const {
-    bool sound = true;  // nothing that is not finite comes from outside
-    for (int32_t i = 0; i < shape_.channels; ++i) {
+    const bool sound = inspect(run, cell, logits, y, shape_.channels, sum, extra);
+    double loss = box_and_confidence(run, cell, k, logits, own, y, sound, sum, extra);
+    for (int32_t i = 5; i < shape_.channels; ++i) {
+      const T logit = logits[i];
+      const Term<T> term = class_term(T(y[4]), T(y[i]), logit, T(own.weight), [&] { return T(class_weight(i)); });
+      sum.class_ += term.loss;
+      loss += term.loss;
+      give(run, cell, i, logit, term.slope, sound, !finite(term.loss), extra.stats.grad_class, sum, extra);
+    }
+    if (kExtras) export_cell(run, cell, k, loss);
+  }
+
+  // The first channels of an object: counts what is not finite. Whether nothing of that comes from outside.
+  bool inspect(const Run &run, int64_t cell, const Row &logits, const float *y, int32_t channels, yl_parts &sum,
+               Extra &extra) const {
+    bool sound = true;
+    for (int32_t i = 0; i < channels; ++i) {
       const T logit = logits[i];
       if (!(kExtras && call_.scan_all)) sum.non_finite += !finite(logit) + !finite(y[i]);
       if (!kExtras || (finite(logit) && !poisons(i, y[i]))) continue;
@@ -250,6 +290,11 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
       if (!finite(logit)) note(run, cell, i, YL_CAUSE_FEATS, logit, 0, extra);
       if (poisons(i, y[i])) note(run, cell, i, YL_CAUSE_TRUTH, y[i], 0, extra);
     }
+    return sound;
+  }
+
+  double box_and_confidence(const Run &run, int64_t cell, T k, const Row &logits, const Object &own, const float *y,
+                            bool sound, yl_parts &sum, Extra &extra) const {
     const T m = y[4];
     const Box<T> truth{T(y[0]), T(y[1]), T(y[2]), T(y[3])}, box_logits = logits.box();
     const T objectness = logits[4], v = T(own.weight);
@@ -264,7 +309,6 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     sum.wh += box.wh;
     sum.confidence_object += confidence.loss;
     ++sum.objects;
-    double loss = double(box.xy) + double(box.wh) + double(confidence.loss);
     const T values[] = {box_logits.x, box_logits.y, box_logits.w, box_logits.h, objectness};
     const T slopes[] = {box.slope.x, box.slope.y, box.slope.w, box.slope.h, confidence.slope};
     yl_stats &stats = extra.stats;
@@ -274,15 +318,15 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
       const bool lost = kExtras && (i == overflow || (i == 4 && !finite(confidence.loss)));
       give(run, cell, i, values[i], slopes[i], sound, lost, *squares[i], sum, extra);
     }
-    for (int32_t i = 5; i < shape_.channels; ++i) {
-      const T logit = logits[i];
-      Term<T> term = class_loss(m, kExtras ? smoothed(T(y[i]), T(rules_.label_smoothing)) : T(y[i]), logit);
-      if (kExtras) term = weighted(term, T(rules_.weight_class) * v * T(rules_.class_weights[i - 5]));
-      sum.class_ += term.loss;
-      loss += term.loss;
-      give(run, cell, i, logit, term.slope, sound, !finite(term.loss), stats.grad_class, sum, extra);
-    }
-    if (kExtras) export_cell(run, cell, k, loss);
+    return double(box.xy) + double(box.wh) + double(confidence.loss);
+  }
+
+  float class_weight(int32_t channel) const { return rules_.class_weights[channel - 5]; }
+
+  // Of one class, or of several side by side: N is T, or several of it. weight() gives class_weight.
+  template <class N, class Weight> Term<N> class_term(N m, N y, N logit, N v, const Weight &weight) const {
+    if (!kExtras) return class_loss(m, y, logit);
+    return weighted(class_loss(m, smoothed(y, N(rules_.label_smoothing)), logit), N(rules_.weight_class) * v * weight());
   }
 
   // An element of an object's gradient. sound: its input is finite; lost: its loss is not.
@@ -387,4 +431,5 @@ inline void write_y_true(const Shape &shape, const Truths &truths, int32_t image
     truths.row(*o, image, l, nullptr, out + int64_t(o->cell) * shape.channels);
 }
 
+}  // namespace YL_ISA
 }  // namespace yl

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <thread>
 
 #include "check.h"
@@ -20,6 +21,20 @@ int32_t usable_processors() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::min(CPU_COUNT(&set), kMaxThreads);
   return std::max(1, std::min<int32_t>(static_cast<int32_t>(std::thread::hardware_concurrency()), kMaxThreads));
+}
+
+// What YOLOLOSS_THREADS says, or one for each processor.
+int32_t default_threads(int32_t processors) {
+  const char *const given = std::getenv("YOLOLOSS_THREADS");
+  if (!given || !*given) return processors;
+  char *end;
+  const long threads = std::strtol(given, &end, 10);
+  if (*end || threads < 1 || threads > kMaxThreads)
+    fail(YL_INVALID_ARGUMENT,
+         "the environment variable YOLOLOSS_THREADS is \"%.40s\", a whole number 1..%d is expected; unset it for one "
+         "thread for each processor",
+         given, kMaxThreads);
+  return static_cast<int32_t>(threads);
 }
 
 Layer check_layer(const yl_config &config, int32_t l) {
@@ -137,7 +152,8 @@ Shape check_config(const yl_config &config) {
   shape.layout = config.layout;
   shape.f32_grads = config.grad_dtype == YL_GRAD_F32 && config.dtype != YL_F32;
   shape.max_batch = config.max_batch;
-  shape.threads = config.threads ? config.threads : usable_processors();
+  shape.processors = usable_processors();
+  shape.threads = config.threads ? config.threads : default_threads(shape.processors);
   shape.device = device;
   shape.device_index = config.device_index;
   shape.device_memory = device_memory;

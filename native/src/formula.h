@@ -10,8 +10,8 @@
 
 #if defined(__CUDACC__)
 #define YL_HOST_DEVICE __host__ __device__
-#else
-#define YL_HOST_DEVICE
+#else  // never a symbol of its own: the cpu backend compiles these for several instruction sets
+#define YL_HOST_DEVICE __attribute__((always_inline))
 #endif
 
 namespace yl {
@@ -73,10 +73,17 @@ template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T cen
   return larger(T(0), smaller(smaller(length_a, length_b), reach));
 }
 
-// NaN if any value is NaN: such a box reaches no threshold.
+// NaN if any value is NaN.
 template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   return both / (a.w * a.h + b.w * b.h - both);
+}
+
+// iou(a, b) >= thresh, without the division. A box with NaN reaches no threshold, nor do two without area.
+template <class T> YL_HOST_DEVICE inline auto reaches(const Box<T> &a, const Box<T> &b, T thresh) {
+  const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
+  const T all = a.w * a.h + b.w * b.h - both;
+  return (all > T(0)) & (both >= thresh * all);
 }
 
 // The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. With the centres

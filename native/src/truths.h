@@ -36,8 +36,12 @@ class Truths {
   // Reserves for every cell of max_batch images; memory is touched only where there are objects.
   Truths(const Shape &shape, int32_t workers);
 
-  // The objects of one image and layer of a dense y_true. Different (image, layer) at the same time are allowed.
-  void gather_dense(int32_t image, int32_t layer, const float *y_true) noexcept;
+  // The objects of one image and layer of a dense y_true, given piece by piece: how many there are among cells [first,
+  // last), kept at their place. Different pieces at the same time are allowed.
+  int32_t gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept;
+  // When all pieces are there, each is added to the list of its image and layer, in the order of the cells.
+  void clear(int32_t image, int32_t layer) noexcept { count(image, layer) = 0; }
+  void append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept;
   // The objects of one image in all layers. At the same time: different images, different workers.
   yl_box_counts gather_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept;
 
@@ -45,6 +49,7 @@ class Truths {
   const Object *end(int32_t image, int32_t layer) const {
     return begin(image, layer) + counts_[image * shape_.layer_count() + layer];
   }
+  int64_t cells_per_image() const { return cells_per_image_; }
   int64_t first_cell(int32_t layer) const { return layer_start_[layer]; }  // of the layer within an image
   // All objects of the first batch images.
   int64_t total(int32_t batch) const;
@@ -62,6 +67,8 @@ class Truths {
 
  private:
   int64_t slot(int32_t image, int32_t layer) const { return image * cells_per_image_ + layer_start_[layer]; }
+
+  int32_t &count(int32_t image, int32_t layer) { return counts_[image * shape_.layer_count() + layer]; }
 
   const Shape &shape_;
   std::vector<int64_t> layer_start_;  // first cell of the layer within an image

@@ -1,26 +1,69 @@
-// The cpu backend: the data path in float32, on several threads. Work is cut into runs of cells that do not depend on the
-// number of threads, and their sums are added in the order of the cells: the same bits for any number.
+// The cpu backend: the data path in float32 (float64 for YL_F64), on several threads. Work is cut into spans of cells that
+// do not depend on the number of threads, and their sums are added in the order of the cells: the same bits for any number.
 #include "cells.h"
+#include "isa.h"
 #include "pool.h"
 
 namespace yl {
 namespace {
 
-int64_t runs_of(const Layer &layer) { return (layer.cells + kRun - 1) / kRun; }
+constexpr int64_t kPiece = 2048;  // cells of y_true that are looked through together
+
+// The gradient does not stay in the caches if it is larger than this: then it is written past them.
+constexpr int64_t kStreamedBytes = 8 << 20;
+
+int64_t pieces_of(int64_t cells, int64_t piece) { return (cells + piece - 1) / piece; }
+
+// A visit in double, a cell at a time.
+template <class Grad, bool kPlanar, bool kExtras>
+void double_visit(const Visiting &v, int32_t image, const Span &span, Scratch &scratch, yl_parts &sum, Extra &extra) {
+  const Cells<double, double, Grad, kPlanar, kExtras> cells(v.shape, v.truths, v.call, v.factor);
+  cells.visit(image, span.layer, span.first, span.last, scratch, sum, extra);
+}
+
+Visit visit_for(const Shape &shape, bool extras) {
+  if (shape.dtype != YL_F64) return usable_isa().visit_of(shape, extras);
+  Visit result = nullptr;
+  with_format_of<double>(shape, [&](auto format) {
+    using F = decltype(format);
+    using Grad = typename F::Grad;
+    result = extras ? Visit(double_visit<Grad, F::kPlanar, true>) : Visit(double_visit<Grad, F::kPlanar, false>);
+  });
+  return result;
+}
+
+// The spans of an image, a layer's side by side. In double planes are visited in the order of the cells.
+std::vector<Span> spans_of(const Shape &shape) {
+  std::vector<Span> spans;
+  for (int32_t l = 0; l < shape.layer_count(); ++l) {
+    const Layer &layer = shape.layers[l];
+    const bool planes = shape.layout == YL_NCHW && shape.dtype != YL_F64;
+    const int64_t end = planes ? layer.cells / layer.anchors : layer.cells;
+    for (int32_t anchor = 0; anchor < (planes ? layer.anchors : 1); ++anchor)
+      for (int64_t first = 0; first < end; first += kRun) spans.push_back({l, anchor, first, std::min(first + kRun, end)});
+  }
+  return spans;
+}
 
 class Cpu final : public Backend {
  public:
   explicit Cpu(const Shape &shape)
       : shape_(shape),
-        pool_(shape.threads),
+        plain_visit_(visit_for(shape, false)),
+        extras_visit_(visit_for(shape, true)),
+        spans_(spans_of(shape)),
+        image_bytes_(shape.cells_per_image() * shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
+        pool_(shape.threads, shape.threads <= shape.processors),
         truths_(shape, shape.threads),
         box_counts_(shape.max_batch),
-        scratch_(static_cast<size_t>(shape.threads), Scratch(shape)),
+        partial_sums_(shape.max_batch * spans_.size()),
+        partial_extras_(new Extra[partial_sums_.size()]),
         layer_extras_(shape.layers.size()) {
+    for (int32_t worker = 0; worker < shape.threads; ++worker) scratch_.emplace_back(new Scratch(shape));
     for (int32_t l = 0; l < shape.layer_count(); ++l)
-      for (int64_t i = 0; i < runs_of(shape.layers[l]); ++i) runs_.push_back({l, i * kRun});
-    partial_sums_.resize(shape.max_batch * runs_.size());
-    partial_extras_.reset(new Extra[partial_sums_.size()]);
+      for (int64_t first = 0; first < shape.layers[l].cells; first += kPiece)
+        pieces_.push_back({l, 0, first, std::min(first + kPiece, shape.layers[l].cells)});
+    found_.resize(shape.max_batch * pieces_.size());
   }
 
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
@@ -28,14 +71,7 @@ class Cpu final : public Backend {
     gather(call, outcome.boxes);
     outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, truths_.total(call.batch));
     const bool extras = call.extras(shape_.rules);
-    with_format(shape_, [&](auto format) {
-      using F = decltype(format);
-      using T = typename ArithmeticOf<typename F::Value>::Type;
-      if (extras)
-        visit<Cells<T, typename F::Value, typename F::Grad, F::kPlanar, true>>(call, outcome.normaliser);
-      else
-        visit<Cells<T, typename F::Value, typename F::Grad, F::kPlanar, false>>(call, outcome.normaliser);
-    });
+    visit(call, outcome.normaliser, extras);
     if (call.grads) truths_.remember(call.batch);
     sum(call.batch, rows);
     if (extras) sum_extras(call);
@@ -44,7 +80,7 @@ class Cpu final : public Backend {
 
   void yolo_head(const yl_head &head) noexcept override {
     const Layer &layer = shape_.layers[head.layer];
-    const int64_t runs = runs_of(layer);
+    const int64_t runs = pieces_of(layer.cells, kRun);
     head_grid(shape_, head);
     with_format(shape_, [&](auto format) {
       using F = decltype(format);
@@ -68,11 +104,6 @@ class Cpu final : public Backend {
   }
 
  private:
-  struct Run {
-    int32_t layer;
-    int64_t first;  // cell
-  };
-
   // Stage 1.
   void gather(const Call &call, yl_box_counts &counts) noexcept {
     if (!call.dense()) {
@@ -80,11 +111,18 @@ class Cpu final : public Backend {
       counts = total_box_counts(call.batch);
       return;
     }
-    const int32_t layers = shape_.layer_count();
-    pool_.run(int64_t(call.batch) * layers, [&](int64_t item, int32_t) {
-      const auto image = static_cast<int32_t>(item / layers), l = static_cast<int32_t>(item % layers);
-      truths_.gather_dense(image, l, call.y_true[l] + image * shape_.layers[l].cells * shape_.channels);
+    const auto pieces = static_cast<int64_t>(pieces_.size());
+    pool_.run(call.batch * pieces, [&](int64_t item, int32_t) {
+      const auto image = static_cast<int32_t>(item / pieces);
+      const Span &piece = pieces_[item % pieces];
+      const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
+      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true);
     });
+    for (int32_t image = 0; image < call.batch; ++image) {
+      for (int32_t l = 0; l < shape_.layer_count(); ++l) truths_.clear(image, l);
+      for (int64_t i = 0; i < pieces; ++i)
+        truths_.append(image, pieces_[i].layer, pieces_[i].first, found_[image * pieces + i]);
+    }
   }
 
   void gather_boxes(int32_t batch, const BoxRows &boxes) noexcept {
@@ -100,17 +138,17 @@ class Cpu final : public Backend {
   }
 
   // Stage 2.
-  template <class CellsOf> void visit(const Call &call, double normaliser) noexcept {
-    const CellsOf cells(shape_, truths_, call, call.grad_scale / normaliser);
-    const auto runs = static_cast<int64_t>(runs_.size());
-    pool_.run(call.batch * runs, [&](int64_t item, int32_t worker) {
-      const Run &run = runs_[item % runs];
-      const int64_t last = std::min(run.first + kRun, shape_.layers[run.layer].cells);
+  void visit(const Call &call, double normaliser, bool extras) noexcept {
+    const Visit function = extras ? extras_visit_ : plain_visit_;
+    const Visiting visiting{shape_, truths_, call, call.grad_scale / normaliser,
+                            call.batch * image_bytes_ > kStreamedBytes};
+    const auto spans = static_cast<int64_t>(spans_.size());
+    pool_.run(call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
       Extra extra = YL_NO_EXTRA;
-      cells.visit(static_cast<int32_t>(item / runs), run.layer, run.first, last, scratch_[worker], sum, extra);
+      function(visiting, static_cast<int32_t>(item / spans), spans_[item % spans], *scratch_[worker], sum, extra);
       partial_sums_[item] = sum;
-      if (CellsOf::kHasExtras) partial_extras_[item] = extra;
+      if (extras) partial_extras_[item] = extra;
     });
   }
 
@@ -120,7 +158,7 @@ class Cpu final : public Backend {
     for (int32_t image = 0; image < batch; ++image) {
       yl_parts *row = rows + int64_t(image) * shape_.layer_count();
       std::fill(row, row + shape_.layer_count(), yl_parts{});
-      for (const Run &run : runs_) add(row[run.layer], *partial++);
+      for (const Span &span : spans_) add(row[span.layer], *partial++);
     }
   }
 
@@ -128,19 +166,23 @@ class Cpu final : public Backend {
     std::fill(layer_extras_.begin(), layer_extras_.end(), Extra YL_NO_EXTRA);
     const Extra *partial = partial_extras_.get();
     for (int32_t image = 0; image < call.batch; ++image)
-      for (const Run &run : runs_) add(layer_extras_[run.layer], *partial++);
+      for (const Span &span : spans_) add(layer_extras_[span.layer], *partial++);
     give_extras(shape_, call, layer_extras_.data());
   }
 
   const Shape &shape_;
+  const Visit plain_visit_, extras_visit_;
+  const std::vector<Span> spans_;  // of an image
+  const int64_t image_bytes_;      // of its gradient
   Pool pool_;
   Truths truths_;
-  std::vector<yl_box_counts> box_counts_;    // (max_batch)
-  std::vector<Scratch> scratch_;             // (threads)
-  std::vector<Run> runs_;                    // of an image
-  std::vector<yl_parts> partial_sums_;       // (max_batch, runs)
-  std::unique_ptr<Extra[]> partial_extras_;  // alike
-  std::vector<Extra> layer_extras_;          // (L)
+  std::vector<Span> pieces_;                       // of an image's y_true
+  std::vector<int32_t> found_;                     // (max_batch, pieces): objects
+  std::vector<yl_box_counts> box_counts_;          // (max_batch)
+  std::vector<std::unique_ptr<Scratch>> scratch_;  // (threads)
+  std::vector<yl_parts> partial_sums_;             // (max_batch, spans)
+  std::unique_ptr<Extra[]> partial_extras_;        // alike
+  std::vector<Extra> layer_extras_;                // (L)
 };
 
 }  // namespace

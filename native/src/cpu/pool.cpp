@@ -1,8 +1,31 @@
 #include "pool.h"
 
-namespace yl {
+#include <chrono>
 
-Pool::Pool(int32_t threads) {
+namespace yl {
+namespace {
+
+void relax() noexcept {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+// Looks whether condition() comes true, for as long as a sleep and its end would take. Lets others have the processor.
+template <class Condition> void spin(const Condition &condition) noexcept {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (condition()) return;
+      relax();
+    }
+    std::this_thread::yield();
+  } while (std::chrono::steady_clock::now() < end);
+}
+
+}  // namespace
+
+Pool::Pool(int32_t threads, bool spins) : spins_(spins) {
   try {
     for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
   } catch (...) {
@@ -17,6 +40,7 @@ void Pool::stop() noexcept {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stopping_ = true;
+    ++round_;
   }
   start_.notify_all();
   for (std::thread &worker : workers_) worker.join();
@@ -24,23 +48,34 @@ void Pool::stop() noexcept {
 }
 
 void Pool::run(int64_t count, Function function, const void *body) noexcept {
-  if (workers_.empty() || count == 1) {
+  if (workers_.empty() || count <= 1) {
     for (int64_t item = 0; item < count; ++item) function(body, item, 0);
     return;
   }
+  bool wake;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     function_ = function;
     body_ = body;
     count_ = count;
     next_.store(0, std::memory_order_relaxed);
-    busy_ = static_cast<int32_t>(workers_.size());
+    open_ = true;
     ++round_;
+    wake = asleep_ > 0;
   }
-  start_.notify_all();
+  if (wake) start_.notify_all();
   take_items(0);
   std::unique_lock<std::mutex> lock(mutex_);
-  done_.wait(lock, [this] { return busy_ == 0; });
+  open_ = false;
+  if (joined_ == 0) return;
+  if (spins_) {
+    lock.unlock();
+    spin([this] { return joined_ == 0; });
+    lock.lock();
+  }
+  waiting_ = true;
+  done_.wait(lock, [this] { return joined_ == 0; });
+  waiting_ = false;
 }
 
 void Pool::take_items(int32_t worker) noexcept {
@@ -49,15 +84,19 @@ void Pool::take_items(int32_t worker) noexcept {
 
 void Pool::serve(int32_t worker) noexcept {
   uint64_t served = 0;
-  std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    start_.wait(lock, [&] { return stopping_ || round_ != served; });
+    if (spins_) spin([&] { return round_ != served; });
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++asleep_;
+    start_.wait(lock, [&] { return stopping_ || (open_ && round_ != served); });
+    --asleep_;
     if (stopping_) return;
     served = round_;
+    ++joined_;
     lock.unlock();
     take_items(worker);
     lock.lock();
-    if (--busy_ == 0) done_.notify_one();
+    if (--joined_ == 0 && waiting_) done_.notify_one();
   }
 }
 

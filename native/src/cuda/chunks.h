@@ -69,7 +69,7 @@ class Chunks {
   // arrays of the largest call.
   Chunks(int32_t device_index, int32_t threads, bool host_memory, int32_t max_batch, int64_t layers,
          int64_t image_bytes)
-      : device_(device_index), pool_(host_memory ? threads : 1) {
+      : device_(device_index), pool_(host_memory ? threads : 1, false) {
     const int64_t bytes = std::min(max_batch * image_bytes, std::max(kChunkBytes, image_bytes)) + kChunkSlack;
     for (size_t s = 0; s < (host_memory ? slots_.size() : 1); ++s) {
       Slot &slot = slots_[s];

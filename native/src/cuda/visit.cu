@@ -67,9 +67,8 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool visit_ti
         if (!decoded) box = decode(box_logits(format, cell), place);
         decoded = true;
         const Box<float> truth = truths[i];
-        const T overlap = iou(box, as<T>(truth));
-        ignored |= overlap >= T(layer.ignore_thresh);
-        if (kExtras) best = larger(overlap, best);
+        ignored |= reaches(box, as<T>(truth), T(layer.ignore_thresh));
+        if (kExtras) best = larger(iou(box, as<T>(truth)), best);
       }
     }
   }

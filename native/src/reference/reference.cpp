@@ -46,8 +46,12 @@ class Reference final : public Backend {
   // Stage 1.
   void gather(const Call &call, int32_t image, yl_box_counts &counts) noexcept {
     if (call.dense()) {
-      for (int32_t l = 0; l < shape_.layer_count(); ++l)
-        truths_.gather_dense(image, l, call.y_true[l] + image * shape_.layers[l].cells * shape_.channels);
+      for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+        const int64_t cells = shape_.layers[l].cells;
+        truths_.clear(image, l);
+        truths_.append(image, l, 0,
+                       truths_.gather_dense(image, l, 0, cells, call.y_true[l] + image * cells * shape_.channels));
+      }
     } else {
       add(counts, truths_.gather_boxes(image, rows_of(call), 0));
     }

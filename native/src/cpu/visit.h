@@ -1,0 +1,35 @@
+// Stage 2 of the cpu backend for float32 arithmetic: one function for each instruction set, type and order of feats.
+#pragma once
+
+#include "extras.h"
+#include "truths.h"
+
+namespace yl {
+
+struct Scratch;
+
+// Cells side by side in memory, at most kRun: of NHWC cells [first, last) of a layer, of NCHW places [first, last) of one
+// anchor.
+struct Span {
+  int32_t layer;
+  int32_t anchor;  // NCHW
+  int64_t first, last;
+};
+
+// What is the same for all spans of a call.
+struct Visiting {
+  const Shape &shape;
+  const Truths &truths;
+  const Call &call;
+  double factor;  // of the gradient
+  bool stream;    // the gradient is so large that it is better not kept in the caches
+};
+
+using Visit = void (*)(const Visiting &, int32_t image, const Span &, Scratch &, yl_parts &sum, Extra &extra);
+
+// For feats of a type and order, not YL_F64. extras as in Call.
+Visit baseline_visit(const Shape &shape, bool extras);
+Visit avx2_visit(const Shape &shape, bool extras);
+Visit avx512_visit(const Shape &shape, bool extras);
+
+}  // namespace yl

@@ -1,0 +1,487 @@
+// The visit of a span for the instruction set that this file is compiled for. Cells are taken in blocks of 64, so that a
+// property of all cells of a block is one word.
+//
+// What makes it fast: five channels are read of a background cell, and four of these only where an object can be reached
+// (zone_of); the gradient is written once, in whole lines; the rows of objects stand apart.
+#include "cells.h"
+#include "simd.h"
+#include "visit.h"
+
+namespace yl {
+inline namespace YL_ISA {
+
+constexpr int32_t kBlock = 64;
+constexpr int64_t kWords = kRun / kBlock;
+constexpr int64_t kLine = 64;  // bytes of a cache line
+
+YL_SIMD int64_t count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
+YL_SIMD uint64_t first_bits(int64_t count) { return count >= 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1; }
+
+// The float32 from which on a gradient overflows its type.
+template <class Grad> constexpr float kOverflow = __builtin_inff();
+template <> constexpr float kOverflow<Half> = 65520.0f;
+template <> constexpr float kOverflow<Bfloat16> = 0x1.ffp127f;
+
+// Rows of background on their way to memory: zeros but for the objectness. Composed in a tile that is kept zero, written in
+// whole lines past the caches.
+template <class Grad> class RowStream {
+ public:
+  RowStream(std::vector<char> &tile, int32_t channels)
+      : tile_(reinterpret_cast<Grad *>(
+            reinterpret_cast<char *>((reinterpret_cast<uintptr_t>(tile.data()) + kLine - 1) / kLine * kLine))),
+        channels_(channels) {}
+
+  // The next rows go to another place.
+  void start(Grad *to) {
+    const auto address = reinterpret_cast<uintptr_t>(to), beyond = address % kLine;
+    line_ = reinterpret_cast<char *>(address - beyond);
+    skipped_ = filled_ = static_cast<int32_t>(beyond / sizeof(Grad));
+    std::memset(static_cast<void *>(tile_), 0, static_cast<size_t>(kGroup * channels_) * sizeof(Grad) + kLine);
+  }
+
+  void rows(const Grad *slopes, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      tile_[filled_ + 4] = slopes[i];
+      filled_ += channels_;
+      if (filled_ < kGroup * channels_) continue;
+      write(kGroup * channels_);
+      filled_ -= kGroup * channels_;
+      std::memcpy(static_cast<void *>(tile_), static_cast<const void *>(tile_ + kGroup * channels_), kLine);
+    }
+  }
+
+  void finish() {
+    const int32_t whole = filled_ / kOfLine * kOfLine;
+    write(whole);
+    const int32_t from = larger(whole, skipped_);
+    if (filled_ > from)
+      std::memcpy(line_ + int64_t(from - whole) * sizeof(Grad), static_cast<const void *>(tile_ + from),
+                  static_cast<size_t>(filled_ - from) * sizeof(Grad));
+    skipped_ = filled_ = 0;
+  }
+
+ private:
+  static constexpr int32_t kOfLine = kLine / sizeof(Grad);
+  static constexpr int32_t kGroup = kOfLine;  // so many rows are whole lines
+
+  void write(int32_t count) {
+    const char *from = reinterpret_cast<const char *>(tile_);
+    const char *const end = from + int64_t(count) * sizeof(Grad);
+    if (skipped_ > 0 && from < end) {  // what lies before the first row belongs to others
+      const int64_t bytes = skipped_ * int64_t(sizeof(Grad));
+      std::memcpy(line_ + bytes, from + bytes, static_cast<size_t>(kLine - bytes));
+      line_ += kLine;
+      from += kLine;
+      skipped_ = 0;
+    }
+    for (; from < end; from += sizeof(Floats), line_ += sizeof(Floats))
+      stream(line_, Floats::load(reinterpret_cast<const float *>(from)));
+  }
+
+  Grad *const tile_;
+  const int32_t channels_;
+  char *line_ = nullptr;  // where the first line of the tile goes
+  int32_t skipped_ = 0;   // elements of it that are not to be written
+  int32_t filled_ = 0;    // elements of the tile
+};
+
+// Zeros past the caches.
+template <class Grad> void stream_zeros(Grad *to, int64_t count) {
+  char *at = reinterpret_cast<char *>(to), *const end = reinterpret_cast<char *>(to + count);
+  const auto beyond = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) % kLine);
+  char *const aligned = smaller(at + beyond, end);
+  std::memset(at, 0, static_cast<size_t>(aligned - at));
+  for (at = aligned; end - at >= kLine; at += kLine)
+    for (int64_t i = 0; i < kLine; i += sizeof(Floats)) stream(at + i, Floats(0));
+  std::memset(at, 0, static_cast<size_t>(end - at));
+}
+
+template <class Value, class Grad, bool kPlanar, bool kExtras>
+class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
+  using Base = Cells<float, Value, Grad, kPlanar, kExtras>;
+  using typename Base::Row;
+  using typename Base::Run;
+  using Base::call_, Base::factor_, Base::rules_, Base::shape_, Base::truths_;
+
+ public:
+  Spans(const Visiting &v, int32_t image, const Span &span, Scratch &scratch)
+      : Base(v.shape, v.truths, v.call, v.factor),
+        run_(Base::run_of(image, span.layer)),
+        streams_(v.stream && run_.mode == YL_GRAD_OVERWRITE),
+        count_(static_cast<int32_t>(span.last - span.first)),
+        origin_(kPlanar ? span.first * run_.layer.anchors + span.anchor : span.first),
+        step_(kPlanar ? run_.layer.anchors : 1),
+        place_(kPlanar ? span.first : span.first / run_.layer.anchors),
+        index_(kPlanar ? span.anchor * (run_.layer.cells / run_.layer.anchors) + span.first : span.first),
+        scratch_(scratch),
+        rows_(scratch.tile, v.shape.channels) {}
+
+  void visit(yl_parts &sum, Extra &extra) {
+    find_objects();
+    find_reachable();
+    if (run_.mode == YL_GRAD_REFRESH) clear_previous();
+    if (!kPlanar && streams_) rows_.start(&grad(0, 0));
+    for (int32_t b = 0; b * kBlock < count_; ++b) {
+      if (run_.grads)
+        block<true>(b, sum, extra);
+      else
+        block<false>(b, sum, extra);
+    }
+    if (kPlanar && run_.mode == YL_GRAD_OVERWRITE) write_planes();
+    if (!kPlanar && streams_) rows_.finish();
+    if (streams_) streamed();
+    sum.confidence_background += confidence_.total();
+    if (kExtras) extra.stats.objectness_background += objectness_.total();
+    if (kExtras) extra.stats.grad_background += grad_squares_.total();
+  }
+
+ private:
+  // Cells of the span are numbered from 0.
+  int64_t cell_of(int32_t i) const { return origin_ + i * int64_t(step_); }
+  Row row_of(int32_t i) const { return Base::row_of(run_, cell_of(i)); }
+  Grad &grad(int32_t i, int32_t channel) const { return Base::grad_at(run_, cell_of(i), channel); }
+
+  // body(i, object) for those of a list of cells or objects, ordered by cell, that lie in the span.
+  template <class Item, class CellOf, class Body>
+  void in_span(const Item *begin, const Item *end, const CellOf &cell_at_item, const Body &body) const {
+    int64_t low = 0, high = end - begin;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (cell_at_item(begin[middle]) < origin_)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    for (const Item *item = begin + low; item != end; ++item) {
+      const int64_t away = cell_at_item(*item) - origin_;
+      if (away >= int64_t(count_) * step_) break;
+      if (away % step_ == 0) body(static_cast<int32_t>(away / step_), *item);
+    }
+  }
+
+  void find_objects() {
+    int32_t count = 0;
+    const auto cell_of_object = [](const Object &object) { return int64_t(object.cell); };
+    in_span(run_.objects, run_.objects_end, cell_of_object, [&](int32_t i, const Object &object) {
+      object_[i / kBlock] |= uint64_t(1) << i % kBlock;
+      scratch_.objects[count++] = &object;
+    });
+  }
+
+  void clear_previous() const {
+    const auto itself = [](int32_t cell) { return int64_t(cell); };
+    in_span(truths_.previous_begin(run_.image, run_.l), truths_.previous_end(run_.image, run_.l), itself,
+            [&](int32_t i, int32_t) {
+              for (int32_t channel = 0; channel < shape_.channels; ++channel) grad(i, channel) = Grad{};
+            });
+  }
+
+  // The cells from which an object can be reached, and those objects.
+  void find_reachable() {
+    const bool all = kExtras && call_.best_iou;
+    if (all)
+      for (int32_t b = 0; b * kBlock < count_; ++b) reach_[b] = first_bits(count_ - b * kBlock);
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+      if (l != run_.l && !(kExtras && rules_.image_scope)) continue;
+      for (const Object *o = truths_.begin(run_.image, l); o != truths_.end(run_.image, l); ++o) {
+        Reachable found{box_of<float>(*o), count_, -1};
+        if (all)
+          found = {found.truth, 0, count_ - 1};
+        else
+          reach(found);
+        if (found.last >= found.first) scratch_.reachable[reachable_++] = found;
+      }
+    }
+  }
+
+  // Marks the cells of the object's zone.
+  void reach(Reachable &object) {
+    const int32_t width = run_.layer.width, height = run_.layer.height, of_place = kPlanar ? 1 : run_.layer.anchors;
+    const Zone<float> zone = zone_of(object.truth, run_.layer.ignore_thresh, float(width), float(height));
+    const int64_t first_row = place_ / width, last_row = (place_ + (count_ - 1) / of_place + 1) / width;
+    const float left = larger(zone.left, 0.0f), right = smaller(zone.right, float(width - 1));
+    const float top = larger(zone.top, float(first_row)), bottom = smaller(zone.bottom, float(last_row));
+    if (!(left <= right && top <= bottom)) return;  // nor of a truth that is NaN
+    const auto left_column = static_cast<int64_t>(-floor(-left)), right_column = static_cast<int64_t>(floor(right));
+    const int64_t before = kPlanar ? place_ : origin_;  // of_place * place of the first cell, at most
+    for (auto row = static_cast<int64_t>(-floor(-top)); row <= static_cast<int64_t>(floor(bottom)); ++row) {
+      const int64_t from = larger(int64_t(0), (row * width + left_column) * of_place - before);
+      const int64_t to = smaller(int64_t(count_), (row * width + right_column + 1) * of_place - before);
+      if (from >= to) continue;
+      object.first = smaller(object.first, static_cast<int32_t>(from));
+      object.last = larger(object.last, static_cast<int32_t>(to - 1));
+      for (int64_t b = from / kBlock; b * kBlock < to; ++b)
+        reach_[b] |= first_bits(to - b * kBlock) & ~first_bits(larger(int64_t(0), from - b * kBlock));
+    }
+  }
+
+  template <bool kGradient> void block(int32_t b, yl_parts &sum, Extra &extra) {
+    const int32_t start = b * kBlock, count = smaller(kBlock, count_ - start);
+    alignas(kLine) float logits[kBlock];
+    alignas(kLine) Grad slopes[kBlock];
+    alignas(kLine) float raw_slopes[kBlock];
+    collect(start, count, logits);
+    const uint64_t all = first_bits(count), objects = object_[b];
+    const uint64_t ignored = reach_[b] ? reached(start, count, reach_[b]) : 0;
+    sum.ignored += count_bits(ignored);
+    sum.ignored_background += count_bits(ignored & ~objects);
+    if (kExtras && call_.scan_all) scan(start, count, sum, extra);
+    if (ignored == 0 && objects == 0 && count == kBlock)
+      background<kGradient, true>(start, ~uint64_t(0), 0, logits, slopes, raw_slopes, sum, extra);
+    else
+      background<kGradient, false>(start, all & ~objects, ignored, logits, slopes, raw_slopes, sum, extra);
+    for (uint64_t rest = objects; rest; rest &= rest - 1) {
+      const int32_t i = start + __builtin_ctzll(rest);
+      object(i, ignored >> (i - start) & 1 ? 0.0f : 1.0f, *scratch_.objects[next_object_++], sum, extra);
+    }
+    if (kGradient) write(start, count, all & ~objects, slopes, raw_slopes, sum);
+  }
+
+  // The objectness logits, and zeros behind them.
+  YL_SIMD void collect(int32_t start, int32_t count, float *logits) const {
+    const Value *from = row_of(start).first + 4 * run_.order.step();
+    const int64_t step = kPlanar ? 1 : shape_.channels;
+    if (kPlanar && count == kBlock) {
+      for (int32_t i = 0; i < kBlock; i += kLanes) load_lanes(from + i).store(logits + i);
+      return;
+    }
+    if (!kPlanar && step * int64_t(sizeof(Value)) >= 2 * kLine)  // too far apart for the processor to foresee
+      for (int32_t i = 0; i < count; ++i) __builtin_prefetch(from + (i + kAhead) * step);
+    for (int32_t i = 0; i < count; ++i) logits[i] = load(from[i * step]);
+    for (int32_t i = count; i < kBlock; ++i) logits[i] = 0;
+  }
+
+  // Which cells of a block reach an object. candidates: those that may.
+  uint64_t reached(int32_t start, int32_t count, uint64_t candidates) const {
+    uint64_t result = 0;
+    for (int32_t i = 0; i < count; i += kLanes) {
+      const uint64_t here = candidates >> i & kAllLanes;
+      if (here) result |= (lanes_reached(start + i, smaller(kLanes, count - i)) & here) << i;
+    }
+    return result;
+  }
+
+  uint64_t lanes_reached(int32_t start, int32_t count) const {
+    alignas(kLine) float logits[4][kLanes] = {}, columns[kLanes] = {}, rows[kLanes] = {}, widths[kLanes] = {},
+                         heights[kLanes] = {};
+    const Layer &layer = run_.layer;
+    const int64_t first = cell_of(start), place = first / layer.anchors;
+    auto anchor = static_cast<int32_t>(first % layer.anchors);
+    auto column = static_cast<int32_t>(place % layer.width), row = static_cast<int32_t>(place / layer.width);
+    const Value *from = row_of(start).first;
+    for (int32_t i = 0; i < count; ++i) {
+      for (int32_t c = 0; c < 4; ++c) logits[c][i] = load(from[c * run_.order.step()]);
+      from += kPlanar ? 1 : shape_.channels;
+      columns[i] = static_cast<float>(column);
+      rows[i] = static_cast<float>(row);
+      widths[i] = static_cast<float>(layer.anchor_sizes[2 * anchor]);
+      heights[i] = static_cast<float>(layer.anchor_sizes[2 * anchor + 1]);
+      if (!kPlanar && ++anchor < layer.anchors) continue;
+      if (!kPlanar) anchor = 0;
+      if (++column < layer.width) continue;
+      column = 0;
+      ++row;
+    }
+    const Box<Floats> raw{Floats::load(logits[0]), Floats::load(logits[1]), Floats::load(logits[2]),
+                          Floats::load(logits[3])};
+    const Cell<Floats> cells{Floats::load(columns),        Floats::load(rows),   Floats(float(layer.width)),
+                             Floats(float(layer.height)), Floats::load(widths), Floats::load(heights)};
+    const Box<Floats> box = decode(raw, cells);
+    const Floats thresh(layer.ignore_thresh);
+    Mask reached = Mask::of_bits(0);
+    Floats best(0);
+    for (int64_t i = 0; i < reachable_; ++i) {
+      const Reachable &object = scratch_.reachable[i];
+      if (object.first >= start + kLanes || object.last < start) continue;
+      const Box<Floats> truth{Floats(object.truth.x), Floats(object.truth.y), Floats(object.truth.w),
+                              Floats(object.truth.h)};
+      reached = reached | reaches(box, truth, thresh);
+      if (kExtras && call_.best_iou) best = larger(iou(box, truth), best);
+    }
+    if (kExtras && call_.best_iou) put(call_.best_iou, start, best, count);
+    return reached.bits() & first_bits(count);
+  }
+
+  // The background of a block. kWhole: that is all of it, and all counts.
+  template <bool kGradient, bool kWhole>
+  void background(int32_t start, uint64_t background, uint64_t ignored, const float *logits, Grad *slopes,
+                  float *raw_slopes, yl_parts &sum, Extra &extra) {
+    uint64_t bad = 0, overflown = 0;
+    for (int32_t i = 0; i < kBlock; i += kLanes) {
+      const Floats u = Floats::load(logits + i);
+      const Mask here = Mask::of_bits(background >> i & kAllLanes), dropped = Mask::of_bits(ignored >> i & kAllLanes);
+      const Floats k = select(dropped, Floats(0), Floats(1));
+      Term<Floats> confidence = kWhole ? cross_entropy(Floats(0), u) : confidence_loss(Floats(0), k, u);
+      if (kExtras) confidence = weighted(confidence, Floats(rules_.weight_background));
+      confidence_.add(kWhole ? confidence.loss : select(here, confidence.loss, Floats(0)));
+      bad |= (~finite(u).bits() & kAllLanes) << i;
+      if (kExtras) {
+        objectness_.add(select(here, sigmoid(u), Floats(0)));
+        put(call_.ignore_mask, start + i, k, count_ - start - i);
+        put(call_.cell_loss, start + i, confidence.loss, count_ - start - i);
+      }
+      if (!kGradient) continue;
+      const Floats slope = confidence.slope * Floats(factor_);
+      slope.store(raw_slopes + i);
+      store_lanes(slopes + i, slope);
+      overflown |= (~(fabs(slope) < Floats(kOverflow<Grad>)).bits() & kAllLanes) << i;
+      if (kExtras) grad_squares_.add_squares(select(here, slope, Floats(0)));
+    }
+    bad &= background;
+    overflown &= background;
+    if (!(kExtras && call_.scan_all)) sum.non_finite += count_bits(bad);
+    if (run_.mode != YL_GRAD_ACCUMULATE) sum.found_inf += count_bits(overflown);
+    if (!kExtras) return;
+    extra.stats.background += count_bits(background);
+    for (uint64_t rest = bad | overflown; rest; rest &= rest - 1) {
+      const int32_t i = __builtin_ctzll(rest);
+      if (bad >> i & 1)
+        Base::note(run_, cell_of(start + i), 4, YL_CAUSE_FEATS, logits[i], 0, extra);
+      else if (run_.mode != YL_GRAD_ACCUMULATE)
+        Base::note(run_, cell_of(start + i), 4, YL_CAUSE_OVERFLOW, logits[i], raw_slopes[i], extra);
+    }
+  }
+
+  void object(int32_t i, float k, const Object &own, yl_parts &sum, Extra &extra) {
+    const int64_t cell = cell_of(i);
+    const Row logits = row_of(i);
+    const float *y_true = call_.dense() ? call_.y_true[run_.l] + run_.image * run_.layer.cells * shape_.channels : nullptr;
+    const float *y = truths_.row(own, run_.image, run_.l, y_true, scratch_.row.data());
+    const bool sound = Base::inspect(run_, cell, logits, y, kExtras ? shape_.channels : 5, sum, extra);
+    double loss = Base::box_and_confidence(run_, cell, k, logits, own, y, sound, sum, extra);
+    loss += classes(cell, logits, own, y, sound, sum, extra);
+    if (kExtras) Base::export_cell(run_, cell, k, loss);
+  }
+
+  double classes(int64_t cell, const Row &logits, const Object &own, const float *y, bool sound, yl_parts &sum,
+                 Extra &extra) const {
+    Sums total;
+    for (int32_t c = 5; c < shape_.channels; c += kLanes) {
+      const int32_t count = smaller(kLanes, shape_.channels - c);
+      alignas(kLine) float u[kLanes] = {}, targets[kLanes] = {}, weights[kLanes] = {}, losses[kLanes], slopes[kLanes];
+      for (int32_t i = 0; i < count; ++i) u[i] = logits[c + i];
+      for (int32_t i = 0; i < count; ++i) targets[i] = y[c + i];
+      for (int32_t i = 0; kExtras && i < count; ++i) weights[i] = Base::class_weight(c + i);
+      const Floats logit = Floats::load(u), target = Floats::load(targets);
+      const Term<Floats> term = Base::class_term(Floats(y[4]), target, logit, Floats(own.weight),
+                                                 [&] { return Floats::load(weights); });
+      const Mask here = Mask::of_bits(first_bits(count));
+      total.add(select(here, term.loss, Floats(0)));
+      if (!kExtras) sum.non_finite += 2 * kLanes - count_bits(finite(logit).bits()) - count_bits(finite(target).bits());
+      if (!kExtras && !run_.grads) continue;
+      term.loss.store(losses);
+      term.slope.store(slopes);
+      for (int32_t i = 0; i < count; ++i)
+        Base::give(run_, cell, c + i, u[i], slopes[i], sound, !yl::finite(losses[i]), extra.stats.grad_class, sum, extra);
+    }
+    const double loss = total.total();
+    sum.class_ += loss;
+    return loss;
+  }
+
+  void scan(int32_t start, int32_t count, yl_parts &sum, Extra &extra) const {
+    const float *y_true = call_.dense() ? call_.y_true[run_.l] + run_.image * run_.layer.cells * shape_.channels : nullptr;
+    for (int32_t i = start; i < start + count; ++i) Base::scan(run_, cell_of(i), row_of(i), y_true, sum, extra);
+  }
+
+  // Into an array that is given on request: it lies as the cells of a span do.
+  void put(float *const *arrays, int32_t start, Floats values, int32_t count) const {
+    if (!arrays || count <= 0) return;
+    float *to = arrays[run_.l] + run_.image * run_.layer.cells + index_ + start;
+    if (count >= kLanes) return values.store(to);
+    float lanes[kLanes];
+    values.store(lanes);
+    for (int32_t i = 0; i < count; ++i) to[i] = lanes[i];
+  }
+
+  // The gradient of the background of a block. Planes are written when all of the span has been read.
+  void write(int32_t start, int32_t count, uint64_t background, const Grad *slopes, const float *raw_slopes,
+             yl_parts &sum) {
+    if (run_.mode == YL_GRAD_OVERWRITE && kPlanar) {
+      std::memcpy(static_cast<void *>(plane_slopes() + start), slopes, static_cast<size_t>(count) * sizeof(Grad));
+    } else if (run_.mode == YL_GRAD_OVERWRITE) {
+      for (int32_t i = 0; i < count;) {
+        const int32_t from = i;
+        while (i < count && background >> i & 1) ++i;
+        if (i > from) write_rows(start + from, slopes + from, i - from);
+        if (i == count) break;
+        while (i < count && !(background >> i & 1)) ++i;  // objects
+        if (!streams_) continue;
+        rows_.finish();
+        if (start + i < count_) rows_.start(&grad(start + i, 0));
+      }
+    } else {
+      for (uint64_t rest = background; rest; rest &= rest - 1) {
+        const int32_t i = __builtin_ctzll(rest);
+        if (run_.mode == YL_GRAD_REFRESH)
+          grad(start + i, 4) = slopes[i];
+        else
+          Base::write(run_, cell_of(start + i), 4, raw_slopes[i], sum);
+      }
+    }
+  }
+
+  void write_rows(int32_t start, const Grad *slopes, int32_t count) {
+    if (streams_) return rows_.rows(slopes, count);
+    Grad *to = &grad(start, 0);
+    std::memset(static_cast<void *>(to), 0, static_cast<size_t>(count) * shape_.channels * sizeof(Grad));
+    for (int32_t i = 0; i < count; ++i) to[i * int64_t(shape_.channels) + 4] = slopes[i];
+  }
+
+  void write_planes() const {
+    for (int32_t i = 0; i < count_;) {
+      const int32_t from = i;
+      while (i < count_ && !(object_[i / kBlock] >> i % kBlock & 1)) ++i;
+      const int32_t count = i++ - from;
+      for (int32_t channel = 0; channel < shape_.channels && count > 0; ++channel) {
+        Grad *to = &grad(from, channel);
+        if (channel == 4)
+          std::memcpy(static_cast<void *>(to), plane_slopes() + from, static_cast<size_t>(count) * sizeof(Grad));
+        else if (streams_)
+          stream_zeros(to, count);
+        else
+          std::memset(static_cast<void *>(to), 0, static_cast<size_t>(count) * sizeof(Grad));
+      }
+    }
+  }
+  Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
+
+  static constexpr int32_t kAhead = kBlock;  // rows
+
+  const Run run_;
+  const bool streams_;
+  const int32_t count_;
+  const int64_t origin_;  // cell 0 of the span
+  const int32_t step_;    // from cell to cell
+  const int64_t place_;   // of cell 0: row * width + column
+  const int64_t index_;   // of cell 0 in an array with one value for each cell
+  Scratch &scratch_;
+  RowStream<Grad> rows_;
+  uint64_t object_[kWords] = {};  // cells that are objects
+  uint64_t reach_[kWords] = {};   // cells that may reach one
+  int64_t reachable_ = 0;
+  int32_t next_object_ = 0;
+  Sums confidence_, objectness_, grad_squares_;
+};
+
+Visit visit_of(const Shape &shape, bool extras) {
+  Visit result = nullptr;
+  with_format(shape, [&](auto format) {
+    using F = decltype(format);
+    using Value = typename F::Value;
+    using Grad = typename F::Grad;
+    if constexpr (!std::is_same<Value, double>::value) {
+      const auto function = [](auto with_extras) -> Visit {
+        return [](const Visiting &v, int32_t image, const Span &span, Scratch &scratch, yl_parts &sum,
+                  Extra &extra) {
+          Spans<Value, Grad, F::kPlanar, decltype(with_extras)::value>(v, image, span, scratch).visit(sum, extra);
+        };
+      };
+      result = extras ? function(std::true_type{}) : function(std::false_type{});
+    }
+  });
+  return result;
+}
+
+}  // namespace YL_ISA
+}  // namespace yl
