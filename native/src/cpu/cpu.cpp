@@ -45,6 +45,27 @@ std::vector<Span> spans_of(const Shape &shape) {
   return spans;
 }
 
+std::vector<Places> places_of(const Shape &shape) {
+  constexpr int64_t kMore = 16;
+  std::vector<Places> result(shape.layers.size());
+  for (size_t l = 0; l < result.size() && shape.dtype != YL_F64; ++l) {
+    const Layer &layer = shape.layers[l];
+    Places &places = result[l];
+    for (auto *numbers : {&places.column, &places.row, &places.anchor_width, &places.anchor_height})
+      numbers->resize(layer.cells + kMore);
+    for (int64_t i = 0; i < layer.cells; ++i) {
+      const auto index = static_cast<int32_t>(i);
+      const Cell<float> cell = cell_at<float>(
+          layer, shape.layout == YL_NCHW ? Order<true>(layer.anchors, layer.cells, 0).cell_of(index) : index);
+      places.column[i] = cell.column;
+      places.row[i] = cell.row;
+      places.anchor_width[i] = cell.anchor_width;
+      places.anchor_height[i] = cell.anchor_height;
+    }
+  }
+  return result;
+}
+
 class Cpu final : public Backend {
  public:
   explicit Cpu(const Shape &shape)
@@ -52,6 +73,7 @@ class Cpu final : public Backend {
         plain_visit_(visit_for(shape, false)),
         extras_visit_(visit_for(shape, true)),
         spans_(spans_of(shape)),
+        places_(places_of(shape)),
         image_bytes_(shape.cells_per_image() * shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
         pool_(shape.threads, shape.threads <= shape.processors),
         truths_(shape, shape.threads),
@@ -140,7 +162,7 @@ class Cpu final : public Backend {
   // Stage 2.
   void visit(const Call &call, double normaliser, bool extras) noexcept {
     const Visit function = extras ? extras_visit_ : plain_visit_;
-    const Visiting visiting{shape_, truths_, call, call.grad_scale / normaliser,
+    const Visiting visiting{shape_, places_, truths_, call, call.grad_scale / normaliser,
                             call.batch * image_bytes_ > kStreamedBytes};
     const auto spans = static_cast<int64_t>(spans_.size());
     pool_.run(call.batch * spans, [&](int64_t item, int32_t worker) {
@@ -173,6 +195,7 @@ class Cpu final : public Backend {
   const Shape &shape_;
   const Visit plain_visit_, extras_visit_;
   const std::vector<Span> spans_;  // of an image
+  const std::vector<Places> places_;
   const int64_t image_bytes_;      // of its gradient
   Pool pool_;
   Truths truths_;

@@ -1,5 +1,6 @@
 #include "pool.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace yl {
@@ -79,7 +80,13 @@ void Pool::run(int64_t count, Function function, const void *body) noexcept {
 }
 
 void Pool::take_items(int32_t worker) noexcept {
-  for (int64_t item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) function_(body_, item, worker);
+  int64_t first = next_.load(std::memory_order_relaxed);
+  while (first < count_) {
+    const int64_t last = first + std::max<int64_t>(1, (count_ - first) / (4 * threads()));
+    if (!next_.compare_exchange_weak(first, last, std::memory_order_relaxed)) continue;
+    for (; first < last; ++first) function_(body_, first, worker);
+    first = next_.load(std::memory_order_relaxed);
+  }
 }
 
 void Pool::serve(int32_t worker) noexcept {

@@ -99,54 +99,87 @@ YL_SIMD Floats operator-(Floats a, Floats b) { return a.v - b.v; }
 YL_SIMD Floats operator*(Floats a, Floats b) { return a.v * b.v; }
 YL_SIMD Floats operator/(Floats a, Floats b) { return a.v / b.v; }
 YL_SIMD Floats operator-(Floats a) { return -a.v; }
+// a * b + c, rounded once where the instruction set can.
+YL_SIMD Floats fma(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a.v, b.v, c.v);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a.v, b.v, c.v);
+#else
+  return a * b + c;
+#endif
+}
+// As formula.h has them: b if unordered.
+YL_SIMD Floats smaller(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_min_ps(a.v, b.v);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a.v, b.v);
+#elif defined(__SSE2__)
+  return _mm_min_ps(a.v, b.v);
+#else
+  return select(a < b, a, b);
+#endif
+}
+YL_SIMD Floats larger(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a.v, b.v);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a.v, b.v);
+#elif defined(__SSE2__)
+  return _mm_max_ps(a.v, b.v);
+#else
+  return select(a > b, a, b);
+#endif
+}
 YL_SIMD Floats fabs(Floats a) { return Ints{Ints::of_bits(a).v & 0x7fffffff}.bits(); }
 YL_SIMD Mask finite(Floats a) { return a - a == Floats(0); }
+
+// Coefficients from the highest power down to the constant.
+YL_SIMD Floats polynomial(Floats, Floats sum) { return sum; }
+template <class... Rest> YL_SIMD Floats polynomial(Floats x, Floats sum, float next, Rest... rest) {
+  return polynomial(x, fma(sum, x, Floats(next)), rest...);
+}
+template <class... Rest> YL_SIMD Floats polynomial(Floats x, float first, Rest... rest) {
+  return polynomial(x, Floats(first), rest...);
+}
 
 // e^x = 2^n * e^r with n whole and |r| <= ln(2)/2: a polynomial for e^r, and 2^n in two factors, so that the result reaches
 // infinity and the subnormal numbers. Coefficients: least greatest relative error.
 YL_SIMD Floats exp(Floats x) {
   const Floats whole(0x1.8p23f);  // what is added to it is rounded to a whole number, in the lowest bits
   x = smaller(Floats(90.0f), larger(Floats(-105.0f), x));  // NaN stays NaN
-  const Floats shifted = x * Floats(0x1.715476p+0f) + whole;
+  const Floats shifted = fma(x, Floats(0x1.715476p+0f), whole);
   const Floats n = shifted - whole;
-  const Floats r = (x - n * Floats(0x1.62e4p-1f)) - n * Floats(0x1.7f7d1cp-20f);  // ln(2), its upper 15 bits and the rest
-  const Floats tail =
-      (((Floats(0.0013814599f) * r + Floats(0.008368717f)) * r + Floats(0.04166839f)) * r + Floats(0.16666521f)) * r +
-      Floats(0.49999994f);
-  const Floats power = (tail * r) * r + r + Floats(1.0f);
+  const Floats r = fma(n, Floats(-0x1.7f7d1cp-20f), fma(n, Floats(-0x1.62e4p-1f), x));  // ln(2): upper 15 bits, the rest
+  const Floats power = fma(polynomial(r, 0.0013814599f, 0.008368717f, 0.04166839f, 0.16666521f, 0.49999994f) * r, r, r);
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps((power + Floats(1)).v, n.v);
+#else
   const Ints::Native exponent = Ints::of_bits(shifted).v - Ints::of_bits(whole).v;
   const Ints::Native half = exponent >> 1;
-  return power * Ints{(half + 127) << 23}.bits() * Ints{(exponent - half + 127) << 23}.bits();
+  return (power + Floats(1)) * Ints{(half + 127) << 23}.bits() * Ints{(exponent - half + 127) << 23}.bits();
+#endif
 }
 
 // log(1 + x) for x in 0..1, or NaN: as formula.h asks for.
 YL_SIMD Floats log1p(Floats x) {
-  Floats q = Floats(0.0053648185f);
-  q = q * x + Floats(-0.03006577f);
-  q = q * x + Floats(0.0792045f);
-  q = q * x + Floats(-0.13753799f);
-  q = q * x + Floats(0.19153653f);
-  q = q * x + Floats(-0.24857163f);
-  q = q * x + Floats(0.33321324f);
-  q = q * x + Floats(-0.49999648f);
-  return (q * x) * x + x;
+  const Floats q = polynomial(x, 0.0053648185f, -0.03006577f, 0.0792045f, -0.13753799f, 0.19153653f, -0.24857163f,
+                              0.33321324f, -0.49999648f);
+  return fma(q * x, x, x);
 }
 
 // Sums of floats in double, lane by lane; total() adds the lanes in their order.
 class Sums {
  public:
   YL_SIMD void add(Floats a) {
-    Half halves[2];
-    std::memcpy(halves, &a.v, sizeof halves);
-    low_ += __builtin_convertvector(halves[0], Doubles);
-    high_ += __builtin_convertvector(halves[1], Doubles);
+    low_ += halves(a).low;
+    high_ += halves(a).high;
   }
   YL_SIMD void add_squares(Floats a) {
-    Half halves[2];
-    std::memcpy(halves, &a.v, sizeof halves);
-    const Doubles low = __builtin_convertvector(halves[0], Doubles), high = __builtin_convertvector(halves[1], Doubles);
-    low_ += low * low;
-    high_ += high * high;
+    const Halves of = halves(a);
+    low_ += of.low * of.low;
+    high_ += of.high * of.high;
   }
   YL_SIMD double total() const {
     double sum = 0;
@@ -156,8 +189,22 @@ class Sums {
   }
 
  private:
-  typedef float Half __attribute__((vector_size(2 * kLanes)));
   typedef double Doubles __attribute__((vector_size(4 * kLanes)));
+  struct Halves {
+    Doubles low, high;
+  };
+  static YL_SIMD Halves halves(Floats a) {
+#if defined(__AVX512F__)
+    return {_mm512_cvtps_pd(_mm512_castps512_ps256(a.v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a.v, 1))};
+#elif defined(__AVX2__)
+    return {_mm256_cvtps_pd(_mm256_castps256_ps128(a.v)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1))};
+#else
+    typedef float Half __attribute__((vector_size(2 * kLanes)));
+    Half parts[2];
+    std::memcpy(parts, &a.v, sizeof parts);
+    return {__builtin_convertvector(parts[0], Doubles), __builtin_convertvector(parts[1], Doubles)};
+#endif
+  }
   Doubles low_{}, high_{};
 };
 
@@ -193,6 +240,29 @@ template <> YL_SIMD Floats load_lanes(const Half *from) {
 }
 template <> YL_SIMD void store_lanes(Half *to, Floats a) {
   _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+#endif
+
+// The first four values of kLanes rows that are step values apart.
+template <class Value> YL_SIMD Box<Floats> load_boxes(const Value *from, int64_t step) {
+  float values[4][kLanes];
+  for (int32_t lane = 0; lane < kLanes; ++lane, from += step)
+    for (int32_t i = 0; i < 4; ++i) values[i][lane] = load(from[i]);
+  return {Floats::load(values[0]), Floats::load(values[1]), Floats::load(values[2]), Floats::load(values[3])};
+}
+#if defined(__AVX512F__)
+template <> YL_SIMD Box<Floats> load_boxes(const float *from, int64_t step) {
+  __m512 rows[4];  // rows i, i + 4, i + 8, i + 12
+  for (int32_t i = 0; i < 4; ++i, from += step) {
+    rows[i] = _mm512_castps128_ps512(_mm_loadu_ps(from));
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + 4 * step), 1);
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + 8 * step), 2);
+    rows[i] = _mm512_insertf32x4(rows[i], _mm_loadu_ps(from + 12 * step), 3);
+  }
+  const __m512 xy_01 = _mm512_unpacklo_ps(rows[0], rows[1]), wh_01 = _mm512_unpackhi_ps(rows[0], rows[1]);
+  const __m512 xy_23 = _mm512_unpacklo_ps(rows[2], rows[3]), wh_23 = _mm512_unpackhi_ps(rows[2], rows[3]);
+  return {_mm512_shuffle_ps(xy_01, xy_23, 0x44), _mm512_shuffle_ps(xy_01, xy_23, 0xee),
+          _mm512_shuffle_ps(wh_01, wh_23, 0x44), _mm512_shuffle_ps(wh_01, wh_23, 0xee)};
 }
 #endif
 

@@ -8,6 +8,12 @@ namespace yl {
 
 struct Scratch;
 
+// Where the cells of a layer are, as Cell has it, in the order of memory; so many more that any of them begins a whole
+// vector of the widest instruction set.
+struct Places {
+  std::vector<float> column, row, anchor_width, anchor_height;
+};
+
 // Cells side by side in memory, at most kRun: of NHWC cells [first, last) of a layer, of NCHW places [first, last) of one
 // anchor.
 struct Span {
@@ -19,6 +25,7 @@ struct Span {
 // What is the same for all spans of a call.
 struct Visiting {
   const Shape &shape;
+  const std::vector<Places> &places;  // of each layer
   const Truths &truths;
   const Call &call;
   double factor;  // of the gradient

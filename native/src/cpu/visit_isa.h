@@ -17,6 +17,9 @@ constexpr int64_t kLine = 64;  // bytes of a cache line
 YL_SIMD int64_t count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
 YL_SIMD uint64_t first_bits(int64_t count) { return count >= 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1; }
 
+// How many of the lowest bits are set before one that is not.
+YL_SIMD int32_t ones(uint64_t bits) { return ~bits == 0 ? 64 : __builtin_ctzll(~bits); }
+
 // The float32 from which on a gradient overflows its type.
 template <class Grad> constexpr float kOverflow = __builtin_inff();
 template <> constexpr float kOverflow<Half> = 65520.0f;
@@ -53,7 +56,7 @@ template <class Grad> class RowStream {
   void finish() {
     const int32_t whole = filled_ / kOfLine * kOfLine;
     write(whole);
-    const int32_t from = larger(whole, skipped_);
+    const int32_t from = yl::larger(whole, skipped_);
     if (filled_ > from)
       std::memcpy(line_ + int64_t(from - whole) * sizeof(Grad), static_cast<const void *>(tile_ + from),
                   static_cast<size_t>(filled_ - from) * sizeof(Grad));
@@ -89,7 +92,7 @@ template <class Grad> class RowStream {
 template <class Grad> void stream_zeros(Grad *to, int64_t count) {
   char *at = reinterpret_cast<char *>(to), *const end = reinterpret_cast<char *>(to + count);
   const auto beyond = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) % kLine);
-  char *const aligned = smaller(at + beyond, end);
+  char *const aligned = yl::smaller(at + beyond, end);
   std::memset(at, 0, static_cast<size_t>(aligned - at));
   for (at = aligned; end - at >= kLine; at += kLine)
     for (int64_t i = 0; i < kLine; i += sizeof(Floats)) stream(at + i, Floats(0));
@@ -107,6 +110,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   Spans(const Visiting &v, int32_t image, const Span &span, Scratch &scratch)
       : Base(v.shape, v.truths, v.call, v.factor),
         run_(Base::run_of(image, span.layer)),
+        places_(v.places[span.layer]),
         streams_(v.stream && run_.mode == YL_GRAD_OVERWRITE),
         count_(static_cast<int32_t>(span.last - span.first)),
         origin_(kPlanar ? span.first * run_.layer.anchors + span.anchor : span.first),
@@ -199,24 +203,24 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     const int32_t width = run_.layer.width, height = run_.layer.height, of_place = kPlanar ? 1 : run_.layer.anchors;
     const Zone<float> zone = zone_of(object.truth, run_.layer.ignore_thresh, float(width), float(height));
     const int64_t first_row = place_ / width, last_row = (place_ + (count_ - 1) / of_place + 1) / width;
-    const float left = larger(zone.left, 0.0f), right = smaller(zone.right, float(width - 1));
-    const float top = larger(zone.top, float(first_row)), bottom = smaller(zone.bottom, float(last_row));
+    const float left = yl::larger(zone.left, 0.0f), right = yl::smaller(zone.right, float(width - 1));
+    const float top = yl::larger(zone.top, float(first_row)), bottom = yl::smaller(zone.bottom, float(last_row));
     if (!(left <= right && top <= bottom)) return;  // nor of a truth that is NaN
-    const auto left_column = static_cast<int64_t>(-floor(-left)), right_column = static_cast<int64_t>(floor(right));
+    const auto left_column = static_cast<int64_t>(-yl::floor(-left)), right_column = static_cast<int64_t>(yl::floor(right));
     const int64_t before = kPlanar ? place_ : origin_;  // of_place * place of the first cell, at most
-    for (auto row = static_cast<int64_t>(-floor(-top)); row <= static_cast<int64_t>(floor(bottom)); ++row) {
-      const int64_t from = larger(int64_t(0), (row * width + left_column) * of_place - before);
-      const int64_t to = smaller(int64_t(count_), (row * width + right_column + 1) * of_place - before);
+    for (auto row = static_cast<int64_t>(-yl::floor(-top)); row <= static_cast<int64_t>(yl::floor(bottom)); ++row) {
+      const int64_t from = yl::larger(int64_t(0), (row * width + left_column) * of_place - before);
+      const int64_t to = yl::smaller(int64_t(count_), (row * width + right_column + 1) * of_place - before);
       if (from >= to) continue;
-      object.first = smaller(object.first, static_cast<int32_t>(from));
-      object.last = larger(object.last, static_cast<int32_t>(to - 1));
+      object.first = yl::smaller(object.first, static_cast<int32_t>(from));
+      object.last = yl::larger(object.last, static_cast<int32_t>(to - 1));
       for (int64_t b = from / kBlock; b * kBlock < to; ++b)
-        reach_[b] |= first_bits(to - b * kBlock) & ~first_bits(larger(int64_t(0), from - b * kBlock));
+        reach_[b] |= first_bits(to - b * kBlock) & ~first_bits(yl::larger(int64_t(0), from - b * kBlock));
     }
   }
 
   template <bool kGradient> void block(int32_t b, yl_parts &sum, Extra &extra) {
-    const int32_t start = b * kBlock, count = smaller(kBlock, count_ - start);
+    const int32_t start = b * kBlock, count = yl::smaller(kBlock, count_ - start);
     alignas(kLine) float logits[kBlock];
     alignas(kLine) Grad slopes[kBlock];
     alignas(kLine) float raw_slopes[kBlock];
@@ -241,14 +245,23 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   YL_SIMD void collect(int32_t start, int32_t count, float *logits) const {
     const Value *from = row_of(start).first + 4 * run_.order.step();
     const int64_t step = kPlanar ? 1 : shape_.channels;
-    if (kPlanar && count == kBlock) {
+    if (count < kBlock) {
+      for (int32_t i = 0; i < count; ++i) logits[i] = load(from[i * step]);
+      for (int32_t i = count; i < kBlock; ++i) logits[i] = 0;
+    } else if (kPlanar) {
       for (int32_t i = 0; i < kBlock; i += kLanes) load_lanes(from + i).store(logits + i);
-      return;
+    } else {
+#pragma GCC unroll 4
+      for (int32_t i = 0; i < kBlock; ++i, from += step) logits[i] = load(*from);
     }
-    if (!kPlanar && step * int64_t(sizeof(Value)) >= 2 * kLine)  // too far apart for the processor to foresee
-      for (int32_t i = 0; i < count; ++i) __builtin_prefetch(from + (i + kAhead) * step);
-    for (int32_t i = 0; i < count; ++i) logits[i] = load(from[i * step]);
-    for (int32_t i = count; i < kBlock; ++i) logits[i] = 0;
+  }
+
+  // Fetches the objectness of rows of the next block, where they are too far apart for the processor to foresee.
+  YL_SIMD void look_ahead(int32_t i) const {
+    const int64_t step = shape_.channels;
+    if (step * int64_t(sizeof(Value)) < 2 * kLine) return;
+    const Value *from = row_of(i + kAhead).first + 4;
+    for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(from + lane * step, 0, 1);
   }
 
   // Which cells of a block reach an object. candidates: those that may.
@@ -256,38 +269,19 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     uint64_t result = 0;
     for (int32_t i = 0; i < count; i += kLanes) {
       const uint64_t here = candidates >> i & kAllLanes;
-      if (here) result |= (lanes_reached(start + i, smaller(kLanes, count - i)) & here) << i;
+      if (here) result |= (lanes_reached(start + i, yl::smaller(kLanes, count - i)) & here) << i;
     }
     return result;
   }
 
   uint64_t lanes_reached(int32_t start, int32_t count) const {
-    alignas(kLine) float logits[4][kLanes] = {}, columns[kLanes] = {}, rows[kLanes] = {}, widths[kLanes] = {},
-                         heights[kLanes] = {};
-    const Layer &layer = run_.layer;
-    const int64_t first = cell_of(start), place = first / layer.anchors;
-    auto anchor = static_cast<int32_t>(first % layer.anchors);
-    auto column = static_cast<int32_t>(place % layer.width), row = static_cast<int32_t>(place / layer.width);
-    const Value *from = row_of(start).first;
-    for (int32_t i = 0; i < count; ++i) {
-      for (int32_t c = 0; c < 4; ++c) logits[c][i] = load(from[c * run_.order.step()]);
-      from += kPlanar ? 1 : shape_.channels;
-      columns[i] = static_cast<float>(column);
-      rows[i] = static_cast<float>(row);
-      widths[i] = static_cast<float>(layer.anchor_sizes[2 * anchor]);
-      heights[i] = static_cast<float>(layer.anchor_sizes[2 * anchor + 1]);
-      if (!kPlanar && ++anchor < layer.anchors) continue;
-      if (!kPlanar) anchor = 0;
-      if (++column < layer.width) continue;
-      column = 0;
-      ++row;
-    }
-    const Box<Floats> raw{Floats::load(logits[0]), Floats::load(logits[1]), Floats::load(logits[2]),
-                          Floats::load(logits[3])};
-    const Cell<Floats> cells{Floats::load(columns),        Floats::load(rows),   Floats(float(layer.width)),
-                             Floats(float(layer.height)), Floats::load(widths), Floats::load(heights)};
+    const Box<Floats> raw = box_logits(row_of(start).first, count);
+    const int64_t at = index_ + start;
+    const Cell<Floats> cells{Floats::load(&places_.column[at]),       Floats::load(&places_.row[at]),
+                             Floats(float(run_.layer.width)),         Floats(float(run_.layer.height)),
+                             Floats::load(&places_.anchor_width[at]), Floats::load(&places_.anchor_height[at])};
     const Box<Floats> box = decode(raw, cells);
-    const Floats thresh(layer.ignore_thresh);
+    const Floats thresh(run_.layer.ignore_thresh);
     Mask reached = Mask::of_bits(0);
     Floats best(0);
     for (int64_t i = 0; i < reachable_; ++i) {
@@ -296,10 +290,23 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       const Box<Floats> truth{Floats(object.truth.x), Floats(object.truth.y), Floats(object.truth.w),
                               Floats(object.truth.h)};
       reached = reached | reaches(box, truth, thresh);
-      if (kExtras && call_.best_iou) best = larger(iou(box, truth), best);
+      if (kExtras && call_.best_iou) best = yl::larger(iou(box, truth), best);
     }
     if (kExtras && call_.best_iou) put(call_.best_iou, start, best, count);
     return reached.bits() & first_bits(count);
+  }
+
+  // The first four logits of cells side by side, zeros behind them.
+  YL_SIMD Box<Floats> box_logits(const Value *from, int32_t count) const {
+    const int64_t of_channel = run_.order.step();
+    if (count == kLanes && kPlanar)
+      return {load_lanes(from), load_lanes(from + of_channel), load_lanes(from + 2 * of_channel),
+              load_lanes(from + 3 * of_channel)};
+    if (count == kLanes) return load_boxes(from, shape_.channels);
+    float logits[4][kLanes] = {};
+    for (int32_t i = 0; i < count; ++i, from += kPlanar ? 1 : shape_.channels)
+      for (int32_t c = 0; c < 4; ++c) logits[c][i] = load(from[c * of_channel]);
+    return {Floats::load(logits[0]), Floats::load(logits[1]), Floats::load(logits[2]), Floats::load(logits[3])};
   }
 
   // The background of a block. kWhole: that is all of it, and all counts.
@@ -308,6 +315,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
     uint64_t bad = 0, overflown = 0;
     for (int32_t i = 0; i < kBlock; i += kLanes) {
+      if (!kPlanar) look_ahead(start + i);
       const Floats u = Floats::load(logits + i);
       const Mask here = Mask::of_bits(background >> i & kAllLanes), dropped = Mask::of_bits(ignored >> i & kAllLanes);
       const Floats k = select(dropped, Floats(0), Floats(1));
@@ -357,7 +365,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
                  Extra &extra) const {
     Sums total;
     for (int32_t c = 5; c < shape_.channels; c += kLanes) {
-      const int32_t count = smaller(kLanes, shape_.channels - c);
+      const int32_t count = yl::smaller(kLanes, shape_.channels - c);
       alignas(kLine) float u[kLanes] = {}, targets[kLanes] = {}, weights[kLanes] = {}, losses[kLanes], slopes[kLanes];
       for (int32_t i = 0; i < count; ++i) u[i] = logits[c + i];
       for (int32_t i = 0; i < count; ++i) targets[i] = y[c + i];
@@ -401,11 +409,11 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       std::memcpy(static_cast<void *>(plane_slopes() + start), slopes, static_cast<size_t>(count) * sizeof(Grad));
     } else if (run_.mode == YL_GRAD_OVERWRITE) {
       for (int32_t i = 0; i < count;) {
-        const int32_t from = i;
-        while (i < count && background >> i & 1) ++i;
-        if (i > from) write_rows(start + from, slopes + from, i - from);
+        const int32_t rows = yl::smaller(ones(background >> i), count - i);
+        if (rows > 0) write_rows(start + i, slopes + i, rows);
+        i += rows;
         if (i == count) break;
-        while (i < count && !(background >> i & 1)) ++i;  // objects
+        i = yl::smaller(i + ones(~background >> i), count);  // objects
         if (!streams_) continue;
         rows_.finish();
         if (start + i < count_) rows_.start(&grad(start + i, 0));
@@ -425,6 +433,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     if (streams_) return rows_.rows(slopes, count);
     Grad *to = &grad(start, 0);
     std::memset(static_cast<void *>(to), 0, static_cast<size_t>(count) * shape_.channels * sizeof(Grad));
+    #pragma GCC unroll 4
     for (int32_t i = 0; i < count; ++i) to[i * int64_t(shape_.channels) + 4] = slopes[i];
   }
 
@@ -446,9 +455,10 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
-  static constexpr int32_t kAhead = kBlock;  // rows
+  static constexpr int32_t kAhead = 512;  // rows
 
   const Run run_;
+  const Places &places_;
   const bool streams_;
   const int32_t count_;
   const int64_t origin_;  // cell 0 of the span
