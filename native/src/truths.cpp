@@ -43,10 +43,10 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
 
 // Hardly any mask is set: 16 are looked at together. Where rows are far apart the processor does not foresee them.
 int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept {
-  constexpr int64_t kTogether = 16, kAhead = 512;
+  constexpr int64_t kTogether = 16, kAhead = 128;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + 4;
-  const bool far = step * int64_t(sizeof(float)) >= 128;
+  const bool far = step * int64_t(sizeof(float)) > 64;
   Object *const list = &objects_[slot(image, layer) + first];
   int32_t found = 0;
   for (int64_t cell = first; cell < last;) {

@@ -46,7 +46,7 @@ std::vector<Span> spans_of(const Shape &shape) {
 }
 
 std::vector<Places> places_of(const Shape &shape) {
-  constexpr int64_t kMore = 16;
+  constexpr int64_t kMore = 64;
   std::vector<Places> result(shape.layers.size());
   for (size_t l = 0; l < result.size() && shape.dtype != YL_F64; ++l) {
     const Layer &layer = shape.layers[l];

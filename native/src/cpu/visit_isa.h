@@ -20,10 +20,10 @@ YL_SIMD uint64_t first_bits(int64_t count) { return count >= 64 ? ~uint64_t(0) :
 // How many of the lowest bits are set before one that is not.
 YL_SIMD int32_t ones(uint64_t bits) { return ~bits == 0 ? 64 : __builtin_ctzll(~bits); }
 
-// The float32 from which on a gradient overflows its type.
-template <class Grad> constexpr float kOverflow = __builtin_inff();
-template <> constexpr float kOverflow<Half> = 65520.0f;
-template <> constexpr float kOverflow<Bfloat16> = 0x1.ffp127f;
+// The largest factor that cannot make a gradient overflow its type: a slope of the objectness is at most 1.
+template <class Grad> constexpr float kLargest = 0x1.fffffep127f;
+template <> constexpr float kLargest<Half> = 65504.0f;
+template <> constexpr float kLargest<Bfloat16> = 0x1.fep127f;
 
 // Rows of background on their way to memory: zeros but for the objectness. Composed in a tile that is kept zero, written in
 // whole lines past the caches.
@@ -77,8 +77,7 @@ template <class Grad> class RowStream {
       from += kLine;
       skipped_ = 0;
     }
-    for (; from < end; from += sizeof(Floats), line_ += sizeof(Floats))
-      stream(line_, Floats::load(reinterpret_cast<const float *>(from)));
+    for (; from < end; from += kLine, line_ += kLine) stream_line(line_, from);
   }
 
   Grad *const tile_;
@@ -94,8 +93,8 @@ template <class Grad> void stream_zeros(Grad *to, int64_t count) {
   const auto beyond = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) % kLine);
   char *const aligned = yl::smaller(at + beyond, end);
   std::memset(at, 0, static_cast<size_t>(aligned - at));
-  for (at = aligned; end - at >= kLine; at += kLine)
-    for (int64_t i = 0; i < kLine; i += sizeof(Floats)) stream(at + i, Floats(0));
+  static constexpr char kZeros[kLine] = {};
+  for (at = aligned; end - at >= kLine; at += kLine) stream_line(at, kZeros);
   std::memset(at, 0, static_cast<size_t>(end - at));
 }
 
@@ -111,6 +110,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       : Base(v.shape, v.truths, v.call, v.factor),
         run_(Base::run_of(image, span.layer)),
         places_(v.places[span.layer]),
+        may_overflow_(!(yl::fabs(Base::factor_ * (kExtras ? v.shape.rules.weight_background : 1.0f)) <= kLargest<Grad>)),
         streams_(v.stream && run_.mode == YL_GRAD_OVERWRITE),
         count_(static_cast<int32_t>(span.last - span.first)),
         origin_(kPlanar ? span.first * run_.layer.anchors + span.anchor : span.first),
@@ -259,7 +259,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   // Fetches the objectness of rows of the next block, where they are too far apart for the processor to foresee.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = shape_.channels;
-    if (step * int64_t(sizeof(Value)) < 2 * kLine) return;
+    if (step * int64_t(sizeof(Value)) <= kLine) return;
     const Value *from = row_of(i + kAhead).first + 4;
     for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(from + lane * step, 0, 1);
   }
@@ -313,7 +313,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   template <bool kGradient, bool kWhole>
   void background(int32_t start, uint64_t background, uint64_t ignored, const float *logits, Grad *slopes,
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
-    uint64_t bad = 0, overflown = 0;
+    Sums confidence_sum = confidence_;
+    Floats sound(0);
     for (int32_t i = 0; i < kBlock; i += kLanes) {
       if (!kPlanar) look_ahead(start + i);
       const Floats u = Floats::load(logits + i);
@@ -321,8 +322,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       const Floats k = select(dropped, Floats(0), Floats(1));
       Term<Floats> confidence = kWhole ? cross_entropy(Floats(0), u) : confidence_loss(Floats(0), k, u);
       if (kExtras) confidence = weighted(confidence, Floats(rules_.weight_background));
-      confidence_.add(kWhole ? confidence.loss : select(here, confidence.loss, Floats(0)));
-      bad |= (~finite(u).bits() & kAllLanes) << i;
+      confidence_sum.add(kWhole ? confidence.loss : select(here, confidence.loss, Floats(0)));
+      sound = fma(u, Floats(0), sound);
       if (kExtras) {
         objectness_.add(select(here, sigmoid(u), Floats(0)));
         put(call_.ignore_mask, start + i, k, count_ - start - i);
@@ -330,22 +331,31 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       }
       if (!kGradient) continue;
       const Floats slope = confidence.slope * Floats(factor_);
-      slope.store(raw_slopes + i);
       store_lanes(slopes + i, slope);
-      overflown |= (~(fabs(slope) < Floats(kOverflow<Grad>)).bits() & kAllLanes) << i;
+      if (!kExtras && run_.mode != YL_GRAD_ACCUMULATE) continue;
+      slope.store(raw_slopes + i);
       if (kExtras) grad_squares_.add_squares(select(here, slope, Floats(0)));
     }
-    bad &= background;
-    overflown &= background;
-    if (!(kExtras && call_.scan_all)) sum.non_finite += count_bits(bad);
-    if (run_.mode != YL_GRAD_ACCUMULATE) sum.found_inf += count_bits(overflown);
-    if (!kExtras) return;
-    extra.stats.background += count_bits(background);
-    for (uint64_t rest = bad | overflown; rest; rest &= rest - 1) {
+    confidence_ = confidence_sum;
+    if (kExtras) extra.stats.background += count_bits(background);
+    if ((kGradient && may_overflow_) || finite(sound).bits() != kAllLanes)
+      not_finite<kGradient>(start, background, logits, slopes, raw_slopes, sum, extra);
+  }
+
+  // Counts what is not finite in the background of a block.
+  template <bool kGradient>
+  void not_finite(int32_t start, uint64_t background, const float *logits, const Grad *slopes, const float *raw_slopes,
+                  yl_parts &sum, Extra &extra) const {
+    for (uint64_t rest = background; rest; rest &= rest - 1) {
       const int32_t i = __builtin_ctzll(rest);
-      if (bad >> i & 1)
+      const bool bad = !yl::finite(logits[i]);
+      const bool overflown = kGradient && run_.mode != YL_GRAD_ACCUMULATE && !yl::finite(load(slopes[i]));
+      if (!(kExtras && call_.scan_all)) sum.non_finite += bad;
+      sum.found_inf += overflown;
+      if (!kExtras) continue;
+      if (bad)
         Base::note(run_, cell_of(start + i), 4, YL_CAUSE_FEATS, logits[i], 0, extra);
-      else if (run_.mode != YL_GRAD_ACCUMULATE)
+      else if (overflown)
         Base::note(run_, cell_of(start + i), 4, YL_CAUSE_OVERFLOW, logits[i], raw_slopes[i], extra);
     }
   }
@@ -455,10 +465,11 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
-  static constexpr int32_t kAhead = 512;  // rows
+  static constexpr int32_t kAhead = 128;  // rows
 
   const Run run_;
   const Places &places_;
+  const bool may_overflow_;  // gradients of background with finite logits
   const bool streams_;
   const int32_t count_;
   const int64_t origin_;  // cell 0 of the span
