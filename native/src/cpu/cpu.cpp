@@ -12,6 +12,12 @@ constexpr int64_t kPiece = 2048;  // cells of y_true that are looked through tog
 // The gradient does not stay in the caches if it is larger than this: then it is written past them.
 constexpr int64_t kStreamedBytes = 8 << 20;
 
+// As many cells are visited while a thread wakes up: a call with fewer stays on the caller's thread.
+constexpr int64_t kFewCells = 512;
+
+// A refresh of shorter rows touches nearly every line, and must read it: writing all of them past the caches is faster.
+constexpr int64_t kShortRow = 128;
+
 int64_t pieces_of(int64_t cells, int64_t piece) { return (cells + piece - 1) / piece; }
 
 // A visit in double, a cell at a time.
@@ -74,7 +80,8 @@ class Cpu final : public Backend {
         extras_visit_(visit_for(shape, true)),
         spans_(spans_of(shape)),
         places_(places_of(shape)),
-        image_bytes_(shape.cells_per_image() * shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
+        row_bytes_(shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
+        image_bytes_(shape.cells_per_image() * row_bytes_),
         pool_(shape.threads, shape.threads <= shape.processors),
         truths_(shape, shape.threads),
         box_counts_(shape.max_batch),
@@ -134,7 +141,7 @@ class Cpu final : public Backend {
       return;
     }
     const auto pieces = static_cast<int64_t>(pieces_.size());
-    pool_.run(call.batch * pieces, [&](int64_t item, int32_t) {
+    run(call.batch, call.batch * pieces, [&](int64_t item, int32_t) {
       const auto image = static_cast<int32_t>(item / pieces);
       const Span &piece = pieces_[item % pieces];
       const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
@@ -148,7 +155,7 @@ class Cpu final : public Backend {
   }
 
   void gather_boxes(int32_t batch, const BoxRows &boxes) noexcept {
-    pool_.run(batch, [&](int64_t image, int32_t worker) {
+    run(batch, batch, [&](int64_t image, int32_t worker) {
       box_counts_[image] = truths_.gather_boxes(static_cast<int32_t>(image), boxes, worker);
     });
   }
@@ -162,10 +169,12 @@ class Cpu final : public Backend {
   // Stage 2.
   void visit(const Call &call, double normaliser, bool extras) noexcept {
     const Visit function = extras ? extras_visit_ : plain_visit_;
-    const Visiting visiting{shape_, places_, truths_, call, call.grad_scale / normaliser,
-                            call.batch * image_bytes_ > kStreamedBytes};
+    const bool stream = call.batch * image_bytes_ > kStreamedBytes;
+    Call as_done = call;
+    if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow) as_done.grad_mode = YL_GRAD_OVERWRITE;
+    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream};
     const auto spans = static_cast<int64_t>(spans_.size());
-    pool_.run(call.batch * spans, [&](int64_t item, int32_t worker) {
+    run(call.batch, call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
       Extra extra = YL_NO_EXTRA;
       function(visiting, static_cast<int32_t>(item / spans), spans_[item % spans], *scratch_[worker], sum, extra);
@@ -192,11 +201,19 @@ class Cpu final : public Backend {
     give_extras(shape_, call, layer_extras_.data());
   }
 
+  // The items of a loop over the cells of a batch.
+  template <class Body> void run(int32_t batch, int64_t count, const Body &body) noexcept {
+    if (batch * truths_.cells_per_image() <= kFewCells)
+      pool_.run_alone(count, body);
+    else
+      pool_.run(count, body);
+  }
+
   const Shape &shape_;
   const Visit plain_visit_, extras_visit_;
   const std::vector<Span> spans_;  // of an image
   const std::vector<Places> places_;
-  const int64_t image_bytes_;      // of its gradient
+  const int64_t row_bytes_, image_bytes_;  // of the gradient
   Pool pool_;
   Truths truths_;
   std::vector<Span> pieces_;                       // of an image's y_true

@@ -48,11 +48,7 @@ void Pool::stop() noexcept {
   workers_.clear();
 }
 
-void Pool::run(int64_t count, Function function, const void *body) noexcept {
-  if (workers_.empty() || count <= 1) {
-    for (int64_t item = 0; item < count; ++item) function(body, item, 0);
-    return;
-  }
+void Pool::share(int64_t count, Function function, const void *body) noexcept {
   bool wake;
   {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -26,14 +26,20 @@ class Pool {
   // body(item, worker) for items [0, count), worker in [0, threads()); returns when all are done. body must not throw.
   // The caller begins at once and waits for none that has not begun: a thread that wakes up late costs nothing.
   template <class Body> void run(int64_t count, const Body &body) noexcept {
-    run(
+    if (workers_.empty() || count <= 1) return run_alone(count, body);
+    share(
         count, [](const void *b, int64_t item, int32_t worker) { (*static_cast<const Body *>(b))(item, worker); },
         &body);
   }
 
+  // The same on the caller's thread, for so little work that no other would have woken up in time.
+  template <class Body> void run_alone(int64_t count, const Body &body) noexcept {
+    for (int64_t item = 0; item < count; ++item) body(item, 0);
+  }
+
  private:
   using Function = void (*)(const void *body, int64_t item, int32_t worker);
-  void run(int64_t count, Function function, const void *body) noexcept;
+  void share(int64_t count, Function function, const void *body) noexcept;
   void take_items(int32_t worker) noexcept;
   void serve(int32_t worker) noexcept;
   void stop() noexcept;

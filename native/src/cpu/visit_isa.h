@@ -256,12 +256,16 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     }
   }
 
-  // Fetches the objectness of rows of the next block, where they are too far apart for the processor to foresee.
+  // Fetches the objectness of rows to come, where they are too far apart for the processor to foresee; and where a refresh
+  // will write.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = shape_.channels;
     if (step * int64_t(sizeof(Value)) <= kLine) return;
     const Value *from = row_of(i + kAhead).first + 4;
     for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(from + lane * step, 0, 1);
+    if (run_.mode != YL_GRAD_REFRESH) return;
+    const Grad *to = &grad(i + kAhead, 4);
+    for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(to + lane * step, 1, 1);
   }
 
   // Which cells of a block reach an object. candidates: those that may.
