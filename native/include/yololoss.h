@@ -110,9 +110,10 @@ enum {
   YL_GRAD_OVERWRITE = 0, /* every element is written; what it held does not matter */
   YL_GRAD_REFRESH = 1,   /* the same result with fewer writes, where grads are the buffers of this plan's last call with
                             a gradient and hold what that wrote for at least as many images: only the objectness channel,
-                            the rows of objects and the rows that were objects then are written. Not over feats. Other
-                            buffers or more images than then are refused; changed content cannot be noticed, nor that an
-                            enqueued call wrote nothing since its boxes were refused */
+                            the rows of objects and the rows that were objects then need be written (more is, where that
+                            is faster). Not over feats. Other buffers or more images than then are refused; changed
+                            content is noticed in host memory with YOLOLOSS_DEBUG=1 only, which costs a reading of all
+                            grads, and never that an enqueued call wrote nothing since its boxes were refused */
   YL_GRAD_ACCUMULATE = 2 /* grads += gradient, each sum rounded to the type of grads: for losses of several heads and
                             for micro-batches. Only what is not zero is touched, as with REFRESH. Not over feats */
 };
@@ -180,7 +181,7 @@ typedef struct yl_config {
   int32_t dtype;         /* YL_F32 ...; default F32 */
   int32_t layout;        /* YL_NHWC ...; default NHWC */
   int32_t threads;       /* of the cpu device, and of the copies of a cuda plan with host memory that is not pinned;
-                           1..1024; 0 (default): one per processor that this process may use */
+                           1..1024; 0 (default): YOLOLOSS_THREADS, or one per processor that this process may use */
   int32_t grad_dtype;    /* YL_GRAD_LIKE_FEATS (default) or YL_GRAD_F32 */
   const yl_rules *rules; /* or NULL: keras-yolo3's loss */
 } yl_config;
@@ -188,7 +189,12 @@ typedef struct yl_config {
 #define YL_CONFIG_INIT \
   { sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* A plan holds what is costly: the checked config, the workspace, the threads. */
+/* A plan holds what is costly: the checked config, the workspace, the threads.
+
+   Read from the environment when a plan is made; a value that is none of these is YL_INVALID_ARGUMENT:
+     YOLOLOSS_THREADS  1..1024: what 0 in yl_config.threads stands for
+     YOLOLOSS_ISA      baseline, avx2 or avx512: the cpu device uses no better instruction set than this
+     YOLOLOSS_DEBUG    1: checks that read what a promise speaks of (YL_GRAD_REFRESH); 0, or unset: not */
 typedef struct yl_plan yl_plan;
 
 /* Truths as boxes. */

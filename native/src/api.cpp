@@ -109,6 +109,7 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
     const auto given = yl::take_sized<yl_call>("call", call, YL_CALL_INIT, offsetof(yl_call, normaliser_at));
     const yl::Call checked = yl::check_call(p.shape, given, outputs, p.held, p.ranges);
     if (!checked.grads) return body(p, checked, outputs);
+    if (p.shape.debug && checked.refresh() && p.backend->truths()) check_refreshed(p.shape, *p.backend->truths(), checked);
     const bool same = std::equal(p.held.grads.begin(), p.held.grads.end(), checked.grads);
     const int32_t batch = same ? std::max(p.held.batch, checked.batch) : checked.batch;
     try {

@@ -41,6 +41,7 @@ struct Shape {
   int32_t max_batch;
   int32_t threads;
   int32_t processors;    // that this process may use
+  bool debug;            // YOLOLOSS_DEBUG
   int32_t device;        // YL_DEVICE_..., not AUTO
   int32_t device_index;  // of a CUDA device
   bool device_memory;    // feats, truths and gradients lie there
@@ -89,12 +90,16 @@ struct Outcome {
   yl_box_counts boxes;
 };
 
+class Truths;
+
 // A backend owns its workspace; one call at a time. On the host nothing fails once it is made; CUDA may throw a Failure.
 class Backend {
  public:
   virtual ~Backend() = default;
   // Fills rows (batch * layers, image by image), call.grads and what else the call asks for.
   virtual Outcome loss(const Call &call, yl_parts *rows) = 0;
+  // Those of the last call, where they and what is written from them lie in host memory; else NULL.
+  virtual const Truths *truths() const { return nullptr; }
   // Enqueues the same, with the whole result. Asked only of a backend for device memory.
   virtual void loss_async(const Call &, void *, const yl_result &) {}
   // Fills the outputs of head that are not NULL.

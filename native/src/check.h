@@ -10,6 +10,8 @@
 
 namespace yl {
 
+class Truths;
+
 // Thrown inside the library; becomes the status and the sentence of yl_last_error().
 struct Failure {
   yl_status status;
@@ -60,6 +62,8 @@ void check_device(int32_t device, int32_t device_index);
 constexpr size_t kRangesOfLayer = 6, kRangesOfCall = 11;
 Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
                 std::vector<Range> &ranges);
+// Of a refreshed call: that the buffers hold 0 where a refresh writes nothing. truths knows the objects of the gradient before.
+void check_refreshed(const Shape &shape, const Truths &truths, const Call &call);
 // The targets of yl_audit, as the part of a call that they are.
 Call check_audit(const Shape &shape, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
                  const yl_audit_result &result, std::vector<Range> &ranges);

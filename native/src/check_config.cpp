@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <thread>
 
 #include "check.h"
@@ -35,6 +36,13 @@ int32_t default_threads(int32_t processors) {
          "thread for each processor",
          given, kMaxThreads);
   return static_cast<int32_t>(threads);
+}
+
+bool debug_asked_for() {
+  const char *const given = std::getenv("YOLOLOSS_DEBUG");
+  if (!given || !*given || std::strcmp(given, "0") == 0) return false;
+  if (std::strcmp(given, "1") == 0) return true;
+  fail(YL_INVALID_ARGUMENT, "the environment variable YOLOLOSS_DEBUG is \"%.40s\", 0 or 1 is expected", given);
 }
 
 Layer check_layer(const yl_config &config, int32_t l) {
@@ -154,6 +162,7 @@ Shape check_config(const yl_config &config) {
   shape.max_batch = config.max_batch;
   shape.processors = usable_processors();
   shape.threads = config.threads ? config.threads : default_threads(shape.processors);
+  shape.debug = debug_asked_for();
   shape.device = device;
   shape.device_index = config.device_index;
   shape.device_memory = device_memory;

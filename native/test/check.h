@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -143,10 +144,17 @@ enum class Way { kHost, kDevice, kAsync };
 
 // The devices that every case runs over.
 struct DeviceCase {
-  const char *name;
+  std::string name;
   int32_t device, threads;
   Way way = Way::kHost;
+  const char *isa = nullptr;  // YOLOLOSS_ISA of its plans
 };
+inline void set_environment(const char *name, const char *value) {
+  if (value)
+    setenv(name, value, 1);
+  else
+    unsetenv(name);
+}
 inline bool has_cuda() {
   static const bool usable = [] {
     const bool ok = yl_device_check(YL_DEVICE_CUDA, 0) == YL_OK;
@@ -155,12 +163,41 @@ inline bool has_cuda() {
   }();
   return usable;
 }
+// The instruction sets of the cpu device that this processor has.
+inline const std::vector<const char *> kIsas = [] {
+  std::vector<const char *> usable;
+#if defined(__x86_64__)
+  for (const char *isa : {"avx512", "avx2", "baseline"}) {
+#else
+  for (const char *isa : {"baseline"}) {
+#endif
+    const int32_t mask = 0;
+    const float anchor[] = {10, 10};
+    const yl_layer layer = {1, 1, &mask, 1, 0};
+    yl_config config = YL_CONFIG_INIT;
+    config.layers = &layer;
+    config.anchors = anchor;
+    config.layer_count = config.anchor_count = config.num_classes = 1;
+    config.input_height = config.input_width = 32;
+    config.device = YL_DEVICE_CPU;
+    yl_plan *plan = nullptr;
+    set_environment("YOLOLOSS_ISA", isa);
+    CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
+    if (std::strstr(yl_device_why(plan), isa))
+      usable.push_back(isa);
+    else
+      std::printf("skipped: this processor has no %s\n", isa);
+    yl_plan_destroy(plan);
+  }
+  set_environment("YOLOLOSS_ISA", nullptr);
+  return usable;
+}();
 inline const std::vector<DeviceCase> kDevices = [] {
-  std::vector<DeviceCase> cases = {{"reference", YL_DEVICE_REFERENCE, 0},
-                                   {"cpu, 1 thread", YL_DEVICE_CPU, 1},
-                                   {"cpu, 2 threads", YL_DEVICE_CPU, 2},
-                                   {"cpu, 3 threads", YL_DEVICE_CPU, 3},
-                                   {"cpu, 8 threads", YL_DEVICE_CPU, 8}};
+  std::vector<DeviceCase> cases = {{"reference", YL_DEVICE_REFERENCE, 0}};
+  for (const char *isa : kIsas)
+    for (const int32_t threads : {1, 2, 3, 8})
+      cases.push_back({std::string("cpu ") + isa + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"),
+                       YL_DEVICE_CPU, threads, Way::kHost, isa});
   if (has_cuda()) {
     cases.push_back({"cuda, host memory", YL_DEVICE_CUDA, 2});
     cases.push_back({"cuda, device memory", YL_DEVICE_CUDA, 0, Way::kDevice});
@@ -196,11 +233,15 @@ class Mirror {
   int64_t bytes_ = 0;
 };
 
-// The config of a golden case on a device; layers is what it points to.
+// Of the same kind the bits are the same.
+inline bool same_kind(const DeviceCase &a, const DeviceCase &b) { return a.device == b.device && a.isa == b.isa; }
+
+// The config of a golden case on a device, to be used at once; layers is what it points to.
 inline yl_config config_of(const Golden &g, const DeviceCase &device, std::vector<yl_layer> &layers) {
   for (int32_t l = 0; l < g.layers; ++l)
     layers.push_back({static_cast<int32_t>(g.feats[l].shape[1]), static_cast<int32_t>(g.feats[l].shape[2]),
                       &g.masks[static_cast<size_t>(g.anchors_per_layer * l)], g.anchors_per_layer, 0});
+  set_environment("YOLOLOSS_ISA", device.isa);
   yl_config config = YL_CONFIG_INIT;
   config.layers = layers.data();
   config.anchors = g.anchors.data();
@@ -220,12 +261,12 @@ inline yl_config config_of(const Golden &g, const DeviceCase &device, std::vecto
 // A plan for a golden case, and the memory of its calls.
 class Plan {
  public:
-  Plan(const Golden &g, const DeviceCase &device, int32_t max_batch = 0)
-      : Plan(g, device.device, device.threads, max_batch, device.way) {}
   Plan(const Golden &g, int32_t device, int32_t threads, int32_t max_batch = 0, Way how = Way::kHost)
-      : golden(g), way(how), mirrors(3 * static_cast<size_t>(g.layers) + 1) {
+      : Plan(g, DeviceCase{"", device, threads, how}, max_batch) {}
+  Plan(const Golden &g, const DeviceCase &device, int32_t max_batch = 0)
+      : golden(g), way(device.way), mirrors(3 * static_cast<size_t>(g.layers) + 1) {
     std::vector<yl_layer> layers;
-    yl_config config = config_of(g, {"", device, threads, how}, layers);
+    yl_config config = config_of(g, device, layers);
     if (max_batch) config.max_batch = max_batch;
     CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
     for (int32_t l = 0; l < g.layers; ++l) {

@@ -219,7 +219,7 @@ int main(int count, char **arguments) {
   for (const std::string &name : named.empty() ? kGoldenNames : named) {
     const Golden g = read_golden(name);
     for (size_t i = 0, first_of_kind = 0; i < kDevices.size(); ++i) {
-      if (kDevices[i].device != kDevices[first_of_kind].device) first_of_kind = i;
+      if (!same_kind(kDevices[i], kDevices[first_of_kind])) first_of_kind = i;
       Plan first(g, kDevices[first_of_kind]);
       CHECK(first.run(true) == YL_OK);
       golden_case(g, kDevices[i], first);

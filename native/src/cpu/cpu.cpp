@@ -107,6 +107,8 @@ class Cpu final : public Backend {
     return outcome;
   }
 
+  const Truths *truths() const override { return &truths_; }
+
   void yolo_head(const yl_head &head) noexcept override {
     const Layer &layer = shape_.layers[head.layer];
     const int64_t runs = pieces_of(layer.cells, kRun);

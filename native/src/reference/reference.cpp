@@ -24,6 +24,8 @@ class Reference final : public Backend {
     return outcome;
   }
 
+  const Truths *truths() const override { return &truths_; }
+
   void yolo_head(const yl_head &head) noexcept override {
     head_grid(shape_, head);
     for (int32_t image = 0; image < head.batch; ++image)

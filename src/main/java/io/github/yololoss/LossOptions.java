@@ -29,8 +29,8 @@ public record LossOptions(
     OVERWRITE,
     /**
      * The same result with fewer writes, where the gradient buffers are those of this object's last
-     * call with a gradient and still hold what it wrote. Other buffers are refused, changed content
-     * cannot be noticed.
+     * call with a gradient and still hold what it wrote. Other buffers are refused; changed content
+     * is noticed only with {@code YOLOLOSS_DEBUG=1} in the environment, in host memory.
      */
     REFRESH,
     /** Added to what the buffers hold. */
