@@ -149,7 +149,10 @@ struct DeviceCase {
   Way way = Way::kHost;
   const char *isa = nullptr;  // YOLOLOSS_ISA of its plans
 };
+// Writes only what changes: other threads may read it at the same time.
 inline void set_environment(const char *name, const char *value) {
+  const char *const now = std::getenv(name);
+  if (value ? now && std::strcmp(now, value) == 0 : !now) return;
   if (value)
     setenv(name, value, 1);
   else

@@ -1,6 +1,9 @@
 // A case in any type and order of feats, on any device, with any rules and extras: what the test matrix runs.
 #pragma once
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <memory>
 
 #include "check.h"
@@ -74,10 +77,36 @@ inline double rounded(int32_t dtype, double value) {
   return get(dtype, bytes);
 }
 
+// Host memory with a page behind it, or before it, whose touch ends the program.
+class Guarded {
+ public:
+  explicit Guarded(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
+    const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+    const size_t whole = (bytes_ + page - 1) / page * page;
+    size_ = whole + page;
+    void *const mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) std::abort();
+    mapped_ = static_cast<char *>(mapped);
+    start_ = guard_before ? mapped_ + page : mapped_ + whole - bytes_;
+    if (mprotect(guard_before ? mapped_ : mapped_ + whole, page, PROT_NONE) != 0) std::abort();
+  }
+  ~Guarded() { munmap(mapped_, size_); }
+  Guarded(const Guarded &) = delete;
+  char *data() { return start_; }
+  size_t size() const { return bytes_; }
+
+  static inline bool guard_before = false;
+
+ private:
+  const size_t bytes_;
+  size_t size_;
+  char *mapped_, *start_;
+};
+
 // Memory of a run: on the host, and for a device call its mirror.
 class Memory {
  public:
-  Memory(bool on_device, int64_t bytes) : host_(static_cast<size_t>(bytes)), on_device_(on_device) {}
+  Memory(bool on_device, int64_t bytes) : host_(bytes), on_device_(on_device) {}
   char *host() { return host_.data(); }
   void *start() { return on_device_ ? mirror_.upload(host_.data(), static_cast<int64_t>(host_.size())) : host_.data(); }
   void fetch() {
@@ -85,7 +114,7 @@ class Memory {
   }
 
  private:
-  std::vector<char> host_;
+  Guarded host_;
   const bool on_device_;
   Mirror mirror_;
 };
