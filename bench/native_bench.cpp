@@ -22,6 +22,7 @@
 #include <emmintrin.h>
 #endif
 
+#define GOLDEN_DIR ""
 #include "run.h"
 
 namespace {

@@ -161,7 +161,7 @@ inline void set_environment(const char *name, const char *value) {
 inline bool has_cuda() {
   static const bool usable = [] {
     const bool ok = yl_device_check(YL_DEVICE_CUDA, 0) == YL_OK;
-    if (!ok) std::printf("skipped: no CUDA device: %s\n", yl_last_error());
+    if (!ok) std::fprintf(stderr, "skipped: no CUDA device: %s\n", yl_last_error());
     return ok;
   }();
   return usable;
@@ -189,7 +189,7 @@ inline const std::vector<const char *> kIsas = [] {
     if (std::strstr(yl_device_why(plan), isa))
       usable.push_back(isa);
     else
-      std::printf("skipped: this processor has no %s\n", isa);
+      std::fprintf(stderr, "skipped: this processor has no %s\n", isa);
     yl_plan_destroy(plan);
   }
   set_environment("YOLOLOSS_ISA", nullptr);

@@ -34,6 +34,7 @@ import picocli.CommandLine.Command;
       TargetsCommand.class,
       AuditCommand.class,
       VerifyCommand.class,
+      BenchCommand.class,
       InfoCommand.class,
       SampleCommand.class,
       CommandLine.HelpCommand.class
