@@ -190,8 +190,8 @@ final class BenchCommand implements Callable<Integer> {
 
   private ObjectNode measured(
       BenchProblem.Run run, BenchProblem problem, String variant, boolean gradient, double time) {
-    long warm = System.nanoTime() + (long) (1e9 * Math.min(0.5, time));
-    for (int i = 0; i < 3 || (i < 20000 && System.nanoTime() < warm); i++) {
+    long warm = System.nanoTime() + (long) (1e9 * Math.min(1, 5 * time)); // the JIT's
+    for (int i = 0; i < 3 || (i < 30000 && System.nanoTime() < warm); i++) {
       run.call();
     }
     return timed(run, problem, variant, gradient, time);
