@@ -32,6 +32,17 @@ constexpr int32_t kLanes = kParts * kPartLanes;
 constexpr uint64_t kAllLanes = (uint64_t(1) << kLanes) - 1;
 
 #define YL_SIMD inline __attribute__((always_inline))
+// Not a loop: the compiler would keep the parts in memory where it instruments the code, and take many minutes for it.
+#define YL_EACH_PART(...)       \
+  static_assert(kParts == 2);   \
+  {                             \
+    constexpr int32_t p = 0;    \
+    __VA_ARGS__                 \
+  }                             \
+  {                             \
+    constexpr int32_t p = 1;    \
+    __VA_ARGS__                 \
+  }
 
 typedef float Register __attribute__((vector_size(4 * kPartLanes)));
 typedef int32_t IntRegister __attribute__((vector_size(4 * kPartLanes)));
@@ -40,7 +51,7 @@ struct Floats {
   Register part[kParts];
   Floats() = default;
   YL_SIMD explicit Floats(float value) {
-    for (Register &p : part) p = value - Register{};
+    YL_EACH_PART(part[p] = value - Register{};)
   }
   static YL_SIMD Floats load(const float *from) {  // of any alignment
     Floats result;
@@ -112,20 +123,20 @@ struct Mask {
   MaskPart part[kParts];
   static YL_SIMD Mask of_bits(uint64_t bits) {
     Mask result;
-    for (int32_t p = 0; p < kParts; ++p) result.part[p] = mask_of(bits >> p * kPartLanes);
+    YL_EACH_PART(result.part[p] = mask_of(bits >> p * kPartLanes);)
     return result;
   }
   YL_SIMD uint64_t bits() const {
     uint64_t result = 0;
-    for (int32_t p = 0; p < kParts; ++p) result |= bits_of_mask(part[p]) << p * kPartLanes;
+    YL_EACH_PART(result |= bits_of_mask(part[p]) << p * kPartLanes;)
     return result;
   }
 };
 
 // result = expression of a, b and c, part by part.
-#define YL_PARTWISE(Type, expression)                       \
-  Type result;                                              \
-  for (int32_t p = 0; p < kParts; ++p) result.part[p] = expression; \
+#define YL_PARTWISE(Type, expression)          \
+  Type result;                                 \
+  YL_EACH_PART(result.part[p] = (expression);) \
   return result;
 
 YL_SIMD Floats operator+(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] + b.part[p]) }
@@ -182,17 +193,11 @@ YL_SIMD Floats log1p(Floats x) {
 class Sums {
  public:
   YL_SIMD void add(Floats a) {
-    for (int32_t p = 0; p < kParts; ++p) {
-      low_[p] += lower(a.part[p]);
-      high_[p] += upper(a.part[p]);
-    }
+    YL_EACH_PART(low_[p] += lower(a.part[p]); high_[p] += upper(a.part[p]);)
   }
   YL_SIMD void add_squares(Floats a) {
-    for (int32_t p = 0; p < kParts; ++p) {
-      const Doubles low = lower(a.part[p]), high = upper(a.part[p]);
-      low_[p] += low * low;
-      high_[p] += high * high;
-    }
+    YL_EACH_PART(const Doubles low = lower(a.part[p]), high = upper(a.part[p]); low_[p] += low * low;
+                 high_[p] += high * high;)
   }
   YL_SIMD double total() const {
     double sum = 0;
