@@ -166,14 +166,16 @@ inline bool has_cuda() {
   }();
   return usable;
 }
-// The instruction sets of the cpu device that this processor has.
+// The instruction sets of the cpu device that this processor has; where YOLOLOSS_TEST_ISA names one, that alone, and it must
+// be there.
+inline const char *const kOnlyIsa = std::getenv("YOLOLOSS_TEST_ISA");
 inline const std::vector<const char *> kIsas = [] {
-  std::vector<const char *> usable;
+  std::vector<const char *> usable, wanted = {"baseline"};
 #if defined(__x86_64__)
-  for (const char *isa : {"avx512", "avx2", "baseline"}) {
-#else
-  for (const char *isa : {"baseline"}) {
+  wanted = {"avx512", "avx2", "baseline"};
 #endif
+  if (kOnlyIsa) wanted = {kOnlyIsa};
+  for (const char *isa : wanted) {
     const int32_t mask = 0;
     const float anchor[] = {10, 10};
     const yl_layer layer = {1, 1, &mask, 1, 0};
@@ -186,10 +188,12 @@ inline const std::vector<const char *> kIsas = [] {
     yl_plan *plan = nullptr;
     set_environment("YOLOLOSS_ISA", isa);
     CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
-    if (std::strstr(yl_device_why(plan), isa))
+    const bool has = std::strstr(yl_device_why(plan), isa);
+    if (has)
       usable.push_back(isa);
     else
       std::fprintf(stderr, "skipped: this processor has no %s\n", isa);
+    CHECK(has || !kOnlyIsa, yl_device_why(plan));
     yl_plan_destroy(plan);
   }
   set_environment("YOLOLOSS_ISA", nullptr);

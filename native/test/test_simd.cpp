@@ -10,7 +10,7 @@ extern "C" SimdFunction simd_function_avx512(int which);
 
 namespace {
 
-SimdFunction function_of(const std::string &isa, int which) {
+SimdFunction function_of([[maybe_unused]] const std::string &isa, int which) {
 #if defined(__x86_64__)
   if (isa == "avx512") return simd_function_avx512(which);
   if (isa == "avx2") return simd_function_avx2(which);

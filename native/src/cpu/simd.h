@@ -14,6 +14,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "storage.h"
@@ -55,10 +57,12 @@ struct Floats {
   }
   static YL_SIMD Floats load(const float *from) {  // of any alignment
     Floats result;
-    std::memcpy(result.part, from, sizeof result.part);
+    YL_EACH_PART(std::memcpy(&result.part[p], from + p * kPartLanes, sizeof(Register));)
     return result;
   }
-  YL_SIMD void store(float *to) const { std::memcpy(to, part, sizeof part); }
+  YL_SIMD void store(float *to) const {
+    YL_EACH_PART(std::memcpy(to + p * kPartLanes, &part[p], sizeof(Register));)
+  }
 };
 
 // One truth value for each lane; bits() has that of lane i at bit i.
@@ -103,16 +107,23 @@ YL_SIMD Register fma(Register a, Register b, Register c) { return a * b + c; }  
 YL_SIMD Register smaller(Register a, Register b) { return _mm_min_ps(a, b); }
 YL_SIMD Register larger(Register a, Register b) { return _mm_max_ps(a, b); }
 #else
+#if defined(__aarch64__)
+YL_SIMD uint64_t bits_of_mask(MaskPart m) {
+  const MaskPart bits = {1, 2, 4, 8};
+  return vaddvq_u32(reinterpret_cast<uint32x4_t>(m & bits));
+}
+YL_SIMD Register fma(Register a, Register b, Register c) {
+  return reinterpret_cast<Register>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
+                                              reinterpret_cast<float32x4_t>(b)));
+}
+#else
 YL_SIMD uint64_t bits_of_mask(MaskPart m) {
   uint64_t result = 0;
   for (int32_t lane = 0; lane < kPartLanes; ++lane) result |= static_cast<uint64_t>(m[lane] & 1) << lane;
   return result;
 }
-YL_SIMD Register fma(Register a, Register b, Register c) {
-  Register result;
-  for (int32_t lane = 0; lane < kPartLanes; ++lane) result[lane] = __builtin_fmaf(a[lane], b[lane], c[lane]);
-  return result;
-}
+YL_SIMD Register fma(Register a, Register b, Register c) { return a * b + c; }  // rounded twice
+#endif
 YL_SIMD Register smaller(Register a, Register b) { return select(a < b, a, b); }
 YL_SIMD Register larger(Register a, Register b) { return select(a > b, a, b); }
 #endif
@@ -220,8 +231,8 @@ class Sums {
   static YL_SIMD Doubles lower(Register a) { return _mm_cvtps_pd(a); }
   static YL_SIMD Doubles upper(Register a) { return _mm_cvtps_pd(_mm_movehl_ps(a, a)); }
 #else
-  static YL_SIMD Doubles lower(Register a) { return {a[0], a[1]}; }
-  static YL_SIMD Doubles upper(Register a) { return {a[2], a[3]}; }
+  static YL_SIMD Doubles lower(Register a) { return Doubles{a[0], a[1]}; }
+  static YL_SIMD Doubles upper(Register a) { return Doubles{a[2], a[3]}; }
 #endif
   Doubles low_[kParts]{}, high_[kParts]{};
 };
@@ -241,9 +252,11 @@ template <> YL_SIMD Floats load_lanes(const float *from) { return Floats::load(f
 template <> YL_SIMD void store_lanes(float *to, Floats a) { a.store(to); }
 template <> YL_SIMD Floats load_lanes(const Bfloat16 *from) {
   typedef uint16_t Words __attribute__((vector_size(2 * kPartLanes)));
-  Words words[kParts];
-  std::memcpy(words, from, sizeof words);
-  YL_PARTWISE(Floats, reinterpret_cast<Register>(__builtin_convertvector(words[p], IntRegister) << 16))
+  YL_PARTWISE(Floats, [from] {
+    Words words;
+    std::memcpy(&words, from + p * kPartLanes, sizeof words);
+    return reinterpret_cast<Register>(__builtin_convertvector(words, IntRegister) << 16);
+  }())
 }
 #if defined(__AVX512F__)
 template <> YL_SIMD Floats load_lanes(const Half *from) {
@@ -263,6 +276,15 @@ template <> YL_SIMD Floats load_lanes(const Half *from) {
 template <> YL_SIMD void store_lanes(Half *to, Floats a) {
   for (int32_t p = 0; p < kParts; ++p)
     _mm_storeu_si128(reinterpret_cast<__m128i *>(to) + p, _mm256_cvtps_ph(a.part[p], _MM_FROUND_TO_NEAREST_INT));
+}
+#elif defined(__aarch64__)
+template <> YL_SIMD Floats load_lanes(const Half *from) {
+  const auto *at = reinterpret_cast<const __fp16 *>(from);
+  YL_PARTWISE(Floats, reinterpret_cast<Register>(vcvt_f32_f16(vld1_f16(at + p * kPartLanes))))
+}
+template <> YL_SIMD void store_lanes(Half *to, Floats a) {
+  auto *at = reinterpret_cast<__fp16 *>(to);
+  YL_EACH_PART(vst1_f16(at + p * kPartLanes, vcvt_f16_f32(reinterpret_cast<float32x4_t>(a.part[p])));)
 }
 #endif
 
