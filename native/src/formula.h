@@ -48,11 +48,11 @@ template <class T> struct Cell {
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u, T e) { return select(u >= T(0), T(1), e) / (T(1) + e); }
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u) { return sigmoid(u, exp(-fabs(u))); }
 
-template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u) {
-  const T e = exp(-fabs(u));
+template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u, T e) {
   return {larger(u, T(0)) - u * z + log1p(e),
           sigmoid(u, e) - z};
 }
+template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u) { return cross_entropy(z, u, exp(-fabs(u))); }
 
 template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
   return {(u - goal) * (u - goal) / T(2),

@@ -317,6 +317,9 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   template <bool kGradient, bool kWhole>
   void background(int32_t start, uint64_t background, uint64_t ignored, const float *logits, Grad *slopes,
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
+    // Two loops: the chain of operations of both would be longer than what a processor looks ahead.
+    alignas(kLine) float e[kBlock];
+    for (int32_t i = 0; kWhole && i < kBlock; i += kLanes) exp(-fabs(Floats::load(logits + i))).store(e + i);
     Sums confidence_sum = confidence_;
     Floats sound(0);
     for (int32_t i = 0; i < kBlock; i += kLanes) {
@@ -324,7 +327,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       const Floats u = Floats::load(logits + i);
       const Mask here = Mask::of_bits(background >> i & kAllLanes), dropped = Mask::of_bits(ignored >> i & kAllLanes);
       const Floats k = select(dropped, Floats(0), Floats(1));
-      Term<Floats> confidence = kWhole ? cross_entropy(Floats(0), u) : confidence_loss(Floats(0), k, u);
+      Term<Floats> confidence = kWhole ? cross_entropy(Floats(0), u, Floats::load(e + i)) : confidence_loss(Floats(0), k, u);
       if (kExtras) confidence = weighted(confidence, Floats(rules_.weight_background));
       confidence_sum.add(kWhole ? confidence.loss : select(here, confidence.loss, Floats(0)));
       sound = fma(u, Floats(0), sound);
