@@ -54,6 +54,7 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
     const float *mask = masks + cell * step;
     uint32_t set = 0;
     if (count == kTogether) {
+      for (int64_t at = 0; !far && at < kTogether * step; at += 16) __builtin_prefetch(mask + kAhead * step + at, 0, 3);
       for (int64_t i = 0; i < kTogether; ++i) {
         if (far) __builtin_prefetch(mask + (i + kAhead) * step, 0, 1);
         set |= bits_of(mask[i * step]);

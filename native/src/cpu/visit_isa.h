@@ -260,8 +260,11 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   // will write.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = shape_.channels;
-    if (step * int64_t(sizeof(Value)) <= kLine) return;
     const Value *from = row_of(i + kAhead).first + 4;
+    if (step * int64_t(sizeof(Value)) <= kLine) {
+      for (int64_t at = 0; at < kLanes * step; at += kLine / int64_t(sizeof(Value))) __builtin_prefetch(from + at, 0, 3);
+      return;
+    }
     for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(from + lane * step, 0, 1);
     if (run_.mode != YL_GRAD_REFRESH) return;
     const Grad *to = &grad(i + kAhead, 4);
