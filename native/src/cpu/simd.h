@@ -9,6 +9,7 @@
 // sigmoid and softplus with them 3.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -331,6 +332,12 @@ template <> YL_SIMD Box<Floats> load_boxes(const float *from, int64_t step) {
   return box;
 }
 #endif
+
+// For memset and memcpy: gcc takes a size with a known bound for a small one, and repeats a string instruction, which is slow.
+YL_SIMD size_t of_any_size(int64_t bytes) {
+  asm("" : "+r"(bytes));
+  return static_cast<size_t>(bytes);
+}
 
 // Stores the bytes of a line of 64, at a multiple of that, past the caches. On another processor: a store.
 YL_SIMD void stream_line(char *to, const char *from) {

@@ -39,7 +39,7 @@ template <class Grad> class RowStream {
     const auto address = reinterpret_cast<uintptr_t>(to), beyond = address % kLine;
     line_ = reinterpret_cast<char *>(address - beyond);
     skipped_ = filled_ = static_cast<int32_t>(beyond / sizeof(Grad));
-    std::memset(static_cast<void *>(tile_), 0, static_cast<size_t>(kGroup * channels_) * sizeof(Grad) + kLine);
+    std::memset(static_cast<void *>(tile_), 0, of_any_size(int64_t(kGroup) * channels_ * sizeof(Grad) + kLine));
   }
 
   void rows(const Grad *slopes, int64_t count) {
@@ -59,7 +59,7 @@ template <class Grad> class RowStream {
     const int32_t from = yl::larger(whole, skipped_);
     if (filled_ > from)
       std::memcpy(line_ + int64_t(from - whole) * sizeof(Grad), static_cast<const void *>(tile_ + from),
-                  static_cast<size_t>(filled_ - from) * sizeof(Grad));
+                  of_any_size((filled_ - from) * int64_t(sizeof(Grad))));
     skipped_ = filled_ = 0;
   }
 
@@ -72,7 +72,7 @@ template <class Grad> class RowStream {
     const char *const end = from + int64_t(count) * sizeof(Grad);
     if (skipped_ > 0 && from < end) {  // what lies before the first row belongs to others
       const int64_t bytes = skipped_ * int64_t(sizeof(Grad));
-      std::memcpy(line_ + bytes, from + bytes, static_cast<size_t>(kLine - bytes));
+      std::memcpy(line_ + bytes, from + bytes, of_any_size(kLine - bytes));
       line_ += kLine;
       from += kLine;
       skipped_ = 0;
@@ -92,10 +92,10 @@ template <class Grad> void stream_zeros(Grad *to, int64_t count) {
   char *at = reinterpret_cast<char *>(to), *const end = reinterpret_cast<char *>(to + count);
   const auto beyond = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) % kLine);
   char *const aligned = yl::smaller(at + beyond, end);
-  std::memset(at, 0, static_cast<size_t>(aligned - at));
+  std::memset(at, 0, of_any_size(aligned - at));
   static constexpr char kZeros[kLine] = {};
   for (at = aligned; end - at >= kLine; at += kLine) stream_line(at, kZeros);
-  std::memset(at, 0, static_cast<size_t>(end - at));
+  std::memset(at, 0, of_any_size(end - at));
 }
 
 template <class Value, class Grad, bool kPlanar, bool kExtras>
@@ -222,7 +222,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   template <bool kGradient> void block(int32_t b, yl_parts &sum, Extra &extra) {
     const int32_t start = b * kBlock, count = yl::smaller(kBlock, count_ - start);
     alignas(kLine) float logits[kBlock];
-    alignas(kLine) Grad slopes[kBlock];
+    alignas(kLine) Grad of_block[kBlock];
+    Grad *const slopes = kPlanar && run_.mode == YL_GRAD_OVERWRITE ? plane_slopes() + start : of_block;
     alignas(kLine) float raw_slopes[kBlock];
     collect(start, count, logits);
     const uint64_t all = first_bits(count), objects = object_[b];
@@ -426,7 +427,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   void write(int32_t start, int32_t count, uint64_t background, const Grad *slopes, const float *raw_slopes,
              yl_parts &sum) {
     if (run_.mode == YL_GRAD_OVERWRITE && kPlanar) {
-      std::memcpy(static_cast<void *>(plane_slopes() + start), slopes, static_cast<size_t>(count) * sizeof(Grad));
+      // write_planes does
     } else if (run_.mode == YL_GRAD_OVERWRITE) {
       for (int32_t i = 0; i < count;) {
         const int32_t rows = yl::smaller(ones(background >> i), count - i);
@@ -452,26 +453,33 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   void write_rows(int32_t start, const Grad *slopes, int32_t count) {
     if (streams_) return rows_.rows(slopes, count);
     Grad *to = &grad(start, 0);
-    std::memset(static_cast<void *>(to), 0, static_cast<size_t>(count) * shape_.channels * sizeof(Grad));
+    std::memset(static_cast<void *>(to), 0, of_any_size(int64_t(count) * shape_.channels * sizeof(Grad)));
     #pragma GCC unroll 4
     for (int32_t i = 0; i < count; ++i) to[i * int64_t(shape_.channels) + 4] = slopes[i];
   }
 
   void write_planes() const {
-    for (int32_t i = 0; i < count_;) {
-      const int32_t from = i;
-      while (i < count_ && !(object_[i / kBlock] >> i % kBlock & 1)) ++i;
-      const int32_t count = i++ - from;
-      for (int32_t channel = 0; channel < shape_.channels && count > 0; ++channel) {
-        Grad *to = &grad(from, channel);
+    for (int32_t i = next(0, false), end; i < count_; i = next(end, false)) {
+      end = next(i, true);
+      const int64_t bytes = (end - i) * int64_t(sizeof(Grad));
+      for (int32_t channel = 0; channel < shape_.channels; ++channel) {
+        Grad *to = &grad(i, channel);
         if (channel == 4)
-          std::memcpy(static_cast<void *>(to), plane_slopes() + from, static_cast<size_t>(count) * sizeof(Grad));
+          std::memcpy(static_cast<void *>(to), plane_slopes() + i, of_any_size(bytes));
         else if (streams_)
-          stream_zeros(to, count);
+          stream_zeros(to, end - i);
         else
-          std::memset(static_cast<void *>(to), 0, static_cast<size_t>(count) * sizeof(Grad));
+          std::memset(static_cast<void *>(to), 0, of_any_size(bytes));
       }
     }
+  }
+  // The first cell from i on that is an object, or that is none.
+  int32_t next(int32_t i, bool object) const {
+    for (; i < count_; i = (i / kBlock + 1) * kBlock) {
+      const uint64_t word = object_[i / kBlock], rest = (object ? word : ~word) >> i % kBlock;
+      if (rest) return yl::smaller(i + __builtin_ctzll(rest), count_);
+    }
+    return count_;
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
