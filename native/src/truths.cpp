@@ -42,7 +42,8 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
 }
 
 // Hardly any mask is set: 16 are looked at together. Where rows are far apart the processor does not foresee them.
-int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept {
+int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true,
+                             bool once) noexcept {
   constexpr int64_t kTogether = 16, kAhead = 128;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + 4;
@@ -55,10 +56,8 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
     uint32_t set = 0;
     if (count == kTogether) {
       for (int64_t at = 0; !far && at < kTogether * step; at += 16) __builtin_prefetch(mask + kAhead * step + at, 0, 3);
-      for (int64_t i = 0; i < kTogether; ++i) {
-        if (far) __builtin_prefetch(mask + (i + kAhead) * step, 0, 1);
-        set |= bits_of(mask[i * step]);
-      }
+      if (far) fetch<kTogether>(mask + kAhead * step, step, once);
+      for (int64_t i = 0; i < kTogether; ++i) set |= bits_of(mask[i * step]);
       if (set << 1 == 0) {  // all are 0 or -0
         cell += kTogether;
         continue;

@@ -1,5 +1,7 @@
 // The cpu backend: the data path in float32 (float64 for YL_F64), on several threads. Work is cut into spans of cells that
 // do not depend on the number of threads, and their sums are added in the order of the cells: the same bits for any number.
+#include <cstdio>
+
 #include "cells.h"
 #include "isa.h"
 #include "pool.h"
@@ -11,6 +13,16 @@ constexpr int64_t kPiece = 2048;  // cells of y_true that are looked through tog
 
 // The gradient does not stay in the caches if it is larger than this: then it is written past them.
 constexpr int64_t kStreamedBytes = 8 << 20;
+
+// Bytes of the last cache of a processor, as Linux tells; if it does not, a small one's.
+int64_t last_cache() {
+  long kib = 0;
+  if (std::FILE *file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r")) {
+    if (std::fscanf(file, "%ldK", &kib) != 1) kib = 0;
+    std::fclose(file);
+  }
+  return kib > 0 ? int64_t(kib) << 10 : int64_t(8) << 20;
+}
 
 // As many cells are visited while a thread wakes up: a call with fewer stays on the caller's thread.
 constexpr int64_t kFewCells = 512;
@@ -147,7 +159,7 @@ class Cpu final : public Backend {
       const auto image = static_cast<int32_t>(item / pieces);
       const Span &piece = pieces_[item % pieces];
       const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
-      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true);
+      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true, reads_once(call));
     });
     for (int32_t image = 0; image < call.batch; ++image) {
       for (int32_t l = 0; l < shape_.layer_count(); ++l) truths_.clear(image, l);
@@ -168,13 +180,22 @@ class Cpu final : public Backend {
     return counts;
   }
 
+  // The lines that a call reads do not stay in the caches until the next one: they are fetched past them, so that they drive
+  // nothing out.
+  bool reads_once(const Call &call) const {
+    const int64_t line = 64, row = shape_.channels * size_of(shape_.dtype), mask = shape_.channels * int64_t(sizeof(float));
+    const int64_t of_cell = std::min(row, line) + (call.dense() ? std::min(mask, line) : 0);
+    return call.batch * shape_.cells_per_image() * of_cell > last_cache_;
+  }
+
   // Stage 2.
   void visit(const Call &call, double normaliser, bool extras) noexcept {
     const Visit function = extras ? extras_visit_ : plain_visit_;
     const bool stream = call.batch * image_bytes_ > kStreamedBytes;
     Call as_done = call;
     if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow) as_done.grad_mode = YL_GRAD_OVERWRITE;
-    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream};
+    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream,
+                            reads_once(call)};
     const auto spans = static_cast<int64_t>(spans_.size());
     run(call.batch, call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
@@ -216,6 +237,7 @@ class Cpu final : public Backend {
   const std::vector<Span> spans_;  // of an image
   const std::vector<Places> places_;
   const int64_t row_bytes_, image_bytes_;  // of the gradient
+  const int64_t last_cache_ = last_cache();
   Pool pool_;
   Truths truths_;
   std::vector<Span> pieces_;                       // of an image's y_true

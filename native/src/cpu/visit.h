@@ -30,6 +30,7 @@ struct Visiting {
   const Call &call;
   double factor;  // of the gradient
   bool stream;    // the gradient is so large that it is better not kept in the caches
+  bool once;      // so is what is read
 };
 
 using Visit = void (*)(const Visiting &, int32_t image, const Span &, Scratch &, yl_parts &sum, Extra &extra);

@@ -38,6 +38,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
         places_(v.places[span.layer]),
         may_overflow_(!(yl::fabs(Base::factor_ * (kExtras ? v.shape.rules.weight_background : 1.0f)) <= kLargest<Grad>)),
         streams_(v.stream && run_.mode == YL_GRAD_OVERWRITE),
+        once_(v.once),
         count_(static_cast<int32_t>(span.last - span.first)),
         origin_(kPlanar ? span.first * run_.layer.anchors + span.anchor : span.first),
         step_(kPlanar ? run_.layer.anchors : 1),
@@ -192,7 +193,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       for (int64_t at = 0; at < kLanes * step; at += kLine / int64_t(sizeof(Value))) __builtin_prefetch(from + at, 0, 3);
       return;
     }
-    for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(from + lane * step, 0, 1);
+    fetch<kLanes>(from, step, once_);
     if (run_.mode != YL_GRAD_REFRESH) return;
     const Grad *to = &grad(i + kAhead, 4);
     for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(to + lane * step, 1, 1);
@@ -414,7 +415,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   const Run run_;
   const Places &places_;
   const bool may_overflow_;  // gradients of background with finite logits
-  const bool streams_;
+  const bool streams_, once_;
   const int32_t count_;
   const int64_t origin_;  // cell 0 of the span
   const int32_t step_;    // from cell to cell
