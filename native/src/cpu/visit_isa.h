@@ -190,13 +190,13 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     const int64_t step = shape_.channels;
     const Value *from = row_of(i + kAhead).first + 4;
     if (step * int64_t(sizeof(Value)) <= kLine) {
-      for (int64_t at = 0; at < kLanes * step; at += kLine / int64_t(sizeof(Value))) __builtin_prefetch(from + at, 0, 3);
+      for (int64_t at = 0; at < kFetched * step; at += kLine / int64_t(sizeof(Value))) __builtin_prefetch(from + at, 0, 3);
       return;
     }
-    fetch<kLanes>(from, step, once_);
+    fetch<kFetched>(from, step, once_);
     if (run_.mode != YL_GRAD_REFRESH) return;
     const Grad *to = &grad(i + kAhead, 4);
-    for (int32_t lane = 0; lane < kLanes; ++lane) __builtin_prefetch(to + lane * step, 1, 1);
+    for (int32_t row = 0; row < kFetched; ++row) __builtin_prefetch(to + row * step, 1, 1);
   }
 
   // Which cells of a block reach an object. candidates: those that may.
@@ -250,11 +250,14 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
     // Two loops: the chain of operations of both would be longer than what a processor looks ahead.
     alignas(kLine) float e[kBlock];
-    for (int32_t i = 0; kWhole && i < kBlock; i += kLanes) exp(-fabs(Floats::load(logits + i))).store(e + i);
+    for (int32_t i = 0; i < kBlock; i += kLanes) {
+      if (!kPlanar) look_ahead(start + i);
+      if (kWhole) exp(-fabs(Floats::load(logits + i))).store(e + i);
+    }
     Sums confidence_sum = confidence_;
     Floats sound(0);
     for (int32_t i = 0; i < kBlock; i += kLanes) {
-      if (!kPlanar) look_ahead(start + i);
+      if (!kPlanar) look_ahead(start + i + kFetched);
       const Floats u = Floats::load(logits + i);
       const Mask here = Mask::of_bits(background >> i & kAllLanes), dropped = Mask::of_bits(ignored >> i & kAllLanes);
       const Floats k = select(dropped, Floats(0), Floats(1));
@@ -410,7 +413,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
-  static constexpr int32_t kAhead = 128;  // rows
+  static constexpr int32_t kAhead = 128;           // rows
+  static constexpr int32_t kFetched = kLanes / 2;  // rows at a time
 
   const Run run_;
   const Places &places_;
