@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
+
 struct Array {
   std::vector<int64_t> shape;
   std::vector<float> data;

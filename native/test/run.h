@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "check.h"
+#include "plan.h"
 #include "storage.h"
 
 // Layers, truths and logits. Logits are kept as doubles in NHWC and stored as a run asks for.

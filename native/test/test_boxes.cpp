@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <random>
 
-#include "check.h"
+#include "plan.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <thread>
 
-#include "check.h"
+#include "plan.h"
 
 namespace {
 

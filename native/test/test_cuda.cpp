@@ -5,7 +5,7 @@
 #include <random>
 #include <thread>
 
-#include "check.h"
+#include "plan.h"
 #if defined(WITH_CUDA_RUNTIME)
 #include <cuda_runtime.h>
 #endif

@@ -1,6 +1,6 @@
 // Every golden case over every device: loss, parts, counts, gradient and truths, dense and boxes; and that bits do not
 // depend on threads, on the position in the batch, on the form of the truths or on where the gradient goes.
-#include "check.h"
+#include "plan.h"
 
 namespace {
 

@@ -3,7 +3,7 @@
 #include <random>
 #include <string>
 
-#include "check.h"
+#include "plan.h"
 
 namespace {
 

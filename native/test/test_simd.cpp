@@ -1,5 +1,5 @@
 // exp, log1p and what formula.h makes of them, against the real functions, for each instruction set of this processor.
-#include "check.h"
+#include "plan.h"
 
 using SimdFunction = void (*)(int64_t, const float *, float *);
 extern "C" SimdFunction simd_function_baseline(int which);
