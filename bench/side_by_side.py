@@ -26,7 +26,7 @@ record = {
     'date': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
     'machine': f'{model}, {command("nproc")} processors, {caches}, {platform.system()} {platform.release()}',
     'commit': command('git', 'rev-parse', '--short', 'HEAD'),
-    'device': command('bin/yololoss', 'info').splitlines(),
+    'device': [line for line in command('bin/yololoss', 'info').splitlines() if line.startswith('cpu')],
     'results': list(rows.values()),
 }
 with open(out, 'w') as f:
