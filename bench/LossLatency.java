@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import org.openjdk.jmh.annotations.Benchmark;
+import org.openjdk.jmh.annotations.Fork;
 import org.openjdk.jmh.annotations.Param;
 import org.openjdk.jmh.annotations.Scope;
 import org.openjdk.jmh.annotations.Setup;
@@ -12,6 +13,7 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 
 /** Time and allocation of a call through the public API, boxes, one thread. {@code bench/latency} runs it. */
+@Fork(jvmArgsAppend = "--enable-native-access=ALL-UNNAMED")
 @State(Scope.Benchmark)
 public class LossLatency {
   @Param({"32", "416"})
@@ -25,7 +27,7 @@ public class LossLatency {
 
   @Setup
   public void open() throws IOException {
-    Path folder = Path.of(System.getProperty("inputs"), "input" + input);
+    Path folder = Path.of(System.getenv("INPUTS"), "input" + input);
     run =
         new BenchProblem.Run(
             BenchProblem.read(folder, arena), "boxes", gradient, Device.CPU, 1);
