@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "lines.h"
 #include "storage.h"
 
 namespace yl {
@@ -41,13 +42,12 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
   object_at_.assign(static_cast<size_t>(workers) * cells_per_image_, -1);
 }
 
-// Hardly any mask is set: 16 are looked at together. Where rows are far apart the processor does not foresee them.
+// Hardly any mask is set: 16 are looked at together.
 int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true,
                              bool once) noexcept {
-  constexpr int64_t kTogether = 16, kAhead = 128;
+  constexpr int64_t kTogether = 16;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + 4;
-  const bool far = step * int64_t(sizeof(float)) > 64;
   Object *const list = &objects_[slot(image, layer) + first];
   int32_t found = 0;
   for (int64_t cell = first; cell < last;) {
@@ -55,8 +55,7 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
     const float *mask = masks + cell * step;
     uint32_t set = 0;
     if (count == kTogether) {
-      for (int64_t at = 0; !far && at < kTogether * step; at += 16) __builtin_prefetch(mask + kAhead * step + at, 0, 3);
-      if (far) fetch<kTogether>(mask + kAhead * step, step, once);
+      fetch<kTogether>(mask + kAhead * step, step, once);
       for (int64_t i = 0; i < kTogether; ++i) set |= bits_of(mask[i * step]);
       if (set << 1 == 0) {  // all are 0 or -0
         cell += kTogether;

@@ -8,16 +8,6 @@
 
 namespace yl {
 
-// Begins to read the lines of values that will be needed, step apart. once: and not again soon, so that the outer caches need
-// not keep them.
-template <int64_t kCount, class Value>
-inline __attribute__((always_inline)) void fetch(const Value *from, int64_t step, bool once) {
-  if (once)
-    for (int64_t i = 0; i < kCount; ++i) __builtin_prefetch(from + i * step, 0, 0);
-  else
-    for (int64_t i = 0; i < kCount; ++i) __builtin_prefetch(from + i * step, 0, 1);
-}
-
 struct Object {
   int32_t cell;
   int32_t flags;     // boxes: which class flags, see Truths::row
@@ -47,7 +37,7 @@ class Truths {
   Truths(const Shape &shape, int32_t workers);
 
   // The objects of one image and layer of a dense y_true, given piece by piece: how many there are among cells [first,
-  // last), kept at their place. Different pieces at the same time are allowed. once: as in fetch.
+  // last), kept at their place. Different pieces at the same time are allowed. once: as in lines.h.
   int32_t gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true,
                        bool once = false) noexcept;
   // When all pieces are there, each is added to the list of its image and layer, in the order of the cells.

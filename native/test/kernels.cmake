@@ -1,5 +1,5 @@
-# cmake -DNVCC=nvcc -DSOURCES=native/src -DREPORTS=FOLDER -DOUTPUT=FOLDER -P kernels.cmake: what no host run can show of the
-# kernels. On every architecture that was built the kernels without extras use 64 registers at most, and no local memory but
+# cmake -DNVCC=nvcc -DSOURCES=native/src -DREPORTS=FOLDER -DOUTPUT=FOLDER -DARCHITECTURES=LIST -P kernels.cmake: what no host
+# run can show of the kernels. On every architecture that is built the kernels without extras use 64 registers at most, and no local memory but
 # for a few bytes of those of the loss alone (the report is printed), and the gradient goes out in 16-byte stores.
 set(most_local 24)  # bytes a thread, of the rare path of an object
 set(report "")
@@ -19,7 +19,7 @@ foreach(kernel IN LISTS kernels)
   list(GET usage 0 local)
   list(GET usage 1 registers)
   message(STATUS "${arch} ${name}: ${registers} registers, ${local} bytes of local memory")
-  list(APPEND architectures ${arch})
+  list(APPEND reported ${arch})
   list(APPEND kernels_${arch} ${name})
   if(name MATCHES "visit_cells.*Lb1ELb1$")  # extras: on request, and a few bytes do not count
     continue()
@@ -31,9 +31,15 @@ foreach(kernel IN LISTS kernels)
     message(FATAL_ERROR "a kernel uses local memory: ${kernel}")
   endif()
 endforeach()
-if(NOT architectures)
+if(NOT reported)
   message(FATAL_ERROR "no kernels in the reports in ${REPORTS}")
 endif()
+set(architectures ${reported})
+foreach(arch IN LISTS ARCHITECTURES)  # 90-real and 90 are compiled to the end, 90-virtual is not
+  if(arch MATCHES "^([0-9]+a?)(-real)?$")
+    list(APPEND architectures sm_${CMAKE_MATCH_1})
+  endif()
+endforeach()
 list(REMOVE_DUPLICATES architectures)
 foreach(arch IN LISTS architectures)
   list(LENGTH kernels_${arch} count)

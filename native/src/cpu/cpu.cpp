@@ -4,6 +4,7 @@
 
 #include "cells.h"
 #include "isa.h"
+#include "lines.h"
 #include "pool.h"
 
 namespace yl {
@@ -155,11 +156,12 @@ class Cpu final : public Backend {
       return;
     }
     const auto pieces = static_cast<int64_t>(pieces_.size());
+    const bool once = reads_once(call);
     run(call.batch, call.batch * pieces, [&](int64_t item, int32_t) {
       const auto image = static_cast<int32_t>(item / pieces);
       const Span &piece = pieces_[item % pieces];
       const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
-      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true, reads_once(call));
+      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true, once);
     });
     for (int32_t image = 0; image < call.batch; ++image) {
       for (int32_t l = 0; l < shape_.layer_count(); ++l) truths_.clear(image, l);
@@ -183,8 +185,8 @@ class Cpu final : public Backend {
   // The lines that a call reads do not stay in the caches until the next one: they are fetched past them, so that they drive
   // nothing out.
   bool reads_once(const Call &call) const {
-    const int64_t line = 64, row = shape_.channels * size_of(shape_.dtype), mask = shape_.channels * int64_t(sizeof(float));
-    const int64_t of_cell = std::min(row, line) + (call.dense() ? std::min(mask, line) : 0);
+    const int64_t row = shape_.channels * size_of(shape_.dtype), mask = shape_.channels * int64_t(sizeof(float));
+    const int64_t of_cell = std::min(row, kLine) + (call.dense() ? std::min(mask, kLine) : 0);
     return call.batch * shape_.cells_per_image() * of_cell > last_cache_;
   }
 

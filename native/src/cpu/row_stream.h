@@ -3,12 +3,11 @@
 
 #include <vector>
 
+#include "lines.h"
 #include "simd.h"
 
 namespace yl {
 inline namespace YL_ISA {
-
-constexpr int64_t kLine = 64;  // bytes of a cache line
 
 // Rows of background on their way to memory: zeros but for the objectness. Composed in a tile that is kept zero, written in
 // whole lines past the caches.

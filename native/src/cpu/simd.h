@@ -56,7 +56,8 @@ struct Floats {
   YL_SIMD explicit Floats(float value) {
     YL_EACH_PART(part[p] = value - Register{};)
   }
-  static YL_SIMD Floats load(const float *from) {  // of any alignment
+  // Of any alignment. Register by register: the compiler copies all of part in smaller pieces, by way of the stack.
+  static YL_SIMD Floats load(const float *from) {
     Floats result;
     YL_EACH_PART(std::memcpy(&result.part[p], from + p * kPartLanes, sizeof(Register));)
     return result;

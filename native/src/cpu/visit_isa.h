@@ -184,17 +184,11 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     }
   }
 
-  // Fetches the objectness of rows to come, where they are too far apart for the processor to foresee; and where a refresh
-  // will write.
+  // Fetches the objectness of rows to come, which the processor does not foresee well; and where a refresh will write.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = shape_.channels;
-    const Value *from = row_of(i + kAhead).first + 4;
-    if (step * int64_t(sizeof(Value)) <= kLine) {
-      for (int64_t at = 0; at < kFetched * step; at += kLine / int64_t(sizeof(Value))) __builtin_prefetch(from + at, 0, 3);
-      return;
-    }
-    fetch<kFetched>(from, step, once_);
-    if (run_.mode != YL_GRAD_REFRESH) return;
+    fetch<kFetched>(row_of(i + kAhead).first + 4, step, once_);
+    if (run_.mode != YL_GRAD_REFRESH || step * int64_t(sizeof(Value)) <= kLine) return;
     const Grad *to = &grad(i + kAhead, 4);
     for (int32_t row = 0; row < kFetched; ++row) __builtin_prefetch(to + row * step, 1, 1);
   }
@@ -356,9 +350,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   // The gradient of the background of a block. Planes are written when all of the span has been read.
   void write(int32_t start, int32_t count, uint64_t background, const Grad *slopes, const float *raw_slopes,
              yl_parts &sum) {
-    if (run_.mode == YL_GRAD_OVERWRITE && kPlanar) {
-      // write_planes does
-    } else if (run_.mode == YL_GRAD_OVERWRITE) {
+    if (run_.mode == YL_GRAD_OVERWRITE && kPlanar) return;  // write_planes does it
+    if (run_.mode == YL_GRAD_OVERWRITE) {
       for (int32_t i = 0; i < count;) {
         const int32_t rows = yl::smaller(ones(background >> i), count - i);
         if (rows > 0) write_rows(start + i, slopes + i, rows);
@@ -413,8 +406,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
-  static constexpr int32_t kAhead = 128;           // rows
-  static constexpr int32_t kFetched = kLanes / 2;  // rows at a time
+  static constexpr int32_t kFetched = kLanes / 2;  // rows at a time: more would keep reads waiting that are needed now
 
   const Run run_;
   const Places &places_;
