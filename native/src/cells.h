@@ -18,7 +18,8 @@
 
 namespace yl {
 
-constexpr int64_t kRun = 1024;  // the most cells of a visit
+constexpr int64_t kRun = 1024;        // the most cells of a visit
+constexpr int64_t kPlaneRun = 8192;  // of planes: usually a whole one, so that the gradient of an anchor is one stretch
 
 // An object that cells of a visit can reach, those from first to last counted from the first cell.
 struct Reachable {
@@ -30,16 +31,22 @@ struct Reachable {
 struct Scratch {
   explicit Scratch(const Shape &shape)
       : row(shape.channels),
-        slopes(kRun),
+        slopes(kPlaneRun),
         object(kRun),
         reachable(new Reachable[shape.cells_per_image()]),
-        tile(64 * int64_t(shape.channels) + 128) {}
+        tile(64 * int64_t(shape.channels) + 128) {
+    int64_t places = 0;
+    for (const Layer &layer : shape.layers)
+      if (shape.layout == YL_NCHW) places = larger(places, smaller(layer.cells / layer.anchors, kPlaneRun));
+    object_rows.reset(new float[places * shape.channels]);
+  }
   std::vector<float> row;                  // of y_true
   std::vector<double> slopes;              // planes: room for those of the objectness, in the type of the gradient
   std::vector<uint8_t> object;             // 1: the cell is one
   std::unique_ptr<Reachable[]> reachable;  // room for all objects of an image
   std::vector<char> tile;                  // rows of the gradient on their way to memory
-  const Object *objects[kRun];             // of the visit
+  const Object *objects[kPlaneRun];        // of the visit
+  std::unique_ptr<float[]> object_rows;    // planes: room for the gradient of each of them, in its type
 };
 
 inline namespace YL_ISA {
@@ -135,6 +142,7 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
     const Value *feats;  // of the image
     Grad *grads;         // alike, or NULL
     int32_t mode;        // YL_GRAD_..., or kNoGradient
+    Grad *object_row;    // planes: where the gradient of an object is collected, if not in its place
   };
   static constexpr int32_t kNoGradient = -1;
 
@@ -149,7 +157,8 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
             Order<kPlanar>(layer.anchors, layer.cells, shape_.channels),
             static_cast<const Value *>(call_.feats[l]) + start,
             call_.grads ? static_cast<Grad *>(call_.grads[l]) + start : nullptr,
-            call_.grads ? call_.grad_mode : kNoGradient};
+            call_.grads ? call_.grad_mode : kNoGradient,
+            nullptr};
   }
 
   // The logits of a cell, as numbers of the arithmetic.
@@ -203,7 +212,7 @@ template <class T, class Value, class Grad, bool kPlanar, bool kExtras> class Ce
   }
 
   static Grad write(const Run &run, int64_t cell, int32_t channel, T slope, yl_parts &sum) {
-    Grad &at = grad_at(run, cell, channel);
+    Grad &at = kPlanar && run.object_row ? run.object_row[channel] : grad_at(run, cell, channel);
     return at = stored(run.mode == YL_GRAD_ACCUMULATE ? T(load(at)) + slope : slope, sum);
   }
 

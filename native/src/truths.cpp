@@ -43,8 +43,7 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
 }
 
 // Hardly any mask is set: 16 are looked at together.
-int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true,
-                             bool once) noexcept {
+int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept {
   constexpr int64_t kTogether = 16;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + 4;
@@ -55,7 +54,7 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
     const float *mask = masks + cell * step;
     uint32_t set = 0;
     if (count == kTogether) {
-      fetch<kTogether>(mask + kAhead * step, step, once);
+      fetch<kTogether>(mask + kAhead * step, step);
       for (int64_t i = 0; i < kTogether; ++i) set |= bits_of(mask[i * step]);
       if (set << 1 == 0) {  // all are 0 or -0
         cell += kTogether;

@@ -37,9 +37,8 @@ class Truths {
   Truths(const Shape &shape, int32_t workers);
 
   // The objects of one image and layer of a dense y_true, given piece by piece: how many there are among cells [first,
-  // last), kept at their place. Different pieces at the same time are allowed. once: as in lines.h.
-  int32_t gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true,
-                       bool once = false) noexcept;
+  // last), kept at their place. Different pieces at the same time are allowed.
+  int32_t gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept;
   // When all pieces are there, each is added to the list of its image and layer, in the order of the cells.
   void clear(int32_t image, int32_t layer) noexcept { count(image, layer) = 0; }
   void append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept;

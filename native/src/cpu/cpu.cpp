@@ -1,10 +1,7 @@
 // The cpu backend: the data path in float32 (float64 for YL_F64), on several threads. Work is cut into spans of cells that
 // do not depend on the number of threads, and their sums are added in the order of the cells: the same bits for any number.
-#include <cstdio>
-
 #include "cells.h"
 #include "isa.h"
-#include "lines.h"
 #include "pool.h"
 
 namespace yl {
@@ -14,16 +11,6 @@ constexpr int64_t kPiece = 2048;  // cells of y_true that are looked through tog
 
 // The gradient does not stay in the caches if it is larger than this: then it is written past them.
 constexpr int64_t kStreamedBytes = 8 << 20;
-
-// Bytes of the last cache of a processor, as Linux tells; if it does not, a small one's.
-int64_t last_cache() {
-  long kib = 0;
-  if (std::FILE *file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r")) {
-    if (std::fscanf(file, "%ldK", &kib) != 1) kib = 0;
-    std::fclose(file);
-  }
-  return kib > 0 ? int64_t(kib) << 10 : int64_t(8) << 20;
-}
 
 // As many cells are visited while a thread wakes up: a call with fewer stays on the caller's thread.
 constexpr int64_t kFewCells = 512;
@@ -51,16 +38,19 @@ Visit visit_for(const Shape &shape, bool extras) {
   return result;
 }
 
-// The spans of an image, a layer's side by side. In double planes are visited in the order of the cells.
+// The spans of an image, a layer's side by side. Planes are few and of unequal size: the largest come first, so that threads
+// that take them in turn end together. In double planes are visited in the order of the cells.
 std::vector<Span> spans_of(const Shape &shape) {
   std::vector<Span> spans;
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
     const Layer &layer = shape.layers[l];
     const bool planes = shape.layout == YL_NCHW && shape.dtype != YL_F64;
-    const int64_t end = planes ? layer.cells / layer.anchors : layer.cells;
+    const int64_t end = planes ? layer.cells / layer.anchors : layer.cells, run = planes ? kPlaneRun : kRun;
     for (int32_t anchor = 0; anchor < (planes ? layer.anchors : 1); ++anchor)
-      for (int64_t first = 0; first < end; first += kRun) spans.push_back({l, anchor, first, std::min(first + kRun, end)});
+      for (int64_t first = 0; first < end; first += run) spans.push_back({l, anchor, first, std::min(first + run, end)});
   }
+  const auto larger_first = [](const Span &a, const Span &b) { return a.last - a.first > b.last - b.first; };
+  if (shape.layout == YL_NCHW) std::stable_sort(spans.begin(), spans.end(), larger_first);
   return spans;
 }
 
@@ -156,12 +146,11 @@ class Cpu final : public Backend {
       return;
     }
     const auto pieces = static_cast<int64_t>(pieces_.size());
-    const bool once = reads_once(call);
     run(call.batch, call.batch * pieces, [&](int64_t item, int32_t) {
       const auto image = static_cast<int32_t>(item / pieces);
       const Span &piece = pieces_[item % pieces];
       const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
-      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true, once);
+      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true);
     });
     for (int32_t image = 0; image < call.batch; ++image) {
       for (int32_t l = 0; l < shape_.layer_count(); ++l) truths_.clear(image, l);
@@ -182,22 +171,13 @@ class Cpu final : public Backend {
     return counts;
   }
 
-  // The lines that a call reads do not stay in the caches until the next one: they are fetched past them, so that they drive
-  // nothing out.
-  bool reads_once(const Call &call) const {
-    const int64_t row = shape_.channels * size_of(shape_.dtype), mask = shape_.channels * int64_t(sizeof(float));
-    const int64_t of_cell = std::min(row, kLine) + (call.dense() ? std::min(mask, kLine) : 0);
-    return call.batch * shape_.cells_per_image() * of_cell > last_cache_;
-  }
-
   // Stage 2.
   void visit(const Call &call, double normaliser, bool extras) noexcept {
     const Visit function = extras ? extras_visit_ : plain_visit_;
     const bool stream = call.batch * image_bytes_ > kStreamedBytes;
     Call as_done = call;
     if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow) as_done.grad_mode = YL_GRAD_OVERWRITE;
-    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream,
-                            reads_once(call)};
+    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream};
     const auto spans = static_cast<int64_t>(spans_.size());
     run(call.batch, call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
@@ -239,7 +219,6 @@ class Cpu final : public Backend {
   const std::vector<Span> spans_;  // of an image
   const std::vector<Places> places_;
   const int64_t row_bytes_, image_bytes_;  // of the gradient
-  const int64_t last_cache_ = last_cache();
   Pool pool_;
   Truths truths_;
   std::vector<Span> pieces_;                       // of an image's y_true

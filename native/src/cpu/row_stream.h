@@ -71,16 +71,67 @@ template <class Grad> class RowStream {
   int32_t filled_ = 0;    // elements of the tile
 };
 
-// Zeros past the caches.
-template <class Grad> void stream_zeros(Grad *to, int64_t count) {
-  char *at = reinterpret_cast<char *>(to), *const end = reinterpret_cast<char *>(to + count);
-  const auto beyond = static_cast<int64_t>(-reinterpret_cast<uintptr_t>(at) % kLine);
-  char *const aligned = yl::smaller(at + beyond, end);
-  std::memset(at, 0, of_any_size(aligned - at));
-  static constexpr char kZeros[kLine] = {};
-  for (at = aligned; end - at >= kLine; at += kLine) stream_line(at, kZeros);
-  std::memset(at, 0, of_any_size(end - at));
-}
+// Planes on their way to memory, piece by piece. past_caches: in whole lines; no line is read, or written twice, where the
+// next piece goes on where the last ended.
+class PlaneStream {
+ public:
+  explicit PlaneStream(bool past_caches) : past_caches_(past_caches) {}
+
+  void go_to(void *to) {
+    if (to == at_) return;
+    finish();
+    at_ = static_cast<char *>(to);
+    kept_ = first_ = past_caches_ ? static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % kLine) : 0;
+  }
+
+  void put(const void *from, int64_t bytes) {
+    pieces(bytes, static_cast<const char *>(from), [](char *to, const char *piece, int64_t count) {
+      std::memcpy(to, piece, of_any_size(count));
+    });
+  }
+
+  void zeros(int64_t bytes) {
+    pieces(bytes, nullptr, [](char *to, const char *, int64_t count) { std::memset(to, 0, of_any_size(count)); });
+  }
+
+  void finish() {
+    if (kept_ > first_) std::memcpy(at_ - (kept_ - first_), line_ + first_, of_any_size(kept_ - first_));
+    first_ = kept_;
+  }
+
+ private:
+  template <class Move> YL_SIMD void pieces(int64_t bytes, const char *from, const Move &move) {
+    static constexpr char kZeros[kLine] = {};
+    if (!past_caches_) {
+      move(at_, from, bytes);
+      at_ += bytes;
+      return;
+    }
+    while (bytes > 0) {
+      const int64_t count = yl::smaller(kLine - kept_, bytes);
+      if (count == kLine) {
+        stream_line(at_, from ? from : kZeros);
+      } else {
+        move(line_ + kept_, from, count);
+        kept_ += count;
+      }
+      at_ += count;
+      bytes -= count;
+      if (from) from += count;
+      if (kept_ < kLine) continue;
+      if (first_ == 0)
+        stream_line(at_ - kLine, line_);
+      else
+        finish();
+      kept_ = first_ = 0;
+    }
+  }
+
+  const bool past_caches_;
+  char *at_ = nullptr;             // the next byte goes here
+  alignas(kLine) char line_[kLine];  // of the line that at_ is in: bytes [first_, kept_)
+  int64_t first_ = 0, kept_ = 0;
+};
 
 }  // namespace YL_ISA
 }  // namespace yl

@@ -14,8 +14,8 @@ struct Places {
   std::vector<float> column, row, anchor_width, anchor_height;
 };
 
-// Cells side by side in memory, at most kRun: of NHWC cells [first, last) of a layer, of NCHW places [first, last) of one
-// anchor.
+// Cells side by side in memory: of NHWC cells [first, last) of a layer, at most kRun; of NCHW places [first, last) of one
+// anchor, at most kPlaneRun.
 struct Span {
   int32_t layer;
   int32_t anchor;  // NCHW
@@ -30,7 +30,6 @@ struct Visiting {
   const Call &call;
   double factor;  // of the gradient
   bool stream;    // the gradient is so large that it is better not kept in the caches
-  bool once;      // so is what is read
 };
 
 using Visit = void (*)(const Visiting &, int32_t image, const Span &, Scratch &, yl_parts &sum, Extra &extra);

@@ -11,7 +11,6 @@ namespace yl {
 inline namespace YL_ISA {
 
 constexpr int32_t kBlock = 64;
-constexpr int64_t kWords = kRun / kBlock;
 
 YL_SIMD int64_t count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
 YL_SIMD uint64_t first_bits(int64_t count) { return count >= 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1; }
@@ -38,7 +37,6 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
         places_(v.places[span.layer]),
         may_overflow_(!(yl::fabs(Base::factor_ * (kExtras ? v.shape.rules.weight_background : 1.0f)) <= kLargest<Grad>)),
         streams_(v.stream && run_.mode == YL_GRAD_OVERWRITE),
-        once_(v.once),
         count_(static_cast<int32_t>(span.last - span.first)),
         origin_(kPlanar ? span.first * run_.layer.anchors + span.anchor : span.first),
         step_(kPlanar ? run_.layer.anchors : 1),
@@ -164,7 +162,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
       background<kGradient, false>(start, all & ~objects, ignored, logits, slopes, raw_slopes, sum, extra);
     for (uint64_t rest = objects; rest; rest &= rest - 1) {
       const int32_t i = start + __builtin_ctzll(rest);
-      object(i, ignored >> (i - start) & 1 ? 0.0f : 1.0f, *scratch_.objects[next_object_++], sum, extra);
+      object(i, ignored >> (i - start) & 1 ? 0.0f : 1.0f, *scratch_.objects[next_object_], sum, extra);
     }
     if (kGradient) write(start, count, all & ~objects, slopes, raw_slopes, sum);
   }
@@ -187,7 +185,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   // Fetches the objectness of rows to come, which the processor does not foresee well; and where a refresh will write.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = shape_.channels;
-    fetch<kFetched>(row_of(i + kAhead).first + 4, step, once_);
+    fetch<kFetched>(row_of(i + kAhead).first + 4, step);
     if (run_.mode != YL_GRAD_REFRESH || step * int64_t(sizeof(Value)) <= kLine) return;
     const Grad *to = &grad(i + kAhead, 4);
     for (int32_t row = 0; row < kFetched; ++row) __builtin_prefetch(to + row * step, 1, 1);
@@ -300,6 +298,8 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     const Row logits = row_of(i);
     const float *y_true = call_.dense() ? call_.y_true[run_.l] + run_.image * run_.layer.cells * shape_.channels : nullptr;
     const float *y = truths_.row(own, run_.image, run_.l, y_true, scratch_.row.data());
+    if (kPlanar && run_.mode == YL_GRAD_OVERWRITE) run_.object_row = object_row(next_object_);
+    ++next_object_;
     const bool sound = Base::inspect(run_, cell, logits, y, kExtras ? shape_.channels : 5, sum, extra);
     double loss = Base::box_and_confidence(run_, cell, k, logits, own, y, sound, sum, extra);
     loss += classes(cell, logits, own, y, sound, sum, extra);
@@ -381,37 +381,36 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
     for (int32_t i = 0; i < count; ++i) to[i * int64_t(shape_.channels) + 4] = slopes[i];
   }
 
+  // Plane after plane: zeros, or the slopes of the objectness, with the objects' values where they are.
   void write_planes() const {
-    for (int32_t i = next(0, false), end; i < count_; i = next(end, false)) {
-      end = next(i, true);
-      const int64_t bytes = (end - i) * int64_t(sizeof(Grad));
-      for (int32_t channel = 0; channel < shape_.channels; ++channel) {
-        Grad *to = &grad(i, channel);
+    PlaneStream out(streams_);
+    for (int32_t channel = 0; channel < shape_.channels; ++channel) {
+      out.go_to(&grad(0, channel));
+      for (int32_t i = 0, o = 0; i < count_; ++i, ++o) {
+        const int32_t end = o < next_object_ ? static_cast<int32_t>((scratch_.objects[o]->cell - origin_) / step_) : count_;
+        const int64_t bytes = (end - i) * int64_t(sizeof(Grad));
         if (channel == 4)
-          std::memcpy(static_cast<void *>(to), plane_slopes() + i, of_any_size(bytes));
-        else if (streams_)
-          stream_zeros(to, end - i);
+          out.put(plane_slopes() + i, bytes);
         else
-          std::memset(static_cast<void *>(to), 0, of_any_size(bytes));
+          out.zeros(bytes);
+        i = end;
+        if (o < next_object_) out.put(object_row(o) + channel, sizeof(Grad));
       }
     }
+    out.finish();
   }
-  // The first cell from i on that is an object, or that is none.
-  int32_t next(int32_t i, bool object) const {
-    for (; i < count_; i = (i / kBlock + 1) * kBlock) {
-      const uint64_t word = object_[i / kBlock], rest = (object ? word : ~word) >> i % kBlock;
-      if (rest) return yl::smaller(i + __builtin_ctzll(rest), count_);
-    }
-    return count_;
+  Grad *object_row(int32_t object) const {
+    return reinterpret_cast<Grad *>(scratch_.object_rows.get()) + int64_t(object) * shape_.channels;
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
+  static constexpr int64_t kWords = (kPlanar ? kPlaneRun : kRun) / kBlock;
   static constexpr int32_t kFetched = kLanes / 2;  // rows at a time: more would keep reads waiting that are needed now
 
-  const Run run_;
+  Run run_;  // its object_row is that of the object at hand
   const Places &places_;
   const bool may_overflow_;  // gradients of background with finite logits
-  const bool streams_, once_;
+  const bool streams_;
   const int32_t count_;
   const int64_t origin_;  // cell 0 of the span
   const int32_t step_;    // from cell to cell
