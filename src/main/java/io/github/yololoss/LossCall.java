@@ -7,7 +7,6 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 
 /**
  * A {@code yl_call} and all that it points to, filled anew for each call without creating an
@@ -49,12 +48,7 @@ final class LossCall {
   private final MemorySegment yTrue;
   private final MemorySegment grads;
   private final MemorySegment[] maps; // three arrays of pointers
-  private final MemorySegment[] held; // feats, y_true or boxes, grads, maps; see below
-
-  // Places in held behind those of the layers.
-  private static final int HELD_NORMALISER = 0;
-  private static final int HELD_SCALE = 1;
-  private static final int HELD_WEIGHTS = 2;
+  private final Held held;
 
   LossCall(
       Memory memory,
@@ -83,7 +77,7 @@ final class LossCall {
     for (int m = 0; m < maps.length; m++) {
       maps[m] = arena.allocate(ADDRESS, layers);
     }
-    held = new MemorySegment[6 * layers + 3];
+    held = new Held(6 * layers + 3); // feats, truths, grads, maps; weights, two scalars
     call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
     call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
     boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
@@ -104,8 +98,8 @@ final class LossCall {
     return yTrue;
   }
 
-  /** What must not be closed during the call; NULL in the places that are not used. */
-  MemorySegment[] held() {
+  /** The memory of the call. */
+  Held held() {
     return held;
   }
 
@@ -119,11 +113,11 @@ final class LossCall {
       MemorySegment result,
       MemorySegment stats,
       MemorySegment offender) {
-    Arrays.fill(held, MemorySegment.NULL);
-    point(this.feats, "feats", feats, batch, 0, false, values, featBytes);
+    held.clear();
+    point(this.feats, "feats", feats, batch, false, values, featBytes);
     pointTargets(targets, batch);
     if (grads != null) {
-      point(this.grads, "grads", grads, batch, 2 * layers, true, values, gradBytes);
+      point(this.grads, "grads", grads, batch, true, values, gradBytes);
     }
     boolean search = options.search() != LossOptions.Search.NONE;
     result.set(ADDRESS, RESULT_STATS, options.statistics() ? stats : MemorySegment.NULL);
@@ -139,13 +133,13 @@ final class LossCall {
     call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
     call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
     call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
-    pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at(), HELD_NORMALISER);
-    pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt(), HELD_SCALE);
+    pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at());
+    pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt());
   }
 
   /** For {@code yl_audit}: the pointers to y_true, or NULL; those to boxes are then used. */
   MemorySegment fillToAudit(int batch, Targets targets) {
-    Arrays.fill(held, MemorySegment.NULL);
+    held.clear();
     pointTargets(targets, batch);
     return call.get(ADDRESS, CALL_Y_TRUE);
   }
@@ -155,9 +149,9 @@ final class LossCall {
       case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
       case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
       case Targets.Boxes b ->
-          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch, layers);
+          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch);
       case Targets.DeviceBoxes b ->
-          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch, layers);
+          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch);
       case null ->
           throw new IllegalArgumentException("targets is null, dense truths or boxes are expected");
     }
@@ -171,9 +165,9 @@ final class LossCall {
       Targets.BoxPolicy policy,
       Object weights,
       Object[] out) {
-    Arrays.fill(held, MemorySegment.NULL);
-    pointBoxes(rows, perImage, policy, weights, batch, 0);
-    point(yTrue, "y_true", out, batch, layers, true, values, Float.BYTES);
+    held.clear();
+    pointBoxes(rows, perImage, policy, weights, batch);
+    point(yTrue, "y_true", out, batch, true, values, Float.BYTES);
   }
 
   /** Checks the memory of each layer and writes its address into pointers. */
@@ -182,7 +176,6 @@ final class LossCall {
       String name,
       Object[] memories,
       int batch,
-      int firstHeld,
       boolean written,
       long[] counts,
       int size) {
@@ -197,12 +190,12 @@ final class LossCall {
       MemorySegment address =
           addressOf(name, l, memories[l], counts[l] * size * batch, written, size);
       pointers.setAtIndex(ADDRESS, l, address);
-      held[firstHeld + l] = address;
+      held.hold(address);
     }
   }
 
   private void pointDense(Object[] dense, int batch) {
-    point(yTrue, "y_true", dense, batch, layers, false, values, Float.BYTES);
+    point(yTrue, "y_true", dense, batch, false, values, Float.BYTES);
     call.set(ADDRESS, CALL_Y_TRUE, yTrue);
     call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
   }
@@ -210,29 +203,30 @@ final class LossCall {
   private void pointMap(
       MemorySegment result, long field, String name, int m, Object[] memories, int batch) {
     if (memories != null) {
-      point(maps[m], name, memories, batch, (3 + m) * layers, true, cells, Float.BYTES);
+      point(maps[m], name, memories, batch, true, cells, Float.BYTES);
     }
     result.set(ADDRESS, field, memories == null ? MemorySegment.NULL : maps[m]);
   }
 
   private void pointBoxes(
-      Object rows, int perImage, Targets.BoxPolicy policy, Object weights, int batch, int heldAt) {
+      Object rows, int perImage, Targets.BoxPolicy policy, Object weights, int batch) {
     boxes.set(JAVA_INT, BOXES_PER_IMAGE, perImage);
     boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
     long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
-    held[heldAt] = addressOf("boxes", -1, rows, needed, false, Float.BYTES);
+    MemorySegment rowsAt = addressOf("boxes", -1, rows, needed, false, Float.BYTES);
     MemorySegment weightsAt =
         weights == null
             ? MemorySegment.NULL
             : addressOf("weights", -1, weights, needed / 5, false, Float.BYTES);
-    held[6 * layers + HELD_WEIGHTS] = weightsAt;
+    held.hold(rowsAt);
+    held.hold(weightsAt);
     boxes.set(ADDRESS, BOXES_WEIGHTS, weightsAt);
-    boxes.set(ADDRESS, BOXES_DATA, held[heldAt]);
+    boxes.set(ADDRESS, BOXES_DATA, rowsAt);
     call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
     call.set(ADDRESS, CALL_BOXES, boxes);
   }
 
-  private void pointScalar(long field, String name, DeviceBuffer at, int place) {
+  private void pointScalar(long field, String name, DeviceBuffer at) {
     MemorySegment address = MemorySegment.NULL;
     if (at != null) {
       if (device.kind() != Device.Kind.CUDA) {
@@ -242,7 +236,7 @@ final class LossCall {
       address = at.checked(name, device, Float.BYTES);
     }
     call.set(ADDRESS, field, address);
-    held[6 * layers + place] = address;
+    held.hold(address);
   }
 
   /** Checks memory of the kind that this object takes. layer -1: not of a layer. */

@@ -60,6 +60,8 @@ final class Native {
       bind("yl_version_string", FunctionDescriptor.of(TEXT));
   private static final MethodHandle OFFSET_OF =
       bind("yl_offset_of", FunctionDescriptor.of(JAVA_LONG, ADDRESS, ADDRESS));
+  private static final MethodHandle LOSS = bindLoss(Held.FEW);
+  private static final MethodHandle LOSS_ASYNC = bindLossAsync(Held.FEW);
   private static final MethodHandle YOLO_HEAD =
       bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
 
@@ -96,12 +98,12 @@ final class Native {
         .asSpreader(MemorySegment[].class, held);
   }
 
-  /** A handle of {@link #loss} for that many held segments. */
+  /** A handle of {@link #loss} for that many held segments; used where they are not few. */
   static MethodHandle bindLoss(int held) {
     return bindHolding("yl_loss_holding", held, ADDRESS, ADDRESS, ADDRESS);
   }
 
-  /** A handle of {@link #lossAsync} for that many held segments. */
+  /** A handle of {@link #lossAsync} for that many held segments; used where they are not few. */
   static MethodHandle bindLossAsync(int held) {
     return bindHolding("yl_loss_async_holding", held, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   }
@@ -172,9 +174,11 @@ final class Native {
       MemorySegment plan,
       MemorySegment call,
       MemorySegment result,
-      MemorySegment[] held) {
+      Held held) {
     try {
-      return (int) handle.invokeExact(plan, call, result, held);
+      return held.isFew()
+          ? (int) LOSS.invokeExact(plan, call, result, held.few())
+          : (int) handle.invokeExact(plan, call, result, held.many());
     } catch (Throwable t) {
       throw rethrow(t);
     }
@@ -190,9 +194,11 @@ final class Native {
       MemorySegment call,
       MemorySegment stream,
       MemorySegment result,
-      MemorySegment[] held) {
+      Held held) {
     try {
-      return (int) handle.invokeExact(plan, call, stream, result, held);
+      return held.isFew()
+          ? (int) LOSS_ASYNC.invokeExact(plan, call, stream, result, held.few())
+          : (int) handle.invokeExact(plan, call, stream, result, held.many());
     } catch (Throwable t) {
       throw rethrow(t);
     }

@@ -36,7 +36,7 @@ final class Segments {
         && segment.isAccessibleBy(Thread.currentThread())
         && segment.scope().isAlive()
         && segment.byteSize() >= needed
-        && segment.address() % alignment == 0
+        && (segment.address() & alignment - 1) == 0 // a power of two
         && !(written && segment.isReadOnly());
   }
 

@@ -65,7 +65,7 @@ public final class YoloLoss implements AutoCloseable {
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
       call = new LossCall(memory, device, spec, dataType, gradientType, arena);
-      int held = call.held().length;
+      int held = call.held().many().length;
       lossHandle = Native.bindLoss(held);
       lossAsyncHandle = Native.bindLossAsync(held);
       buildYTrueHandle = Native.bindBuildYTrue(held);
@@ -435,7 +435,7 @@ public final class YoloLoss implements AutoCloseable {
         MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
         Native.check(
             Native.buildYTrue(
-                buildYTrueHandle, plan, batch, call.boxes(), call.yTrue(), counts, call.held()));
+                buildYTrueHandle, plan, batch, call.boxes(), call.yTrue(), counts, call.held().many()));
         return LossResult.boxCounts(counts);
       }
     }
@@ -471,7 +471,7 @@ public final class YoloLoss implements AutoCloseable {
                 dense ? MemorySegment.NULL : call.boxes(),
                 poorIou,
                 memory.struct(),
-                call.held()));
+                call.held().many()));
         return memory.read();
       }
     }

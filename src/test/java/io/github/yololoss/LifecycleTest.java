@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.reflect.Method;
+import java.util.Arrays;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -14,6 +16,8 @@ import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Close and use, in every order and from several threads. */
 class LifecycleTest {
@@ -93,17 +97,19 @@ class LifecycleTest {
     }
   }
 
-  @Test
-  void closingTheMemoryOfARunningCallIsRefused() throws Exception {
+  @ParameterizedTest
+  @ValueSource(ints = {2, 9}) // fewer than Held.FEW, and more
+  void closingTheMemoryOfARunningCallIsRefused(int scopes) throws Exception {
     int batch = 64;
     try (ExecutorService caller = Executors.newSingleThreadExecutor();
         YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open()) {
       int refused = 0;
-      for (int round = 0; round < 200 && refused < 9; round++) {
-        Arena[] arenas = {Arena.ofShared(), Arena.ofShared(), Arena.ofShared()};
-        MemorySegment[] feats = SPEC.allocate(arenas[0], batch);
-        MemorySegment[] yTrue = SPEC.allocate(arenas[1], batch);
-        MemorySegment[] grads = SPEC.allocate(arenas[2], batch);
+      for (int round = 0; round < 200 && refused < 3; round++) {
+        Arena[] arenas = new Arena[scopes];
+        Arrays.setAll(arenas, i -> Arena.ofShared());
+        MemorySegment[] feats = spread(SPEC, batch, arenas, 0);
+        MemorySegment[] yTrue = spread(SPEC, batch, arenas, 3);
+        MemorySegment[] grads = spread(SPEC, batch, arenas, 6);
         AtomicBoolean started = new AtomicBoolean();
         Future<Double> call =
             caller.submit(
@@ -115,13 +121,15 @@ class LifecycleTest {
           Thread.onSpinWait();
         }
         Thread.sleep(1 + round % 20);
+        int refusedNow = 0;
         for (Arena arena : arenas) {
           try {
             arena.close();
           } catch (IllegalStateException e) {
-            refused++; // "Session is acquired"
+            refusedNow++; // "Session is acquired"
           }
         }
+        refused += refusedNow == scopes ? 1 : 0; // a call that was running held all of them
         try {
           call.get();
         } catch (java.util.concurrent.ExecutionException e) {
@@ -133,7 +141,80 @@ class LifecycleTest {
           }
         }
       }
-      assertTrue(refused >= 3, "no close ever met a call");
+      assertTrue(refused > 0, "no call held all of its memory");
+    }
+  }
+
+  /** Each tensor in an arena of its own, then all in one: what is closed by then is not asked for. */
+  @Test
+  void memoryOfManyArenasAndOfOne() {
+    try (Arena arena = Arena.ofConfined()) {
+      Golden g = new Golden("a_small_3scale", arena);
+      try (YoloLoss loss = g.open(Device.CPU, 2)) {
+        MemorySegment[] want = g.garbage(arena);
+        double total = loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), want).total();
+        Arena[] arenas = new Arena[9];
+        Arrays.setAll(arenas, i -> i % 2 == 0 ? Arena.ofShared() : Arena.ofConfined());
+        MemorySegment[] feats = spread(g.spec, g.batch, arenas, 0);
+        MemorySegment[] yTrue = spread(g.spec, g.batch, arenas, 3);
+        MemorySegment[] grads = spread(g.spec, g.batch, arenas, 6);
+        for (int l = 0; l < 3; l++) {
+          feats[l].copyFrom(g.feats[l]);
+          yTrue[l].copyFrom(g.yTrue[l]);
+        }
+        assertEquals(total, loss.compute(g.batch, feats, Targets.dense(yTrue), grads).total());
+        for (int l = 0; l < 3; l++) {
+          assertEquals(-1, want[l].mismatch(grads[l]));
+        }
+        for (Arena each : arenas) {
+          each.close();
+        }
+        assertThrows(
+            IllegalStateException.class,
+            () -> loss.compute(g.batch, g.feats, Targets.dense(yTrue), null));
+        MemorySegment[] again = g.garbage(arena);
+        for (MemorySegment[] written : new MemorySegment[][] {null, again}) {
+          assertEquals(total, loss.compute(g.batch, g.feats, g.boxes, written).total());
+        }
+        assertEquals(-1, want[0].mismatch(again[0]));
+      }
+    }
+  }
+
+  private static MemorySegment[] spread(YoloSpec spec, int batch, Arena[] arenas, int first) {
+    MemorySegment[] segments = new MemorySegment[3];
+    Arrays.setAll(
+        segments,
+        l ->
+            arenas[(first + l) % arenas.length].allocate(
+                spec.bytes(l, batch, DataType.FLOAT32), 64));
+    return segments;
+  }
+
+  /** Calls into a result that is used again: not one byte on the heap. */
+  @Test
+  void aCallCreatesNoObject() throws Exception {
+    // By reflection: the module does not read jdk.management.
+    Object threads =
+        Class.forName("java.lang.management.ManagementFactory").getMethod("getThreadMXBean").invoke(null);
+    Method allocated =
+        Class.forName("com.sun.management.ThreadMXBean").getMethod("getCurrentThreadAllocatedBytes");
+    try (Arena arena = Arena.ofShared()) {
+      Golden g = new Golden("a_small_3scale", arena);
+      MemorySegment[] grads = g.garbage(arena);
+      try (YoloLoss loss = g.open(Device.CPU, 1)) {
+        LossResult result = loss.newResult();
+        long least = Long.MAX_VALUE;
+        for (int round = 0; round < 20 && least > 0; round++) { // until it is compiled
+          long before = (long) allocated.invoke(threads), idle = (long) allocated.invoke(threads);
+          for (int i = 0; i < 20_000; i++) {
+            loss.compute(g.batch, g.feats, g.boxes, grads, LossOptions.DEFAULT, result);
+          }
+          long after = (long) allocated.invoke(threads);
+          least = Math.min(least, after - idle - (idle - before));
+        }
+        assertEquals(0, least, "bytes in 20,000 calls");
+      }
     }
   }
 
