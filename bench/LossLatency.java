@@ -12,7 +12,10 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 
-/** Time and allocation of a call through the public API, boxes, one thread. {@code bench/latency} runs it. */
+/**
+ * Time and allocation of a call through the public API, boxes, one thread, and of none: what JMH itself
+ * allocates and what its clock takes. {@code bench/latency} runs it.
+ */
 @Fork(jvmArgsAppend = "--enable-native-access=ALL-UNNAMED")
 @State(Scope.Benchmark)
 public class LossLatency {
@@ -42,5 +45,10 @@ public class LossLatency {
   @Benchmark
   public double compute() {
     return run.call();
+  }
+
+  @Benchmark
+  public double nothing() {
+    return 0;
   }
 }

@@ -109,6 +109,7 @@ struct Ours {
   yl_boxes boxes = YL_BOXES_INIT;
   yl_call call = YL_CALL_INIT;
   yl_summary summary{};
+  std::vector<yl_parts> parts, rows;
   yl_result result = YL_RESULT_INIT;
   yl_plan *plan = nullptr;
   ~Ours() { yl_plan_destroy(plan); }
@@ -160,7 +161,11 @@ std::shared_ptr<Runner> ours(const Problem &p, const std::string &variant, bool 
     s.call.y_true = s.y_true.data();
   if (gradient) s.call.grads = s.grads.data();
   s.call.batch = p.batch;
-  s.result.summary = &s.summary;
+  s.parts.resize(layers.size());
+  s.rows.resize(layers.size() * static_cast<size_t>(p.batch));
+  s.result.summary = &s.summary;  // all that a call from Java asks for
+  s.result.layers = s.parts.data();
+  s.result.rows = s.rows.data();
   auto runner = std::make_shared<Runner>();
   runner->call = [state, raw = runner.get()] {
     succeed(yl_loss(state->plan, &state->call, &state->result));
