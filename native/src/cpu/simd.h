@@ -340,6 +340,16 @@ YL_SIMD size_t of_any_size(int64_t bytes) {
   return static_cast<size_t>(bytes);
 }
 
+// As memset, whose string instruction takes longer for a few KiB.
+YL_SIMD void zero_bytes(char *to, int64_t bytes) {
+  const Register zero{};
+  for (; bytes >= 256; to += 256, bytes -= 256) {
+    asm("" : "+r"(to));  // or the compiler makes a memset of this
+    for (size_t i = 0; i < 256; i += sizeof zero) std::memcpy(to + i, &zero, sizeof zero);
+  }
+  std::memset(to, 0, of_any_size(bytes));
+}
+
 // Stores the bytes of a line of 64, at a multiple of that, past the caches. On another processor: a store.
 YL_SIMD void stream_line(char *to, const char *from) {
 #if defined(__AVX512F__)

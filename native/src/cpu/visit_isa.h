@@ -376,7 +376,7 @@ class Spans : Cells<float, Value, Grad, kPlanar, kExtras> {
   void write_rows(int32_t start, const Grad *slopes, int32_t count) {
     if (streams_) return rows_.rows(slopes, count);
     Grad *to = &grad(start, 0);
-    std::memset(static_cast<void *>(to), 0, of_any_size(int64_t(count) * shape_.channels * sizeof(Grad)));
+    zero_bytes(reinterpret_cast<char *>(to), int64_t(count) * shape_.channels * int64_t(sizeof(Grad)));
     #pragma GCC unroll 4
     for (int32_t i = 0; i < count; ++i) to[i * int64_t(shape_.channels) + 4] = slopes[i];
   }
