@@ -214,12 +214,12 @@ final class LossCall {
     boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
     long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
     MemorySegment rowsAt = addressOf("boxes", -1, rows, needed, false, Float.BYTES);
-    MemorySegment weightsAt =
-        weights == null
-            ? MemorySegment.NULL
-            : addressOf("weights", -1, weights, needed / 5, false, Float.BYTES);
+    MemorySegment weightsAt = MemorySegment.NULL;
     held.hold(rowsAt);
-    held.hold(weightsAt);
+    if (weights != null) {
+      weightsAt = addressOf("weights", -1, weights, needed / 5, false, Float.BYTES);
+      held.hold(weightsAt);
+    }
     boxes.set(ADDRESS, BOXES_WEIGHTS, weightsAt);
     boxes.set(ADDRESS, BOXES_DATA, rowsAt);
     call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
@@ -234,9 +234,9 @@ final class LossCall {
             name + " is device memory, which only a CUDA device reads; give a value");
       }
       address = at.checked(name, device, Float.BYTES);
+      held.hold(address);
     }
     call.set(ADDRESS, field, address);
-    held.hold(address);
   }
 
   /** Checks memory of the kind that this object takes. layer -1: not of a layer. */

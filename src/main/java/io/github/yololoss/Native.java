@@ -98,12 +98,12 @@ final class Native {
         .asSpreader(MemorySegment[].class, held);
   }
 
-  /** A handle of {@link #loss} for that many held segments; used where they are not few. */
+  /** A handle of {@link #loss} for that many held segments. */
   static MethodHandle bindLoss(int held) {
     return bindHolding("yl_loss_holding", held, ADDRESS, ADDRESS, ADDRESS);
   }
 
-  /** A handle of {@link #lossAsync} for that many held segments; used where they are not few. */
+  /** A handle of {@link #lossAsync} for that many held segments. */
   static MethodHandle bindLossAsync(int held) {
     return bindHolding("yl_loss_async_holding", held, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   }
@@ -168,6 +168,8 @@ final class Native {
   /**
    * {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result,
    * ...)}.
+   *
+   * @param handle used if the held segments are not few
    */
   static int loss(
       MethodHandle handle,
@@ -187,6 +189,8 @@ final class Native {
   /**
    * {@code yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const
    * yl_result *result, ...)}.
+   *
+   * @param handle used if the held segments are not few
    */
   static int lossAsync(
       MethodHandle handle,

@@ -435,7 +435,13 @@ public final class YoloLoss implements AutoCloseable {
         MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
         Native.check(
             Native.buildYTrue(
-                buildYTrueHandle, plan, batch, call.boxes(), call.yTrue(), counts, call.held().many()));
+                buildYTrueHandle,
+                plan,
+                batch,
+                call.boxes(),
+                call.yTrue(),
+                counts,
+                call.held().many()));
         return LossResult.boxCounts(counts);
       }
     }
