@@ -1,0 +1,95 @@
+package io.github.yololoss.examples.djl;
+
+import io.github.yololoss.examples.djl.Boxes.Box;
+import java.awt.BasicStroke;
+import java.awt.Color;
+import java.awt.Graphics2D;
+import java.awt.image.BufferedImage;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.function.ToDoubleFunction;
+import javax.imageio.ImageIO;
+import org.knowm.xchart.BitmapEncoder;
+import org.knowm.xchart.XYChart;
+import org.knowm.xchart.XYChartBuilder;
+import org.knowm.xchart.XYSeries;
+import org.knowm.xchart.style.Styler;
+import org.knowm.xchart.style.markers.SeriesMarkers;
+
+/** What a run leaves behind to look at. */
+final class Pictures {
+  private static final int COLUMNS = 3;
+  private static final int ZOOM = 2;
+
+  private Pictures() {}
+
+  /** Images with their truths (thin, white) and detections (coloured, with class and score). */
+  static void detections(
+      Path file, List<Dataset.Picture> pictures, List<List<Box>> detections, List<String> classes)
+      throws IOException {
+    int w = pictures.getFirst().image().getWidth() * ZOOM;
+    int h = pictures.getFirst().image().getHeight() * ZOOM;
+    int rows = (pictures.size() + COLUMNS - 1) / COLUMNS;
+    BufferedImage sheet = new BufferedImage(COLUMNS * w, rows * h, BufferedImage.TYPE_INT_RGB);
+    for (int i = 0; i < pictures.size(); i++) {
+      Graphics2D g =
+          (Graphics2D) sheet.getGraphics().create(i % COLUMNS * w, i / COLUMNS * h, w, h);
+      g.drawImage(pictures.get(i).image(), 0, 0, w, h, null);
+      g.setColor(Color.WHITE);
+      g.setStroke(new BasicStroke(1));
+      pictures.get(i).boxes().forEach(box -> draw(g, box));
+      g.setStroke(new BasicStroke(2.5f));
+      for (Box box : detections.get(i)) {
+        g.setColor(Color.getHSBColor((float) box.classId() / classes.size(), 1, 0.85f));
+        draw(g, box);
+        String text =
+            String.format(Locale.ROOT, "%s %.2f", classes.get(box.classId()), box.score());
+        g.drawString(text, (int) (box.x0() * ZOOM) + 3, (int) (box.y0() * ZOOM) + 13);
+      }
+      g.dispose();
+    }
+    ImageIO.write(sheet, "png", file.toFile());
+  }
+
+  private static void draw(Graphics2D g, Box box) {
+    g.drawRect(
+        (int) (box.x0() * ZOOM),
+        (int) (box.y0() * ZOOM),
+        (int) ((box.x1() - box.x0()) * ZOOM),
+        (int) ((box.y1() - box.y0()) * ZOOM));
+  }
+
+  /** Loss and its parts over the epochs, and the mean AP on an axis of its own. */
+  static void chart(Path file, List<Epoch> history) throws IOException {
+    XYChart chart =
+        new XYChartBuilder()
+            .width(1000)
+            .height(600)
+            .title("yololoss: loss and AP by epoch")
+            .xAxisTitle("epoch")
+            .yAxisTitle("loss (logarithmic)")
+            .build();
+    chart.getStyler().setYAxisLogarithmic(true);
+    chart.setYAxisGroupTitle(1, "mean AP at IoU 0.5");
+    chart.getStyler().setYAxisGroupPosition(1, Styler.YAxisPosition.Right);
+    add(chart, "training", history, Epoch::loss);
+    add(chart, "validation", history, Epoch::validationLoss);
+    add(chart, "xy", history, Epoch::xy);
+    add(chart, "wh", history, Epoch::wh);
+    add(chart, "confidence", history, Epoch::confidence);
+    add(chart, "class", history, Epoch::classes);
+    add(chart, "mean AP", history, Epoch::meanAp).setYAxisGroup(1);
+    BitmapEncoder.saveBitmap(chart, file.toString(), BitmapEncoder.BitmapFormat.PNG);
+  }
+
+  private static XYSeries add(
+      XYChart chart, String name, List<Epoch> history, ToDoubleFunction<Epoch> value) {
+    double[] x = history.stream().mapToDouble(Epoch::number).toArray();
+    double[] y = history.stream().mapToDouble(value).map(v -> Math.max(v, 1e-3)).toArray();
+    XYSeries series = chart.addSeries(name, x, y);
+    series.setMarker(SeriesMarkers.NONE);
+    return series;
+  }
+}

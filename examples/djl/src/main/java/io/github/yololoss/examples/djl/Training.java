@@ -1,0 +1,436 @@
+package io.github.yololoss.examples.djl;
+
+import ai.djl.Device;
+import ai.djl.Model;
+import ai.djl.engine.Engine;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDList;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import ai.djl.training.DefaultTrainingConfig;
+import ai.djl.training.GradientCollector;
+import ai.djl.training.Trainer;
+import ai.djl.training.loss.Loss;
+import ai.djl.training.tracker.Tracker;
+import io.github.yololoss.LossResult;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.examples.djl.Dataset.Batch;
+import java.io.BufferedInputStream;
+import java.io.BufferedOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Random;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+import java.util.stream.IntStream;
+
+/** One run: data, network, loss, and the epochs that are done. */
+final class Training implements AutoCloseable {
+  private final Train options;
+  private final List<String> classes;
+  private final Dataset training;
+  private final Dataset validation;
+  private final YoloSpec spec;
+  private final NativeLoss loss;
+  private final Loss operations;
+  private final Model model = Model.newInstance("yolov3", Device.cpu());
+  private final Adam optimizer;
+  private final Tracker learningRate;
+  private final Trainer trainer;
+  private final ExecutorService loader = Executors.newSingleThreadExecutor();
+  private final List<Epoch> history = new ArrayList<>();
+  private final List<Double> stepSeconds = new ArrayList<>();
+
+  Training(Train options) throws IOException {
+    this.options = options;
+    classes =
+        Files.readAllLines(options.data.resolve("classes.txt")).stream()
+            .filter(name -> !name.isBlank())
+            .map(String::strip)
+            .toList();
+    training =
+        new Dataset(
+            options.data.resolve("train.txt"), classes.size(), options.width, options.height);
+    validation =
+        new Dataset(options.data.resolve("val.txt"), classes.size(), options.width, options.height);
+    Engine.getInstance().setRandomSeed(options.seed);
+    spec = spec();
+    loss = new NativeLoss(spec, options.batch);
+    operations = new OperationsLoss(loss.library());
+
+    int batches = (training.size() + options.batch - 1) / options.batch;
+    learningRate =
+        Tracker.warmUp()
+            .optWarmUpSteps(batches)
+            .optWarmUpBeginValue(options.learningRate / 20)
+            .setMainTracker(
+                Tracker.cosine()
+                    .setBaseValue(options.learningRate)
+                    .optFinalValue(options.learningRate / 100)
+                    .setMaxUpdates(batches * options.epochs)
+                    .build())
+            .build();
+    optimizer = new Adam(learningRate);
+    model.setBlock(
+        new Network(options.scales, spec.layers().getFirst().anchorMask().size() * (5 + classes.size())));
+    if (options.resume) {
+      load();
+    }
+    trainer =
+        model.newTrainer(
+            new DefaultTrainingConfig(
+                    options.loss == Train.LossKind.YOLOLOSS ? loss : operations)
+                .optOptimizer(optimizer)
+                .optDevices(new Device[] {Device.cpu()}));
+    trainer.initialize(new Shape(1, 3, options.height, options.width));
+  }
+
+  /** Three anchors for each scale, the largest for the coarsest. */
+  private YoloSpec spec() throws IOException {
+    List<double[]> sizes = training.boxSizes();
+    int count = 3 * options.scales;
+    float[][] anchors = Anchors.kMeans(sizes, count, new Random(options.seed));
+    int[][] masks = new int[options.scales][];
+    for (int l = 0; l < options.scales; l++) {
+      int first = count - 3 * (l + 1);
+      masks[l] = new int[] {first, first + 1, first + 2};
+    }
+    say(
+        "%d training and %d validation images, %d boxes; anchors %s",
+        training.size(), validation.size(), sizes.size(), Arrays.deepToString(anchors));
+    return YoloSpec.of(anchors, masks, classes.size(), 0.5f, options.height, options.width);
+  }
+
+  void run() throws Exception {
+    say("loss by %s on %s", options.loss, loss.library().deviceName());
+    checkGradient();
+    int last = options.stopAfter == null ? options.epochs : Math.min(options.stopAfter, options.epochs);
+    say("%s", Epoch.header(classes));
+    for (int number = history.size() + 1; number <= last; number++) {
+      Epoch epoch = train(number);
+      history.add(epoch);
+      say("%s", epoch.csv());
+      save();
+    }
+    List<String> log = new ArrayList<>(List.of(Epoch.header(classes)));
+    history.forEach(epoch -> log.add(epoch.csv()));
+    Files.write(options.output.resolve("log.csv"), log);
+    if (history.isEmpty()) {
+      return;
+    }
+    Pictures.chart(options.output.resolve("loss.png"), history);
+    drawDetections();
+    report();
+  }
+
+  private static void say(String format, Object... values) {
+    System.out.println(String.format(Locale.ROOT, format, values));
+  }
+
+  // ---- the gradient, before anything else
+
+  /**
+   * The gradients of the first batch's outputs by the library and by autograd of DJL's operations
+   * must agree; then how long each takes.
+   */
+  private void checkGradient() throws IOException {
+    int[] first = training.shuffledBatches(options.batch, options.seed).getFirst();
+    try (Batch batch = training.batch(first, null);
+        NDManager manager = NDManager.newBaseManager(Device.cpu())) {
+      NDArray boxes = boxes(manager, batch);
+      NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
+      NDList got = new NDList();
+      NDList want = new NDList();
+      double value = gradients(loss, boxes, outputs, got);
+      double other = gradients(operations, boxes, outputs, want);
+      double worst = 0;
+      for (int l = 0; l < got.size(); l++) {
+        double largest = want.get(l).abs().max().getFloat();
+        double difference = got.get(l).sub(want.get(l)).abs().max().getFloat();
+        worst = Math.max(worst, difference / largest);
+      }
+      boolean agree = worst < 1e-5 && Math.abs(value - other) < 1e-5 * Math.abs(other);
+      say(
+          "gradient check on the first batch: loss %.6f, by DJL's operations %.6f; largest"
+              + " difference of the gradients %.1e of their largest element: %s",
+          value, other, worst, agree ? "ok" : "FAILED");
+      if (!agree) {
+        throw new IllegalStateException("the gradients do not agree");
+      }
+      say(
+          "loss and gradient of a batch of %d, forward and backward, medians: yololoss %.3f ms,"
+              + " DJL's operations %.3f ms",
+          batch.size(),
+          1e3 * median(time(loss, boxes, outputs)),
+          1e3 * median(time(operations, boxes, outputs)));
+    }
+  }
+
+  /** The value of a loss, and its gradients with respect to outputs that are cut off their network. */
+  private static double gradients(Loss by, NDArray boxes, NDList outputs, NDList grads) {
+    NDList leaves = new NDList();
+    for (NDArray output : outputs) {
+      NDArray leaf = output.duplicate();
+      leaf.setRequiresGradient(true);
+      leaves.add(leaf);
+    }
+    try (GradientCollector collector = Engine.getInstance().newGradientCollector()) {
+      NDArray value = by.evaluate(new NDList(boxes), leaves);
+      collector.backward(value);
+      leaves.forEach(leaf -> grads.add(leaf.getGradient().duplicate()));
+      return value.getFloat();
+    }
+  }
+
+  private static List<Double> time(Loss by, NDArray boxes, NDList outputs) {
+    List<Double> seconds = new ArrayList<>();
+    for (int i = 0; i < 30; i++) {
+      try (NDManager scratch = boxes.getManager().newSubManager()) {
+        NDList copies = new NDList();
+        for (NDArray output : outputs) {
+          NDArray copy = output.duplicate();
+          copy.attach(scratch);
+          copies.add(copy);
+        }
+        long start = System.nanoTime();
+        gradients(by, boxes, copies, new NDList());
+        seconds.add((System.nanoTime() - start) / 1e9);
+      }
+    }
+    return seconds.subList(10, 30);
+  }
+
+  private static double median(List<Double> values) {
+    return values.stream().sorted().skip(values.size() / 2).findFirst().orElse(Double.NaN);
+  }
+
+  // ---- an epoch
+
+  private NDArray images(NDManager manager, Batch batch) {
+    return manager.create(
+        batch.images().asByteBuffer().order(java.nio.ByteOrder.nativeOrder()),
+        new Shape(batch.size(), 3, options.height, options.width),
+        DataType.FLOAT32);
+  }
+
+  private static NDArray boxes(NDManager manager, Batch batch) {
+    return manager.create(
+        batch.boxes().asByteBuffer().order(java.nio.ByteOrder.nativeOrder()),
+        new Shape(batch.size(), batch.boxesPerImage(), 5),
+        DataType.FLOAT32);
+  }
+
+  private Epoch train(int number) throws Exception {
+    long start = System.nanoTime();
+    long seed = 1_000_003L * options.seed + number;
+    List<int[]> batches = training.shuffledBatches(options.batch, seed);
+    double[] sums = new double[5]; // loss, xy, wh, confidence, class
+    Future<Batch> next = load(batches, 0, seed);
+    for (int i = 0; i < batches.size(); i++) {
+      Future<Batch> after = i + 1 < batches.size() ? load(batches, i + 1, seed) : null;
+      try (Batch batch = next.get()) {
+        step(batch, sums);
+        showProgress(number, i + 1, batches.size());
+      }
+      next = after;
+    }
+    List<Double> ap = new ArrayList<>();
+    double validationLoss = validate(ap);
+    int count = training.size();
+    float rate = learningRate.getNewValue(batches.size() * number);
+    return new Epoch(
+        number,
+        rate,
+        sums[0] / count,
+        sums[1] / count,
+        sums[2] / count,
+        sums[3] / count,
+        sums[4] / count,
+        validationLoss,
+        ap,
+        (System.nanoTime() - start) / 1e9);
+  }
+
+  private Future<Batch> load(List<int[]> batches, int i, long seed) {
+    return loader.submit(() -> training.batch(batches.get(i), new Random(1009 * seed + i)));
+  }
+
+  private void step(Batch batch, double[] sums) {
+    long start = System.nanoTime();
+    try (NDManager manager = trainer.getManager().newSubManager()) {
+      NDArray boxes = boxes(manager, batch);
+      NDList outputs;
+      try (GradientCollector collector = trainer.newGradientCollector()) {
+        outputs = trainer.forward(new NDList(images(manager, batch)));
+        NDArray value = trainer.getLoss().evaluate(new NDList(boxes), outputs);
+        collector.backward(value);
+        sums[0] += value.getFloat() * batch.size();
+      }
+      trainer.step();
+      stepSeconds.add((System.nanoTime() - start) / 1e9);
+      if (options.loss == Train.LossKind.OPERATIONS) {
+        loss.valueOf(boxes, outputs); // for the parts in the log, outside of what is timed
+      }
+    }
+    for (LossResult.Parts part : parts()) {
+      sums[1] += part.xy() * batch.size();
+      sums[2] += part.wh() * batch.size();
+      sums[3] += part.confidence() * batch.size();
+      sums[4] += part.classes() * batch.size();
+    }
+  }
+
+  private List<LossResult.Parts> parts() {
+    LossResult result = loss.result();
+    return IntStream.range(0, result.layers()).mapToObj(result::layer).toList();
+  }
+
+  /** One line that is overwritten, on a terminal only. */
+  private void showProgress(int epoch, int done, int all) {
+    if (System.console() == null || !System.console().isTerminal()) {
+      return;
+    }
+    double xy = 0;
+    double wh = 0;
+    double confidence = 0;
+    double classes = 0;
+    for (LossResult.Parts part : parts()) {
+      xy += part.xy();
+      wh += part.wh();
+      confidence += part.confidence();
+      classes += part.classes();
+    }
+    System.err.printf(
+        Locale.ROOT,
+        "\repoch %d/%d [%-20s] %d/%d  loss %.2f = xy %.2f + wh %.2f + confidence %.2f + class"
+            + " %.2f  %.2f s/step \033[K%s",
+        epoch,
+        options.epochs,
+        "#".repeat(20 * done / all),
+        done,
+        all,
+        loss.result().total(),
+        xy,
+        wh,
+        confidence,
+        classes,
+        stepSeconds.getLast(),
+        done == all ? "\r\033[K" : "");
+  }
+
+  /** The mean loss of the validation images; the AP of each class goes to ap. */
+  private double validate(List<Double> ap) throws IOException {
+    List<List<Box>> detections = new ArrayList<>();
+    List<List<Box>> truths = new ArrayList<>();
+    double sum = 0;
+    for (int first = 0; first < validation.size(); first += options.batch) {
+      int[] images =
+          IntStream.range(first, Math.min(validation.size(), first + options.batch)).toArray();
+      try (Batch batch = validation.batch(images, null);
+          NDManager manager = trainer.getManager().newSubManager()) {
+        NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
+        sum += loss.valueOf(boxes(manager, batch), outputs) * batch.size();
+        detections.addAll(Detector.detect(loss.library(), outputs, 0.01));
+      }
+      for (int i : images) {
+        truths.add(validation.letterboxed(i).boxes());
+      }
+    }
+    for (int c = 0; c < classes.size(); c++) {
+      ap.add(Detector.averagePrecision(detections, truths, c));
+    }
+    return sum / validation.size();
+  }
+
+  // ---- what a run leaves
+
+  private void drawDetections() throws IOException {
+    int[] images = IntStream.range(0, Math.min(6, Math.min(validation.size(), options.batch))).toArray();
+    List<Dataset.Picture> pictures = new ArrayList<>();
+    for (int i : images) {
+      pictures.add(validation.letterboxed(i));
+    }
+    try (Batch batch = validation.batch(images, null);
+        NDManager manager = trainer.getManager().newSubManager()) {
+      NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
+      Pictures.detections(
+          options.output.resolve("detections.png"),
+          pictures,
+          Detector.detect(loss.library(), outputs, 0.35),
+          classes);
+    }
+  }
+
+  private void report() {
+    Epoch last = history.getLast();
+    say("");
+    say("%-24s AP at IoU 0.5 (%d validation images)", "class", validation.size());
+    for (int c = 0; c < classes.size(); c++) {
+      say("%-24s %.4f", classes.get(c), last.ap().get(c));
+    }
+    say("%-24s %.4f", "mean", last.meanAp());
+    double seconds = history.stream().mapToDouble(Epoch::seconds).sum();
+    say(
+        "seed %d, %d epochs in %.0f s; a step of %d images takes %.1f ms (median)",
+        options.seed, history.size(), seconds, options.batch, 1e3 * median(stepSeconds));
+    say("log.csv, loss.png, detections.png and checkpoint.bin are in %s", options.output);
+  }
+
+  private Path checkpoint() {
+    return options.output.resolve("checkpoint.bin");
+  }
+
+  private void save() throws IOException {
+    Path made = options.output.resolve("checkpoint.tmp");
+    try (DataOutputStream out =
+        new DataOutputStream(new BufferedOutputStream(Files.newOutputStream(made)))) {
+      out.writeUTF(options.settings());
+      out.writeInt(history.size());
+      for (Epoch epoch : history) {
+        out.writeUTF(epoch.csv());
+      }
+      model.getBlock().saveParameters(out);
+      optimizer.save(model.getBlock(), out);
+    }
+    Files.move(made, checkpoint(), StandardCopyOption.ATOMIC_MOVE);
+  }
+
+  private void load() throws IOException {
+    try (DataInputStream in =
+        new DataInputStream(new BufferedInputStream(Files.newInputStream(checkpoint())))) {
+      String settings = in.readUTF();
+      if (!settings.equals(options.settings())) {
+        throw new IllegalArgumentException(
+            checkpoint() + " is of a run with " + settings + "; this one has " + options.settings());
+      }
+      int epochs = in.readInt();
+      for (int i = 0; i < epochs; i++) {
+        history.add(Epoch.parse(in.readUTF()));
+      }
+      model.getBlock().loadParameters(model.getNDManager(), in);
+      optimizer.load(model.getBlock(), model.getNDManager(), in);
+    } catch (ai.djl.MalformedModelException e) {
+      throw new IOException(checkpoint() + " is damaged: " + e.getMessage(), e);
+    }
+    say("resumed after epoch %d", history.size());
+  }
+
+  @Override
+  public void close() {
+    loader.shutdownNow();
+    trainer.close();
+    model.close();
+    loss.close();
+  }
+}
