@@ -11,6 +11,7 @@
 #include "check.h"
 #include "cpu/isa.h"
 #include "cuda/cuda.h"
+#include "dlpack.h"
 
 struct yl_plan {
   yl::Shape shape;
@@ -80,9 +81,11 @@ void make_backend(const yl_config &config, yl_plan &plan) {
       return;
     default:
       plan.device_name = "cpu";
-      plan.device_why = (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
-                        ("; " + arithmetic + (plan.shape.dtype == YL_F64 ? "" : std::string(", ") + yl::usable_isa().name) +
-                         ", " + std::to_string(threads)) + (threads == 1 ? " thread" : " threads");
+      plan.device_why =
+          (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
+          ("; " + arithmetic + (plan.shape.dtype == YL_F64 ? "" : std::string(", ") + yl::usable_isa().name) + ", " +
+           std::to_string(threads)) +
+          (threads == 1 ? " thread" : " threads");
       plan.backend = yl::make_cpu(plan.shape);
   }
 }
@@ -109,7 +112,8 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
     const auto given = yl::take_sized<yl_call>("call", call, YL_CALL_INIT, offsetof(yl_call, normaliser_at));
     const yl::Call checked = yl::check_call(p.shape, given, outputs, p.held, p.ranges);
     if (!checked.grads) return body(p, checked, outputs);
-    if (p.shape.debug && checked.refresh() && p.backend->truths()) check_refreshed(p.shape, *p.backend->truths(), checked);
+    if (p.shape.debug && checked.refresh() && p.backend->truths())
+      check_refreshed(p.shape, *p.backend->truths(), checked);
     const bool same = std::equal(p.held.grads.begin(), p.held.grads.end(), checked.grads);
     const int32_t batch = same ? std::max(p.held.batch, checked.batch) : checked.batch;
     try {
@@ -140,6 +144,18 @@ yl_status loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_
            p.device_name.c_str());
     p.backend->loss_async(checked, stream, outputs);
   });
+}
+
+// body(call) with the call that tensors stand for. The shape of a plan never changes, so it is read without the lock.
+template <class Body>
+yl_status with_tensors(const yl_plan *plan, const yl_tensors *tensors, const yl_call *options,
+                       const Body &body) noexcept {
+  yl_status status = YL_OK;
+  const yl_status checked = guarded([&] {
+    if (!plan) fail(YL_INVALID_ARGUMENT, "plan is NULL; make one with yl_plan_create");
+    status = body(yl::TensorCall(plan->shape, tensors, options).call());
+  });
+  return checked == YL_OK ? status : checked;
 }
 
 yl_status audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
@@ -208,6 +224,9 @@ const Field kFields[] = {
     YL_FIELD(yl_call, boxes), YL_FIELD(yl_call, grads), YL_FIELD(yl_call, batch), YL_FIELD(yl_call, grad_mode),
     YL_FIELD(yl_call, normaliser), YL_FIELD(yl_call, scan), YL_FIELD(yl_call, normaliser_value),
     YL_FIELD(yl_call, grad_scale), YL_FIELD(yl_call, normaliser_at), YL_FIELD(yl_call, grad_scale_at),
+    YL_SIZE(yl_tensors), YL_FIELD(yl_tensors, struct_size), YL_FIELD(yl_tensors, feats), YL_FIELD(yl_tensors, grads),
+    YL_FIELD(yl_tensors, y_true), YL_FIELD(yl_tensors, boxes), YL_FIELD(yl_tensors, box_weights),
+    YL_FIELD(yl_tensors, boxes_policy), YL_FIELD(yl_tensors, reserved),
     YL_SIZE(yl_parts), YL_FIELD(yl_parts, xy), YL_FIELD(yl_parts, wh), YL_FIELD(yl_parts, confidence_object),
     YL_FIELD(yl_parts, confidence_background), YL_FIELD(yl_parts, class_), YL_FIELD(yl_parts, objects),
     YL_FIELD(yl_parts, ignored), YL_FIELD(yl_parts, ignored_background), YL_FIELD(yl_parts, non_finite),
@@ -290,6 +309,16 @@ yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream, const 
 
 yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result, ...) {
   return loss_async(plan, call, stream, result);
+}
+
+yl_status yl_loss_dlpack(yl_plan *plan, const yl_tensors *tensors, const yl_call *options, const yl_result *result) {
+  return with_tensors(plan, tensors, options, [&](const yl_call *call) { return loss(plan, call, result); });
+}
+
+yl_status yl_loss_dlpack_async(yl_plan *plan, const yl_tensors *tensors, const yl_call *options, void *stream,
+                               const yl_result *result) {
+  return with_tensors(plan, tensors, options,
+                      [&](const yl_call *call) { return loss_async(plan, call, stream, result); });
 }
 
 yl_status yl_yolo_head(yl_plan *plan, const yl_head *head) { return yolo_head(plan, head); }

@@ -1,4 +1,4 @@
-# cmake -DLIBRARY=libyololoss.so -DHEADER=yololoss.h -P exports.cmake: the library exports just what the header names
+# cmake -DLIBRARY=libyololoss.so -DHEADERS=DIR -P exports.cmake: the library exports just what the headers name
 # and needs nothing but the C library.
 execute_process(COMMAND nm -D --defined-only ${LIBRARY} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL " [A-Za-z] [A-Za-z0-9_]+" symbols "${symbols}")
@@ -9,8 +9,13 @@ foreach(symbol IN LISTS symbols)
     list(APPEND exported ${symbol})
   endif()
 endforeach()
-file(READ ${HEADER} header)
-string(REGEX MATCHALL "YL_API [^;(]*[ *]yl_[a-z0-9_]+\\(" declarations "${header}")
+file(GLOB headers ${HEADERS}/*.h)
+set(declarations "")
+foreach(header IN LISTS headers)
+  file(READ ${header} text)
+  string(REGEX MATCHALL "YL_API [^;(]*[ *]yl_[a-z0-9_]+\\(" found "${text}")
+  list(APPEND declarations ${found})
+endforeach()
 set(declared "")
 foreach(declaration IN LISTS declarations)
   string(REGEX REPLACE ".*[ *](yl_[a-z0-9_]+)\\($" "\\1" declaration "${declaration}")

@@ -50,8 +50,7 @@ final class Adam extends Optimizer {
     }
     m.steps++;
     float rate = learningRate.getNewValue(m.steps);
-    double correction =
-        Math.sqrt(1 - Math.pow(BETA2, m.steps)) / (1 - Math.pow(BETA1, m.steps));
+    double correction = Math.sqrt(1 - Math.pow(BETA2, m.steps)) / (1 - Math.pow(BETA1, m.steps));
     weight
         .getNDArrayInternal()
         .adamUpdate(

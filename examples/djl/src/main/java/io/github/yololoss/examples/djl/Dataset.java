@@ -119,7 +119,13 @@ final class Dataset {
     double h = photo.image.getHeight();
     double scale = Math.min(width / w, height / h);
     return draw(
-        i, scale, scale, (int) (width - w * scale) / 2, (int) (height - h * scale) / 2, false, false);
+        i,
+        scale,
+        scale,
+        (int) (width - w * scale) / 2,
+        (int) (height - h * scale) / 2,
+        false,
+        false);
   }
 
   /** Scaled by 0.75 to 1.25, stretched by up to 15%, moved, flipped, and its colours changed. */
@@ -250,7 +256,9 @@ final class Dataset {
     return batches;
   }
 
-  /** @param random for augmentation; null: none */
+  /**
+   * @param random for augmentation; null: none
+   */
   Batch batch(int[] images, Random random) throws IOException {
     Arena arena = Arena.ofShared();
     try {

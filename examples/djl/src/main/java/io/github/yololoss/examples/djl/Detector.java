@@ -88,8 +88,7 @@ final class Detector {
    * Average precision of a class at IoU 0.5: the area under the precision that can be had at each
    * recall (all points, as PASCAL VOC since 2010). NaN if there is no truth of the class.
    */
-  static double averagePrecision(
-      List<List<Box>> detections, List<List<Box>> truths, int classId) {
+  static double averagePrecision(List<List<Box>> detections, List<List<Box>> truths, int classId) {
     record Found(int image, Box box) {}
     List<Found> found = new ArrayList<>();
     List<List<Box>> left = new ArrayList<>(); // truths without a detection, of each image

@@ -17,8 +17,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A small YOLOv3: a backbone of strided convolutions, and two or three outputs at strides 32, 16, 8,
- * each fed by its stage of the backbone and by the coarser output's features, doubled in size.
+ * A small YOLOv3: a backbone of strided convolutions, and two or three outputs at strides 32, 16,
+ * 8, each fed by its stage of the backbone and by the coarser output's features, doubled in size.
  * Outputs are (B, A*(5+C), H, W), what yololoss calls NCHW.
  */
 final class Network extends AbstractBlock {
@@ -33,7 +33,9 @@ final class Network extends AbstractBlock {
   private final List<Block> lifts = new ArrayList<>(); // of scale l >= 1: what comes from l - 1
   private final List<Block> heads = new ArrayList<>();
 
-  /** @param outputs channels of each output, A*(5+C) */
+  /**
+   * @param outputs channels of each output, A*(5+C)
+   */
   Network(int scales, int outputs) {
     this.scales = scales;
     this.outputs = outputs;

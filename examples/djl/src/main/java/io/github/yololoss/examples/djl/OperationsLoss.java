@@ -19,9 +19,9 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * The same loss in DJL's own operations, its gradient by autograd: what {@link NativeLoss} is checked
- * against and timed beside. Dense, as keras-yolo3's, with the boxes of a batch padded for the ignore
- * mask.
+ * The same loss in DJL's own operations, its gradient by autograd: what {@link NativeLoss} is
+ * checked against and timed beside. Dense, as keras-yolo3's, with the boxes of a batch padded for
+ * the ignore mask.
  */
 final class OperationsLoss extends Loss {
   private final YoloLoss truths; // builds y_true
@@ -40,9 +40,7 @@ final class OperationsLoss extends Loss {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment[] yTrue = spec.allocate(arena, batch);
       truths.buildYTrue(
-          batch,
-          Targets.boxes(NativeLoss.segment(boxes), (int) boxes.getShape().get(1)),
-          yTrue);
+          batch, Targets.boxes(NativeLoss.segment(boxes), (int) boxes.getShape().get(1)), yTrue);
       NDArray total = null;
       for (int l = 0; l < yTrue.length; l++) {
         NDArray part = layer(l, batch, predictions.get(l), yTrue[l]);
@@ -72,7 +70,8 @@ final class OperationsLoss extends Loss {
     NDArray rawXy = channels(yTrue, 0, 2).mul(size).sub(grid);
     NDArray rawWh = channels(yTrue, 2, 4).mul(input).div(anchors).add(noMask).log(); // 0 where no m
     NDArray scale = mask.mul(channels(yTrue, 2, 3).mul(channels(yTrue, 3, 4)).neg().add(2f));
-    NDArray keep = ignoreMask(feats.stopGradient(), y, batch, grid.div(size), size, anchors.div(input));
+    NDArray keep =
+        ignoreMask(feats.stopGradient(), y, batch, grid.div(size), size, anchors.div(input));
 
     NDArray xy = scale.mul(crossEntropy(rawXy, channels(feats, 0, 2))).sum();
     NDArray wh = scale.mul(rawWh.sub(channels(feats, 2, 4)).square()).sum().mul(0.5f);

@@ -57,8 +57,7 @@ final class Shapes {
                   new Polygon(
                       new int[] {x, x + size, x + size / 2}, new int[] {y + size, y + size, y}, 3));
         }
-        line.append(
-            " %d,%d,%d,%d,%d".formatted(x, y, x + size, y + size, shape));
+        line.append(" %d,%d,%d,%d,%d".formatted(x, y, x + size, y + size, shape));
       }
       g.dispose();
       ImageIO.write(image, "png", folder.resolve("images/" + name + i + ".png").toFile());

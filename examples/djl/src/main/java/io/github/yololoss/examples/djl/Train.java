@@ -8,15 +8,16 @@ import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.Parameters;
 import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
 
 /** The command line of the example. */
 @Command(
     name = "djl",
     mixinStandardHelpOptions = true,
     sortOptions = false,
-    description = "Trains a small YOLOv3 detector with DJL; the loss and its gradient are yololoss's.")
+    description =
+        "Trains a small YOLOv3 detector with DJL; the loss and its gradient are yololoss's.")
 final class Train implements Callable<Integer> {
   /** Where the loss is computed. */
   enum LossKind {
@@ -34,7 +35,9 @@ final class Train implements Callable<Integer> {
               + " classes.txt with a name in each line.")
   Path data;
 
-  @Option(names = "--shapes", description = "Instead of DATA: draw a small data set and train on it.")
+  @Option(
+      names = "--shapes",
+      description = "Instead of DATA: draw a small data set and train on it.")
   boolean shapes;
 
   @Option(
@@ -105,7 +108,8 @@ final class Train implements Callable<Integer> {
     width = Integer.parseInt(size.split("x")[0]);
     height = Integer.parseInt(size.split("x")[1]);
     check(
-        width % 32 == 0 && height % 32 == 0, "--input is " + size + ", multiples of 32 are expected");
+        width % 32 == 0 && height % 32 == 0,
+        "--input is " + size + ", multiples of 32 are expected");
     epochs = epochs != null ? epochs : shapes ? 25 : 60;
     check(epochs >= 1, "--epochs is " + epochs + ", at least 1 is expected");
     try {

@@ -83,14 +83,14 @@ final class Training implements AutoCloseable {
             .build();
     optimizer = new Adam(learningRate);
     model.setBlock(
-        new Network(options.scales, spec.layers().getFirst().anchorMask().size() * (5 + classes.size())));
+        new Network(
+            options.scales, spec.layers().getFirst().anchorMask().size() * (5 + classes.size())));
     if (options.resume) {
       load();
     }
     trainer =
         model.newTrainer(
-            new DefaultTrainingConfig(
-                    options.loss == Train.LossKind.YOLOLOSS ? loss : operations)
+            new DefaultTrainingConfig(options.loss == Train.LossKind.YOLOLOSS ? loss : operations)
                 .optOptimizer(optimizer)
                 .optDevices(new Device[] {Device.cpu()}));
     trainer.initialize(new Shape(1, 3, options.height, options.width));
@@ -115,7 +115,8 @@ final class Training implements AutoCloseable {
   void run() throws Exception {
     say("loss by %s on %s", options.loss, loss.library().deviceName());
     checkGradient();
-    int last = options.stopAfter == null ? options.epochs : Math.min(options.stopAfter, options.epochs);
+    int last =
+        options.stopAfter == null ? options.epochs : Math.min(options.stopAfter, options.epochs);
     say("%s", Epoch.header(classes));
     for (int number = history.size() + 1; number <= last; number++) {
       Epoch epoch = train(number);
@@ -177,7 +178,9 @@ final class Training implements AutoCloseable {
     }
   }
 
-  /** The value of a loss, and its gradients with respect to outputs that are cut off their network. */
+  /**
+   * The value of a loss, and its gradients with respect to outputs that are cut off their network.
+   */
   private static double gradients(Loss by, NDArray boxes, NDList outputs, NDList grads) {
     NDList leaves = new NDList();
     for (NDArray output : outputs) {
@@ -356,7 +359,8 @@ final class Training implements AutoCloseable {
   // ---- what a run leaves
 
   private void drawDetections() throws IOException {
-    int[] images = IntStream.range(0, Math.min(6, Math.min(validation.size(), options.batch))).toArray();
+    int[] images =
+        IntStream.range(0, Math.min(6, Math.min(validation.size(), options.batch))).toArray();
     List<Dataset.Picture> pictures = new ArrayList<>();
     for (int i : images) {
       pictures.add(validation.letterboxed(i));
@@ -412,7 +416,11 @@ final class Training implements AutoCloseable {
       String settings = in.readUTF();
       if (!settings.equals(options.settings())) {
         throw new IllegalArgumentException(
-            checkpoint() + " is of a run with " + settings + "; this one has " + options.settings());
+            checkpoint()
+                + " is of a run with "
+                + settings
+                + "; this one has "
+                + options.settings());
       }
       int epochs = in.readInt();
       for (int i = 0; i < epochs; i++) {
