@@ -9,6 +9,7 @@ import io.github.yololoss.Device;
 import io.github.yololoss.Layout;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
+import io.github.yololoss.LossRules;
 import io.github.yololoss.Npy;
 import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets;
@@ -139,6 +140,7 @@ final class LossRun {
   boolean statistics;
   LossOptions.Search search = LossOptions.Search.NONE;
   boolean maps;
+  LossRules.IgnoreScope scope; // null: as the spec says
 
   YoloSpec spec;
   int batch;
@@ -186,7 +188,25 @@ final class LossRun {
     }
   }
 
+  /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */
+  Layout layoutOfFiles() throws IOException {
+    YoloSpec read = SpecFile.read(specFile);
+    Path file = folder.resolve("feats_0.npy");
+    if (!Files.exists(file)) {
+      return layout; // compute says what is missing
+    }
+    Layout other = layout == Layout.NHWC ? Layout.NCHW : Layout.NHWC;
+    try (Arena arena = Arena.ofConfined()) {
+      long[] shape = Npy.map(file, arena).shape();
+      int images = shape.length > 0 ? (int) Math.clamp(shape[0], 0, Integer.MAX_VALUE) : 0;
+      boolean fits = Arrays.equals(shape, BatchFiles.shape("feats", read, layout, 0, images));
+      boolean fitsOther = Arrays.equals(shape, BatchFiles.shape("feats", read, other, 0, images));
+      return !fits && fitsOther ? other : layout;
+    }
+  }
+
   private YoloLoss open(DataType dataType) throws IOException {
+    LossRules rules = SpecFile.readRules(specFile);
     try {
       return YoloLoss.builder(spec)
           .maxBatch(batch)
@@ -194,7 +214,7 @@ final class LossRun {
           .dataType(dataType)
           .layout(layout)
           .float32Gradients(float32Gradients)
-          .rules(SpecFile.readRules(specFile))
+          .rules(scope == null ? rules : rules.withIgnoreScope(scope))
           .open();
     } catch (IllegalArgumentException e) { // lists of the rules that do not fit the spec
       throw new InputException(specFile + ": " + e.getMessage());

@@ -1,20 +1,19 @@
 package io.github.yololoss.cli;
 
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-
-import com.fasterxml.jackson.databind.JsonNode;
 import io.github.yololoss.Layout;
-import io.github.yololoss.Npy;
-import io.github.yololoss.YoloSpec;
-import io.github.yololoss.cli.Main.InputException;
+import io.github.yololoss.LossOptions.Normaliser;
+import io.github.yololoss.LossRules.IgnoreScope;
+import io.github.yololoss.cli.Comparison.Tolerances;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -30,7 +29,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     description =
         "Computes the loss and gradient and compares them with others: largest differences and"
-            + " where they are.",
+            + " where they are. If they do not agree, the layout, normaliser and ignore scope are"
+            + " named with which they would.",
     footer = {
       "",
       "Exit code 0 if all agree, 1 if not.",
@@ -39,16 +39,6 @@ import picocli.CommandLine.Spec;
       "  yololoss verify dump --spec yolov3.json --against theirs"
     })
 final class VerifyCommand implements Callable<Integer> {
-  private static final List<String> FIELDS =
-      List.of(
-          "xy",
-          "wh",
-          "confidence",
-          "class",
-          "object_count",
-          "ignore_count",
-          "ignore_count_background");
-
   @Spec private CommandSpec command;
 
   @Mixin private LossRun run;
@@ -87,167 +77,97 @@ final class VerifyCommand implements Callable<Integer> {
       description = "Absolute tolerance of the gradient; default ${DEFAULT-VALUE}.")
   private double gradAtol;
 
-  private int compared;
-  private int failed;
+  /** What programs do differently with the same loss. */
+  private record Convention(Layout layout, Normaliser normaliser, IgnoreScope scope) {
+    /** How many of the three differ. */
+    int departures(Convention other) {
+      return (layout == other.layout ? 0 : 1)
+          + (normaliser.equals(other.normaliser) ? 0 : 1)
+          + (scope == other.scope ? 0 : 1);
+    }
+
+    /** The switches that lead from another convention to this one. */
+    String switches(Convention from) {
+      List<String> parts = new ArrayList<>();
+      if (layout != from.layout) {
+        parts.add("--layout " + layout.name().toLowerCase(Locale.ROOT));
+      }
+      if (!normaliser.equals(from.normaliser)) {
+        parts.add(
+            "--normaliser "
+                + (normaliser.kind() == Normaliser.Kind.VALUE
+                    ? String.valueOf(normaliser.value()).replaceFirst("\\.0$", "")
+                    : normaliser.kind().name().toLowerCase(Locale.ROOT)));
+      }
+      if (scope != from.scope) {
+        parts.add(
+            "\"ignore_scope\": \"" + scope.name().toLowerCase(Locale.ROOT) + "\" in the spec");
+      }
+      return String.join(", ", parts);
+    }
+  }
 
   @Override
   public Integer call() throws IOException {
     if (run.folder == null || run.specFile == null) {
       throw new ParameterException(command.commandLine(), "give DIR and --spec FILE");
     }
-    if (!Files.exists(against)) {
-      throw new InputException(against + ": no such file or folder");
-    }
-    boolean folder = Files.isDirectory(against);
-    Path json = folder ? against.resolve("expected.json") : against;
-    boolean gradients = folder && Files.exists(against.resolve("grad_0.npy"));
-    if (folder && !gradients && !Files.exists(json)) {
-      throw new InputException(against + ": neither expected.json nor grad_0.npy is there");
-    }
-    try (Arena arena = Arena.ofConfined()) {
-      run.gradient = gradients;
-      run.float32Gradients = true; // what is compared is not rounded to 16 bits
-      run.compute(arena);
-      if (Files.exists(json)) {
-        compareLoss(json);
-      }
-      for (int l = 0; gradients && l < run.grads.length; l++) {
-        compareGradient(l, arena);
-      }
-    }
-    command
-        .commandLine()
-        .getOut()
-        .println(
-            failed == 0 ? "all " + compared + " agree" : failed + " of " + compared + " differ");
-    return failed == 0 ? 0 : Main.COMPARISON_FAILED;
-  }
-
-  private void compareLoss(Path file) throws IOException {
-    JsonNode want = SpecFile.readJson(file);
-    JsonNode got = run.json();
-    if (!want.has("total") && !want.has("layers")) {
-      throw new InputException(file + ": neither total nor layers is in it");
-    }
-    if (want.has("total")) {
-      compare(file, "total", got.get("total"), want.get("total"));
-    }
-    JsonNode layers = want.path("layers");
-    if (!layers.isMissingNode()
-        && (!layers.isArray() || layers.size() != got.get("layers").size())) {
-      throw new InputException(
-          file
-              + ": layers has "
-              + layers.size()
-              + " entries, the spec has "
-              + got.get("layers").size());
-    }
-    for (int l = 0; l < layers.size(); l++) {
-      for (String field : FIELDS) {
-        JsonNode mine = got.get("layers").get(l).get(field);
-        compare(file, "layer " + l + " " + field, mine, layers.get(l).get(field));
-      }
-    }
-  }
-
-  /** Counts exactly. Fields that the other side does not have are left out. */
-  private void compare(Path file, String what, JsonNode got, JsonNode want) {
-    if (want == null) {
-      return;
-    }
-    if (!want.isNumber()) {
-      throw new InputException(file + ": " + what + " is " + want + ", a number is expected");
-    }
-    double difference = Math.abs(got.asDouble() - want.asDouble());
-    boolean count = got.isIntegralNumber();
-    double tolerance = count ? 0 : lossRtol * Math.abs(want.asDouble()) + lossAtol;
-    boolean close = difference <= tolerance && Double.isFinite(difference);
-    line(close, what, got.asDouble(), want.asDouble(), difference, tolerance, "");
-  }
-
-  private void compareGradient(int l, Arena arena) throws IOException {
-    Path file = against.resolve("grad_" + l + ".npy");
-    Npy want = Npy.map(file, arena);
-    MemorySegment got = run.grads[l];
-    long count = got.byteSize() / Float.BYTES;
-    if (want.size() != count) {
-      throw new InputException(
-          file + ": shape " + want.shapeText() + ", " + count + " values are expected");
-    }
-    double largest = 0;
-    double worst = -1;
-    long at = 0;
-    for (long i = 0; i < count; i++) {
-      double difference = Math.abs(got.getAtIndex(JAVA_FLOAT, i) - want.get(i));
-      if (Double.isNaN(difference)) {
-        difference = Double.POSITIVE_INFINITY;
-      }
-      if (difference > worst) {
-        worst = difference;
-        at = i;
-      }
-      if (Double.isFinite(want.get(i))) {
-        largest = Math.max(largest, Math.abs(want.get(i)));
-      }
-    }
-    double tolerance = gradAtol + gradRtol * largest;
-    line(
-        worst <= tolerance,
-        "grad_" + l,
-        got.getAtIndex(JAVA_FLOAT, at),
-        want.get(at),
-        worst,
-        tolerance,
-        " worst at " + address(l, at));
-  }
-
-  private String address(int l, long index) {
-    YoloSpec.Layer layer = run.spec.layers().get(l);
-    int channels = 5 + run.spec.numClasses();
-    int anchors = layer.anchorMask().size();
-    long places = (long) layer.gridHeight() * layer.gridWidth();
-    long channel = index % channels;
-    long cell = index / channels;
-    if (run.layout == Layout.NCHW) {
-      channel = index / places % channels;
-      long image = index / places / channels / anchors;
-      cell = (image * places + index % places) * anchors + index / places / channels % anchors;
-    }
-    long place = cell / anchors;
-    String[] names = {"tx", "ty", "tw", "th", "objectness"};
-    return "image "
-        + place / layer.gridWidth() / layer.gridHeight()
-        + ", row "
-        + place / layer.gridWidth() % layer.gridHeight()
-        + ", column "
-        + place % layer.gridWidth()
-        + ", anchor "
-        + cell % anchors
-        + ", "
-        + (channel < 5 ? names[(int) channel] : "class " + (channel - 5));
-  }
-
-  private void line(
-      boolean ok,
-      String what,
-      double got,
-      double want,
-      double difference,
-      double tolerance,
-      String where) {
-    ++compared;
-    failed += ok ? 0 : 1;
     PrintWriter out = command.commandLine().getOut();
+    run.float32Gradients = true; // what is compared is not rounded to 16 bits
+    Convention asked =
+        new Convention(run.layout, run.normaliser, SpecFile.readRules(run.specFile).ignoreScope());
+    Layout ofFiles = run.layoutOfFiles();
+    Comparison comparison = compare(asked, ofFiles, out);
+    if (comparison.failed() == 0 && ofFiles == asked.layout) {
+      out.println("all " + comparison.compared() + " agree");
+      return 0;
+    }
+    out.println(comparison.failed() + " of " + comparison.compared() + " differ");
+    Convention match = agreeing(asked, ofFiles);
     out.println(
-        String.format(
-            Locale.ROOT,
-            "%-5s%-32s%16.9g%16.9g  difference %.3g, tolerance %.3g%s",
-            ok ? "ok" : "FAIL",
-            what,
-            got,
-            want,
-            difference,
-            tolerance,
-            where));
+        match == null
+            ? "no other layout, normaliser or ignore scope makes them agree"
+            : "all " + comparison.compared() + " agree with " + match.switches(asked));
+    return Main.COMPARISON_FAILED;
+  }
+
+  /** Computes by a convention, but reads the files in the order that their shapes show. */
+  private Comparison compare(Convention convention, Layout layout, PrintWriter out)
+      throws IOException {
+    run.layout = layout;
+    run.normaliser = convention.normaliser;
+    run.scope = convention.scope;
+    Comparison comparison =
+        new Comparison(run, against, new Tolerances(lossRtol, lossAtol, gradRtol, gradAtol), out);
+    run.gradient = comparison.needsGradients();
+    try (Arena arena = Arena.ofConfined()) {
+      run.compute(arena);
+      comparison.compare(arena);
+    }
+    return comparison;
+  }
+
+  /** The convention with the fewest departures by which everything agrees, or null. */
+  private Convention agreeing(Convention asked, Layout ofFiles) throws IOException {
+    List<Convention> candidates = new ArrayList<>();
+    for (IgnoreScope scope : IgnoreScope.values()) {
+      Set<Normaliser> normalisers =
+          new LinkedHashSet<>(
+              List.of(asked.normaliser, Normaliser.BATCH, Normaliser.NONE, Normaliser.OBJECTS));
+      Comparison raw = compare(new Convention(ofFiles, Normaliser.NONE, scope), ofFiles, null);
+      double divisor = run.result.total() / raw.total(); // NaN where they have no total
+      boolean whole = Math.abs(divisor - Math.rint(divisor)) <= lossRtol * divisor;
+      if (divisor > 0 && (whole || raw.compared() > 1)) { // one number alone fits any divisor
+        normalisers.add(Normaliser.value(whole ? Math.rint(divisor) : divisor));
+      }
+      normalisers.forEach(n -> candidates.add(new Convention(ofFiles, n, scope)));
+    }
+    candidates.sort(Comparator.comparingInt(c -> c.departures(asked)));
+    for (Convention candidate : candidates) {
+      if (compare(candidate, ofFiles, null).failed() == 0) {
+        return candidate;
+      }
+    }
+    return null;
   }
 }

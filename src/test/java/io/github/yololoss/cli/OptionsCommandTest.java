@@ -70,6 +70,20 @@ class OptionsCommandTest extends CommandTest {
         loss(planes, "--layout", "nchw").get("total").asDouble());
     Ended verified = run("verify", planes, "--spec", spec, "--against", planes, "--layout", "nchw");
     assertEquals(0, verified.code(), verified.out() + verified.err());
+    verified = run("verify", planes, "--spec", spec, "--against", planes);
+    assertEquals(1, verified.code(), verified.out() + verified.err());
+    assertTrue(verified.out().contains("agree with --layout nchw\n"), verified.out());
+    Path gradients = folder.resolve("gradients");
+    TestFiles.copy(planes, gradients, path -> path.toString().contains("grad_"));
+    refused(
+        3,
+        "grad_0.npy: shape (2, 24, 2, 2) is NCHW, feats are NHWC; permute one of them",
+        "verify",
+        sample,
+        "--spec",
+        spec,
+        "--against",
+        gradients);
     refused(
         3,
         "expected (2, 24, 2, 2) (B, A*(5+C), H, W)",
@@ -80,6 +94,54 @@ class OptionsCommandTest extends CommandTest {
         "--layout",
         "nchw");
     refused(2, "--layout", "loss", sample, "--spec", spec, "--layout", "chwn");
+  }
+
+  /** What another program does differently is named: here it is this one with other switches. */
+  @Test
+  void verifyNamesTheConvention() throws Exception {
+    Path crowded = Path.of("src/test/resources/golden/e_empty_and_crowded");
+    Path image =
+        Files.writeString(
+            folder.resolve("image.json"),
+            Files.readString(crowded.resolve("expected.json"))
+                .replaceFirst("\\{", "{\"ignore_scope\": \"image\","));
+    record Convention(Path spec, String normaliser, String named) {}
+    for (Convention c :
+        new Convention[] {
+          new Convention(crowded.resolve("expected.json"), "none", "--normaliser none\n"),
+          new Convention(crowded.resolve("expected.json"), "objects", "--normaliser objects\n"),
+          new Convention(crowded.resolve("expected.json"), "8400", "--normaliser 8400\n"),
+          new Convention(crowded.resolve("expected.json"), "0.7", "--normaliser 0.7"),
+          new Convention(image, "batch", "\"ignore_scope\": \"image\" in the spec\n"),
+          new Convention(
+              image, "8400", "--normaliser 8400, \"ignore_scope\": \"image\" in the spec"),
+        }) {
+      Path theirs = Files.createDirectories(folder.resolve("theirs"));
+      Ended made =
+          run(
+              "loss",
+              crowded,
+              "--spec",
+              c.spec,
+              "--gradient",
+              theirs,
+              "--normaliser",
+              c.normaliser,
+              "--json",
+              theirs.resolve("expected.json"));
+      assertEquals(0, made.code(), made.err());
+      Ended verified =
+          run("verify", crowded, "--spec", crowded.resolve("expected.json"), "--against", theirs);
+      assertEquals(1, verified.code(), verified.out());
+      assertTrue(verified.out().contains("agree with " + c.named), verified.out());
+    }
+    // One total alone fits any divisor: only a whole one is named.
+    Path total = Files.writeString(folder.resolve("total.json"), "{\"total\": 99.8}");
+    Ended verified = run("verify", sample, "--spec", spec, "--against", total);
+    assertEquals(1, verified.code(), verified.out());
+    assertTrue(
+        verified.out().endsWith("no other layout, normaliser or ignore scope makes them agree\n"),
+        verified.out());
   }
 
   @Test
