@@ -1,0 +1,156 @@
+package io.github.yololoss.examples.javacpp;
+
+import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
+
+import io.github.yololoss.Device;
+import io.github.yololoss.DeviceBuffer;
+import io.github.yololoss.Layout;
+import io.github.yololoss.LossOptions;
+import io.github.yololoss.LossResult;
+import io.github.yololoss.Memory;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloSpec;
+import java.lang.foreign.MemorySegment;
+import org.bytedeco.javacpp.LongPointer;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Adam;
+import org.bytedeco.pytorch.AdamOptions;
+import org.bytedeco.pytorch.BoolOptional;
+import org.bytedeco.pytorch.Conv2dImpl;
+import org.bytedeco.pytorch.Conv2dOptions;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
+
+/**
+ * Trains two heads of convolutions on one batch: {@code TrainHead [cpu|cuda]}. The loss reads the
+ * tensors' memory by {@code data_ptr()} and writes the gradient into tensors, which go into {@code
+ * backward}: nothing is copied, and nothing but {@code memory()} differs between CPU and CUDA.
+ */
+public final class TrainHead {
+  private static final int BATCH = 2;
+  private static final float[] BOXES = {
+    8, 10, 90, 100, 0, /**/ 70, 70, 95, 100, 2, /* image 1 */ 30, 20, 120, 80, 1, /**/ 0, 0, 0, 0, 0
+  };
+
+  private TrainHead() {}
+
+  public static void main(String[] arguments) {
+    boolean cuda = arguments.length > 0 && arguments[0].equals("cuda");
+    YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
+    try (PointerScope run = new PointerScope();
+        YoloLoss loss =
+            YoloLoss.builder(spec)
+                .maxBatch(BATCH)
+                .layout(Layout.NCHW)
+                .memory(cuda ? Memory.DEVICE : Memory.HOST)
+                .open()) {
+      torch.manual_seed(1);
+      org.bytedeco.pytorch.Device device =
+          new org.bytedeco.pytorch.Device(
+              cuda ? torch.DeviceType.CUDA : torch.DeviceType.CPU, (byte) 0);
+      Conv2dImpl[] heads = new Conv2dImpl[spec.layers().size()];
+      TensorVector parameters = new TensorVector();
+      for (int l = 0; l < heads.length; l++) {
+        long stride = 128 / spec.layers().get(l).gridHeight();
+        Conv2dOptions options = new Conv2dOptions(3, 24, new LongPointer(stride, stride));
+        options.stride().put(0, stride).put(1, stride);
+        heads[l] = new Conv2dImpl(options);
+        heads[l].to(device, false);
+        parameters.put(heads[l].parameters().get());
+      }
+      Adam optimizer = new Adam(parameters, new AdamOptions(0.01));
+      Tensor images = torch.rand(BATCH, 3, 128, 128).to(device, torch.ScalarType.Float);
+      Tensor boxes = boxes().to(device, torch.ScalarType.Float);
+      LossResult result = loss.newResult();
+      double first = 0;
+      for (int step = 0; step <= 60; step++) {
+        try (PointerScope ofStep = new PointerScope()) { // tensors of the step go at its end
+          Tensor[] outputs = new Tensor[heads.length];
+          Tensor[] grads = new Tensor[heads.length];
+          for (int l = 0; l < heads.length; l++) {
+            outputs[l] = heads[l].forward(images);
+            grads[l] = torch.empty_like(outputs[l]);
+          }
+          compute(loss, cuda, outputs, boxes, grads, result);
+          optimizer.zero_grad();
+          torch.backward(
+              new TensorVector(outputs),
+              new TensorVector(grads),
+              new BoolOptional(),
+              false,
+              new TensorVector());
+          optimizer.step();
+        }
+        first = step == 0 ? result.total() : first;
+        if (step % 20 == 0) {
+          System.out.printf("step %2d: loss %.3f on %s%n", step, result.total(), loss.deviceName());
+        }
+      }
+      if (!(result.total() < first / 2)) {
+        throw new IllegalStateException("the loss did not fall");
+      }
+    }
+  }
+
+  private static Tensor boxes() {
+    Tensor boxes = torch.empty(BATCH, BOXES.length / 5 / BATCH, 5);
+    MemorySegment.copy(BOXES, 0, segment(boxes), JAVA_FLOAT, 0, BOXES.length);
+    return boxes;
+  }
+
+  /** Tensors are contiguous float32 (B, A*(5+C), H, W), as convolutions give them. */
+  private static void compute(
+      YoloLoss loss,
+      boolean cuda,
+      Tensor[] outputs,
+      Tensor boxes,
+      Tensor[] grads,
+      LossResult result) {
+    int perImage = (int) (boxes.numel() / 5 / BATCH);
+    if (cuda) { // ordered behind PyTorch's default stream, which is the legacy one
+      loss.compute(
+          BATCH,
+          buffers(outputs),
+          Targets.boxes(buffer(boxes), perImage),
+          buffers(grads),
+          LossOptions.DEFAULT,
+          result);
+    } else {
+      loss.compute(
+          BATCH,
+          segments(outputs),
+          Targets.boxes(segment(boxes), perImage),
+          segments(grads),
+          LossOptions.DEFAULT,
+          result);
+    }
+  }
+
+  private static MemorySegment segment(Tensor tensor) {
+    Pointer data = tensor.data_ptr();
+    return MemorySegment.ofAddress(data.address()).reinterpret(tensor.nbytes());
+  }
+
+  private static MemorySegment[] segments(Tensor[] tensors) {
+    MemorySegment[] segments = new MemorySegment[tensors.length];
+    for (int i = 0; i < tensors.length; i++) {
+      segments[i] = segment(tensors[i]);
+    }
+    return segments;
+  }
+
+  private static DeviceBuffer buffer(Tensor tensor) {
+    return DeviceBuffer.of(Device.cuda(0), tensor.data_ptr().address(), tensor.nbytes());
+  }
+
+  private static DeviceBuffer[] buffers(Tensor[] tensors) {
+    DeviceBuffer[] buffers = new DeviceBuffer[tensors.length];
+    for (int i = 0; i < tensors.length; i++) {
+      buffers[i] = buffer(tensors[i]);
+    }
+    return buffers;
+  }
+}
