@@ -59,7 +59,7 @@ final class Train implements Callable<Integer> {
       description = "2 (strides 32, 16; default) or 3 (8 too).")
   int scales;
 
-  @Option(names = "--epochs", description = "Default 60, 25 for shapes.")
+  @Option(names = "--epochs", description = "Default 100, 30 for shapes.")
   Integer epochs;
 
   @Option(names = "--batch", defaultValue = "8", description = "Default ${DEFAULT-VALUE}.")
@@ -110,13 +110,13 @@ final class Train implements Callable<Integer> {
     check(
         width % 32 == 0 && height % 32 == 0,
         "--input is " + size + ", multiples of 32 are expected");
-    epochs = epochs != null ? epochs : shapes ? 25 : 60;
+    epochs = epochs != null ? epochs : shapes ? 30 : 100;
     check(epochs >= 1, "--epochs is " + epochs + ", at least 1 is expected");
     try {
       Files.createDirectories(output);
       if (shapes) {
         data = output.resolve("shapes");
-        Shapes.write(data, 96, 32, seed);
+        Shapes.write(data, 192, 48, seed);
       }
       try (Training training = new Training(this)) {
         training.run();
