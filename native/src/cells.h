@@ -18,7 +18,7 @@
 
 namespace yl {
 
-constexpr int64_t kRun = 1024;        // the most cells of a visit
+constexpr int64_t kRun = 1024;       // the most cells of a visit
 constexpr int64_t kPlaneRun = 8192;  // of planes: usually a whole one, so that the gradient of an anchor is one stretch
 
 // An object that cells of a visit can reach, those from first to last counted from the first cell.

@@ -1,4 +1,4 @@
-// Gradients past the caches.
+// The gradient in whole lines.
 #pragma once
 
 #include <vector>

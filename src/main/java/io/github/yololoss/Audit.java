@@ -53,12 +53,12 @@ public record Audit(
       this.text = text;
     }
 
-    /** In words. */
+    /** {@return in words} */
     public String text() {
       return text;
     }
 
-    /** Whether it is a fault; else a fact about the anchors. */
+    /** {@return whether it is a fault; else a fact about the anchors} */
     public boolean isFault() {
       return switch (this) {
         case NO_LAYER, TWO_LAYERS, POOR_ANCHOR, COLLISION -> false;
@@ -135,12 +135,19 @@ public record Audit(
     bestIou = List.copyOf(bestIou);
   }
 
-  /** How many findings there are for a reason. */
+  /**
+   * {@return how many findings there are for a reason}
+   *
+   * @param reason which
+   */
   public long count(Reason reason) {
     return counts.getOrDefault(reason, 0L);
   }
 
-  /** How many faults there are: rows or cells that a call refuses, leaves out, cuts or suffers. */
+  /**
+   * {@return how many faults there are: rows or cells that a call refuses, leaves out, cuts or
+   * suffers}
+   */
   public long faults() {
     return counts.entrySet().stream()
         .filter(entry -> entry.getKey().isFault())

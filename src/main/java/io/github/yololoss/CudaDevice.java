@@ -27,8 +27,8 @@ public record CudaDevice(
     int multiprocessors) {
 
   /**
-   * The usable CUDA devices; none where CUDA cannot be used ({@link YoloLoss#checkDevice} says
-   * why).
+   * {@return the usable CUDA devices; none where CUDA cannot be used ({@link YoloLoss#checkDevice}
+   * says why)}
    *
    * @throws YoloLossException if the native library cannot be loaded or the driver fails
    */
@@ -63,7 +63,7 @@ public record CudaDevice(
     return Layouts.offset(Layouts.CUDA_DEVICE, field);
   }
 
-  /** The device as {@link YoloLoss.Builder#device} takes it. */
+  /** {@return the device as {@link YoloLoss.Builder#device} takes it} */
   public Device device() {
     return Device.cuda(index);
   }

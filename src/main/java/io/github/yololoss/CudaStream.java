@@ -25,6 +25,7 @@ public final class CudaStream implements AutoCloseable {
    * A new stream, which does not wait for the legacy default stream.
    *
    * @param device a CUDA device
+   * @return the stream, to be closed
    * @throws YoloLossException if there is no such device
    */
   public static CudaStream open(Device device) {
@@ -43,6 +44,7 @@ public final class CudaStream implements AutoCloseable {
    *
    * @param device its CUDA device
    * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
+   * @return the stream, whose closing destroys nothing
    */
   public static CudaStream of(Device device, long handle) {
     Device.requireCuda(device);
@@ -50,12 +52,12 @@ public final class CudaStream implements AutoCloseable {
     return new CudaStream(device, false, MemorySegment.ofAddress(handle));
   }
 
-  /** Its device. */
+  /** {@return its device} */
   public Device device() {
     return device;
   }
 
-  /** {@code cudaStream_t}, for other native functions. */
+  /** {@return {@code cudaStream_t}, for other native functions} */
   public long handle() {
     return handle.address();
   }

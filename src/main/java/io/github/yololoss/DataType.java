@@ -17,7 +17,7 @@ public enum DataType {
     this.bytes = bytes;
   }
 
-  /** Bytes of a value. */
+  /** {@return bytes of a value} */
   public int bytes() {
     return bytes;
   }

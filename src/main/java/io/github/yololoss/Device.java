@@ -44,15 +44,17 @@ public record Device(Kind kind, int index) {
    * A CUDA device.
    *
    * @param index its number, from 0
+   * @return the device
    */
   public static Device cuda(int index) {
     return new Device(Kind.CUDA, index);
   }
 
   /**
-   * The device of a name: {@code auto}, {@code reference}, {@code cpu}, {@code cuda} or {@code
-   * cuda:N}.
+   * {@return the device of a name: {@code auto}, {@code reference}, {@code cpu}, {@code cuda} or
+   * {@code cuda:N}}
    *
+   * @param name as the command line takes it
    * @throws IllegalArgumentException for any other name
    */
   public static Device parse(String name) {

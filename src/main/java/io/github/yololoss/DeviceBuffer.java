@@ -32,6 +32,7 @@ public final class DeviceBuffer implements AutoCloseable {
    *
    * @param device a CUDA device
    * @param byteSize at least 1
+   * @return the memory, to be closed
    * @throws YoloLossException if there is no such device or not that much memory
    */
   public static DeviceBuffer allocate(Device device, long byteSize) {
@@ -57,6 +58,7 @@ public final class DeviceBuffer implements AutoCloseable {
    * @param device the CUDA device that it belongs to
    * @param address where it begins
    * @param byteSize how long it is
+   * @return the memory as a buffer, whose closing frees nothing
    */
   public static DeviceBuffer of(Device device, long address, long byteSize) {
     Device.requireCuda(device);
@@ -74,6 +76,9 @@ public final class DeviceBuffer implements AutoCloseable {
   /**
    * A part of this memory, which is freed with the whole.
    *
+   * @param offset in bytes
+   * @param size in bytes
+   * @return the part
    * @throws IndexOutOfBoundsException if it does not lie within
    */
   public DeviceBuffer slice(long offset, long size) {
@@ -83,17 +88,17 @@ public final class DeviceBuffer implements AutoCloseable {
         device, null, arena == null ? part : part.reinterpret(arena, null), size);
   }
 
-  /** The device that it belongs to. */
+  /** {@return the device that it belongs to} */
   public Device device() {
     return device;
   }
 
-  /** Its length. */
+  /** {@return its length} */
   public long byteSize() {
     return byteSize;
   }
 
-  /** Where it lies: a segment of length 0, for other native functions. */
+  /** {@return where it lies: a segment of length 0, for other native functions} */
   public MemorySegment address() {
     return address;
   }
@@ -102,13 +107,18 @@ public final class DeviceBuffer implements AutoCloseable {
    * Copies from memory of the host, its first {@code host.byteSize()} bytes; returns when it is
    * done, behind what was enqueued on the legacy default stream.
    *
+   * @param host memory off the heap
    * @throws IllegalArgumentException if host is on the heap or longer than this
    */
   public void copyFrom(MemorySegment host) {
     Native.check(Native.cudaCopy(device.index(), address, requireHost(host), host.byteSize()));
   }
 
-  /** Copies to memory of the host, filling it; as {@link #copyFrom}. */
+  /**
+   * Copies to memory of the host, filling it; as {@link #copyFrom}.
+   *
+   * @param host memory off the heap
+   */
   public void copyTo(MemorySegment host) {
     if (requireHost(host).isReadOnly()) {
       throw new IllegalArgumentException("host is read-only, but it is written");

@@ -148,8 +148,7 @@ final class LossCall {
     switch (targets) {
       case Targets.Dense(MemorySegment[] dense) -> pointDense(dense, batch);
       case Targets.DeviceDense(DeviceBuffer[] dense) -> pointDense(dense, batch);
-      case Targets.Boxes b ->
-          pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch);
+      case Targets.Boxes b -> pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch);
       case Targets.DeviceBoxes b ->
           pointBoxes(b.boxes(), b.perImage(), b.policy(), b.weights(), batch);
       case null ->

@@ -5,6 +5,10 @@ import java.util.Objects;
 /**
  * How sums become the loss and the gradient, and what a call gives besides.
  *
+ * <p>A loss scale for float16 gradients:
+ *
+ * {@snippet class="io.github.yololoss.SnippetsTest" region="scale"}
+ *
  * @param normaliser what the sums are divided by
  * @param gradientScale factor of the gradient (upstream gradient, loss scale), finite
  * @param gradientScaleAt null, or device memory of one float32 that the device reads as the scale
@@ -63,35 +67,65 @@ public record LossOptions(
     }
   }
 
-  /** With a scale by value, writing the whole gradient. */
+  /**
+   * With a scale by value, writing the whole gradient.
+   *
+   * @param normaliser what the sums are divided by
+   * @param gradientScale factor of the gradient, finite
+   */
   public LossOptions(Normaliser normaliser, double gradientScale) {
     this(normaliser, gradientScale, null, GradientMode.OVERWRITE, false, Search.NONE, null);
   }
 
-  /** The same with a scale in device memory. */
+  /**
+   * The same with a scale in device memory.
+   *
+   * @param at its place, a float32
+   * @return a copy
+   */
   public LossOptions withGradientScaleAt(DeviceBuffer at) {
     return new LossOptions(normaliser, gradientScale, at, gradientMode, statistics, search, maps);
   }
 
-  /** The same, writing the gradient in another way. */
+  /**
+   * The same, writing the gradient in another way.
+   *
+   * @param mode how
+   * @return a copy
+   */
   public LossOptions withGradientMode(GradientMode mode) {
     return new LossOptions(
         normaliser, gradientScale, gradientScaleAt, mode, statistics, search, maps);
   }
 
-  /** The same with statistics, or without. */
+  /**
+   * The same with statistics, or without.
+   *
+   * @param wanted whether there are any
+   * @return a copy
+   */
   public LossOptions withStatistics(boolean wanted) {
     return new LossOptions(
         normaliser, gradientScale, gradientScaleAt, gradientMode, wanted, search, maps);
   }
 
-  /** The same with another search. */
+  /**
+   * The same with another search.
+   *
+   * @param where which values are looked at
+   * @return a copy
+   */
   public LossOptions withSearch(Search where) {
     return new LossOptions(
         normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, where, maps);
   }
 
-  /** The same with maps of the cells; null: none. */
+  /**
+   * The same with maps of the cells; null: none.
+   *
+   * @param wanted where they go, or null
+   * @return a copy
+   */
   public LossOptions withMaps(CellMaps<?> wanted) {
     return new LossOptions(
         normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, search, wanted);
@@ -145,17 +179,32 @@ public record LossOptions(
       }
     }
 
-    /** By value. */
+    /**
+     * By value.
+     *
+     * @param kind which
+     * @param value finite and > 0
+     */
     public Normaliser(Kind kind, double value) {
       this(kind, value, null);
     }
 
-    /** A value of the caller's. */
+    /**
+     * A value of the caller's.
+     *
+     * @param value finite and > 0
+     * @return the normaliser
+     */
     public static Normaliser value(double value) {
       return new Normaliser(Kind.VALUE, value, null);
     }
 
-    /** A float32 in device memory, read when the device runs; it is not checked. */
+    /**
+     * A float32 in device memory, read when the device runs; it is not checked.
+     *
+     * @param value its place
+     * @return the normaliser
+     */
     public static Normaliser at(DeviceBuffer value) {
       return new Normaliser(Kind.VALUE, 1, Objects.requireNonNull(value, "value"));
     }

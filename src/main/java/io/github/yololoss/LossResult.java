@@ -137,58 +137,59 @@ public final class LossResult {
     return this;
   }
 
-  /** Images of the call; 0 before the first. Does not wait. */
+  /** {@return images of the call; 0 before the first} Does not wait. */
   public int batch() {
     return batch;
   }
 
-  /** Layers of the network. */
+  /** {@return layers of the network} */
   public int layers() {
     return layers;
   }
 
-  /** The loss: all parts of all layers, divided by {@link #normaliser()}. */
+  /** {@return the loss: all parts of all layers, divided by {@link #normaliser()}} */
   public double total() {
     return await().summary.get(JAVA_DOUBLE, TOTAL);
   }
 
-  /** What the sums were divided by. */
+  /** {@return what the sums were divided by} */
   public double normaliser() {
     return await().summary.get(JAVA_DOUBLE, NORMALISER);
   }
 
-  /** Cells with m != 0, of all images and layers. */
+  /** {@return cells with m != 0, of all images and layers} */
   public long objects() {
     return await().summary.get(JAVA_LONG, OBJECTS);
   }
 
-  /** Cells with k = 0, of all images and layers. */
+  /** {@return cells with k = 0, of all images and layers} */
   public long ignored() {
     return await().summary.get(JAVA_LONG, IGNORED);
   }
 
-  /** Cells with k = 0 and m = 0, of all images and layers. */
+  /** {@return cells with k = 0 and m = 0, of all images and layers} */
   public long ignoredBackground() {
     return await().summary.get(JAVA_LONG, IGNORED_BACKGROUND);
   }
 
   /**
-   * NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy batch.
+   * {@return NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy
+   * batch}
    */
   public long nonFinite() {
     return await().summary.get(JAVA_LONG, NON_FINITE);
   }
 
   /**
-   * Elements of the gradient that the call wrote as NaN or infinity: for a loss scaler, above 0
-   * says that the step must be left out and the scale lowered.
+   * {@return elements of the gradient that the call wrote as NaN or infinity: for a loss scaler,
+   * above 0 says that the step must be left out and the scale lowered}
    */
   public long foundInf() {
     return await().summary.get(JAVA_LONG, FOUND_INF);
   }
 
   /**
-   * The first value that is not finite, or null if all are.
+   * {@return the first value that is not finite, or null if all are}
    *
    * @throws IllegalStateException if the call had no {@link LossOptions#search}
    */
@@ -214,8 +215,9 @@ public final class LossResult {
   }
 
   /**
-   * Statistics of a layer.
+   * {@return statistics of a layer}
    *
+   * @param layer 0..L-1
    * @throws IllegalStateException if the call had no {@link LossOptions#statistics}
    * @throws IndexOutOfBoundsException if there is no such layer
    */
@@ -241,7 +243,7 @@ public final class LossResult {
         stats.getAtIndex(JAVA_DOUBLE, at + 11));
   }
 
-  /** What became of the boxes; zeros for dense truths. */
+  /** {@return what became of the boxes; zeros for dense truths} */
   public Targets.BoxCounts boxes() {
     return boxCounts(await().summary.asSlice(BOXES, Layouts.BOX_COUNTS));
   }
@@ -256,8 +258,9 @@ public final class LossResult {
   }
 
   /**
-   * Parts and counts of a layer; the parts are divided by {@link #normaliser()}.
+   * {@return parts and counts of a layer; the parts are divided by {@link #normaliser()}}
    *
+   * @param layer 0..L-1
    * @throws IndexOutOfBoundsException if there is no such layer
    */
   public Parts layer(int layer) {
@@ -265,8 +268,11 @@ public final class LossResult {
   }
 
   /**
-   * Parts and counts of one image in one layer, as raw sums: rows of the shards of a batch add up.
+   * {@return parts and counts of one image in one layer, as raw sums: rows of the shards of a batch
+   * add up}
    *
+   * @param image 0..B-1
+   * @param layer 0..L-1
    * @throws IndexOutOfBoundsException if the last call had no such image, or there is no such layer
    */
   public Parts row(int image, int layer) {
@@ -380,12 +386,12 @@ public final class LossResult {
           parts.getAtIndex(JAVA_LONG, at + 9));
     }
 
-    /** The confidence part of keras-yolo3. */
+    /** {@return the confidence part of keras-yolo3} */
     public double confidence() {
       return confidenceObject + confidenceBackground;
     }
 
-    /** All four parts. */
+    /** {@return all four parts} */
     public double sum() {
       return xy + wh + confidence() + classes;
     }

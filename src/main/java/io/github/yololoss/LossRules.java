@@ -55,7 +55,16 @@ public record LossRules(
     ignoreThresholds = List.copyOf(ignoreThresholds);
   }
 
-  /** The same with other weights of the parts. */
+  /**
+   * The same with other weights of the parts.
+   *
+   * @param newXy of xy, finite and at least 0, as the others
+   * @param newWh of wh
+   * @param newObject of the confidence of objects
+   * @param newBackground of the confidence of background
+   * @param newClasses of class
+   * @return a copy
+   */
   public LossRules withWeights(
       float newXy, float newWh, float newObject, float newBackground, float newClasses) {
     return new LossRules(
@@ -70,7 +79,12 @@ public record LossRules(
         ignoreThresholds);
   }
 
-  /** The same with a weight for each class. */
+  /**
+   * The same with a weight for each class.
+   *
+   * @param weights C values, finite and at least 0
+   * @return a copy
+   */
   public LossRules withClassWeights(List<Float> weights) {
     return new LossRules(
         xy,
@@ -84,7 +98,12 @@ public record LossRules(
         ignoreThresholds);
   }
 
-  /** The same with another smoothing. */
+  /**
+   * The same with another smoothing.
+   *
+   * @param smoothing 0..1
+   * @return a copy
+   */
   public LossRules withLabelSmoothing(float smoothing) {
     return new LossRules(
         xy,
@@ -98,13 +117,23 @@ public record LossRules(
         ignoreThresholds);
   }
 
-  /** The same with another scope. */
+  /**
+   * The same with another scope.
+   *
+   * @param scope the truths that a background cell is compared with
+   * @return a copy
+   */
   public LossRules withIgnoreScope(IgnoreScope scope) {
     return new LossRules(
         xy, wh, object, background, classes, classWeights, labelSmoothing, scope, ignoreThresholds);
   }
 
-  /** The same with a threshold for each layer. */
+  /**
+   * The same with a threshold for each layer.
+   *
+   * @param thresholds L values
+   * @return a copy
+   */
   public LossRules withIgnoreThresholds(List<Float> thresholds) {
     return new LossRules(
         xy, wh, object, background, classes, classWeights, labelSmoothing, ignoreScope, thresholds);

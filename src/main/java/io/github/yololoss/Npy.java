@@ -24,6 +24,8 @@ import java.util.stream.Collectors;
  * float64, and bfloat16 as ml_dtypes saves it (two bytes of no type). The format is that of
  * numpy.lib.format.
  *
+ * {@snippet class="io.github.yololoss.SnippetsTest" region="npy"}
+ *
  * @param shape the array's sizes; empty for a scalar
  * @param type of the values
  * @param data the values, read-only. The file must not be shortened while it is mapped
@@ -48,7 +50,9 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
   /**
    * Maps a file.
    *
+   * @param file where it lies
    * @param arena owns the mapping
+   * @return the array in the file
    * @throws java.nio.file.FileSystemException if it cannot be opened
    * @throws IOException with one sentence naming file and fault, if it is of another form
    */
@@ -146,17 +150,27 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
     return bytes.flip();
   }
 
-  /** Number of values. */
+  /** {@return number of values} */
   public long size() {
     return Arrays.stream(shape).reduce(1, (a, b) -> a * b);
   }
 
-  /** One value, by its index in C order. */
+  /**
+   * {@return one value, by its index in C order}
+   *
+   * @param index 0..size-1
+   */
   public double get(long index) {
     return value(data, type, index);
   }
 
-  /** One value of a segment of a type. */
+  /**
+   * {@return one value of a segment of a type}
+   *
+   * @param values memory that holds them
+   * @param type of a value
+   * @param index 0..size-1
+   */
   public static double value(MemorySegment values, DataType type, long index) {
     return switch (type) {
       case FLOAT32 -> values.get(ValueLayout.JAVA_FLOAT_UNALIGNED, index * 4);
@@ -167,7 +181,12 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
     };
   }
 
-  /** The values in their type, aligned to it: the mapping itself where possible, else a copy. */
+  /**
+   * {@return the values in their type, aligned to it: the mapping itself where possible, else a
+   * copy}
+   *
+   * @param arena owns the memory
+   */
   public MemorySegment aligned(Arena arena) {
     return data.address() % type.bytes() == 0
         ? data
@@ -175,8 +194,10 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
   }
 
   /**
-   * The values as float32 aligned to 4 bytes: the mapping itself where possible, otherwise a
-   * rounded copy.
+   * {@return the values as float32 aligned to 4 bytes: the mapping itself where possible, otherwise
+   * a rounded copy}
+   *
+   * @param arena owns the memory
    */
   public MemorySegment floats(Arena arena) {
     if (type == DataType.FLOAT32 && data.address() % Float.BYTES == 0) {
@@ -189,7 +210,7 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
     return copy;
   }
 
-  /** The shape as NumPy writes it. */
+  /** {@return the shape as NumPy writes it} */
   public String shapeText() {
     return shapeText(shape);
   }
@@ -199,7 +220,14 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
     return "(" + sizes + (shape.length == 1 ? ",)" : ")");
   }
 
-  /** Writes float32 values, as the next method. */
+  /**
+   * Writes float32 values, as the next method.
+   *
+   * @param file where it lies
+   * @param data float32 values, exactly as many as the shape says
+   * @param shape of the array, C order
+   * @throws IOException as the next method
+   */
   public static void write(Path file, MemorySegment data, long... shape) throws IOException {
     write(file, DataType.FLOAT32, data, shape);
   }
@@ -208,7 +236,10 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
    * Writes values of a type as a version 1 file: into a file beside it that then takes its name, so
    * that a reader never sees half of it.
    *
+   * @param file where it lies
+   * @param type of a value
    * @param data the values, exactly as many as the shape says
+   * @param shape of the array, C order
    * @throws java.nio.file.FileSystemException if it cannot be made
    * @throws IOException with one sentence naming the file, if it cannot be written
    */

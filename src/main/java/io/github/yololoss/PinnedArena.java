@@ -19,17 +19,29 @@ public final class PinnedArena implements Arena {
     this.arena = arena;
   }
 
-  /** For the calling thread alone. */
+  /**
+   * For the calling thread alone.
+   *
+   * @return the arena
+   */
   public static PinnedArena ofConfined() {
     return new PinnedArena(Arena.ofConfined());
   }
 
-  /** For any thread. */
+  /**
+   * For any thread.
+   *
+   * @return the arena
+   */
   public static PinnedArena ofShared() {
     return new PinnedArena(Arena.ofShared());
   }
 
-  /** Freed some time after nothing refers to it any more; it cannot be closed. */
+  /**
+   * Freed some time after nothing refers to it any more; it cannot be closed.
+   *
+   * @return the arena
+   */
   public static PinnedArena ofAuto() {
     return new PinnedArena(Arena.ofAuto());
   }

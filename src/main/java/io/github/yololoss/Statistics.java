@@ -32,32 +32,32 @@ public record Statistics(
     double gradBackground,
     double gradClass) {
 
-  /** Mean IoU of the predictions of objects with their truths. */
+  /** {@return mean IoU of the predictions of objects with their truths} */
   public double meanIou() {
     return mean(iou, objects);
   }
 
-  /** Share of objects with an IoU above 0.5. */
+  /** {@return share of objects with an IoU above 0.5} */
   public double shareIou50() {
     return mean(iou50, objects);
   }
 
-  /** Share of objects with an IoU above 0.75. */
+  /** {@return share of objects with an IoU above 0.75} */
   public double shareIou75() {
     return mean(iou75, objects);
   }
 
-  /** Mean sigmoid of the objectness of objects. */
+  /** {@return mean sigmoid of the objectness of objects} */
   public double meanObjectnessObject() {
     return mean(objectnessObject, objects);
   }
 
-  /** Mean sigmoid of the objectness of background. */
+  /** {@return mean sigmoid of the objectness of background} */
   public double meanObjectnessBackground() {
     return mean(objectnessBackground, background);
   }
 
-  /** Norm of the whole gradient of the layer; those of the parts are roots alike. */
+  /** {@return norm of the whole gradient of the layer; those of the parts are roots alike} */
   public double gradNorm() {
     return Math.sqrt(gradXy + gradWh + gradObject + gradBackground + gradClass);
   }

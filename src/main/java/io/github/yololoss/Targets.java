@@ -43,7 +43,13 @@ public sealed interface Targets {
       }
     }
 
-    /** Of weight 1. */
+    /**
+     * Of weight 1.
+     *
+     * @param boxes (B, T, 5), as above
+     * @param perImage T, rows of an image
+     * @param policy what happens to a row that names no object
+     */
     public Boxes(MemorySegment boxes, int perImage, BoxPolicy policy) {
       this(boxes, perImage, policy, null);
     }
@@ -81,7 +87,13 @@ public sealed interface Targets {
       }
     }
 
-    /** Of weight 1. */
+    /**
+     * Of weight 1.
+     *
+     * @param boxes (B, T, 5), as above
+     * @param perImage T, rows of an image
+     * @param policy what happens to a row that names no object
+     */
     public DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy) {
       this(boxes, perImage, policy, null);
     }
@@ -114,22 +126,44 @@ public sealed interface Targets {
    */
   record BoxCounts(long used, long skipped, long clamped, long dropped, long collided) {}
 
-  /** Dense truths, one segment for each layer. */
+  /**
+   * Dense truths, one segment for each layer.
+   *
+   * @param yTrue for each layer (B, H, W, A, 5+C)
+   * @return the targets
+   */
   static Dense dense(MemorySegment... yTrue) {
     return new Dense(yTrue);
   }
 
-  /** Boxes, refusing rows that name no object. */
+  /**
+   * Boxes, refusing rows that name no object.
+   *
+   * @param boxes (B, T, 5), as above
+   * @param perImage T, rows of an image
+   * @return the targets
+   */
   static Boxes boxes(MemorySegment boxes, int perImage) {
     return new Boxes(boxes, perImage, BoxPolicy.ERROR, null);
   }
 
-  /** Dense truths in device memory, one buffer for each layer. */
+  /**
+   * Dense truths in device memory, one buffer for each layer.
+   *
+   * @param yTrue for each layer (B, H, W, A, 5+C)
+   * @return the targets
+   */
   static DeviceDense dense(DeviceBuffer... yTrue) {
     return new DeviceDense(yTrue);
   }
 
-  /** Boxes in device memory, refusing rows that name no object. */
+  /**
+   * Boxes in device memory, refusing rows that name no object.
+   *
+   * @param boxes (B, T, 5), as above
+   * @param perImage T, rows of an image
+   * @return the targets
+   */
   static DeviceBoxes boxes(DeviceBuffer boxes, int perImage) {
     return new DeviceBoxes(boxes, perImage, BoxPolicy.ERROR, null);
   }

@@ -14,6 +14,8 @@ import java.util.Objects;
  * semantics and formulas are those of keras-yolo3's {@code yolo_loss}, written down in {@code
  * yololoss.h} at {@code yl_loss}.
  *
+ * {@snippet class="io.github.yololoss.SnippetsTest" region="loss"}
+ *
  * <p>All data lie off the heap, in segments of the caller: C order, aligned to their type, float32
  * unless another {@link DataType} of feats is asked for, of any arena. A segment cannot be closed
  * while a call uses it. An object opened with {@link Memory#DEVICE} takes {@link DeviceBuffer}s
@@ -98,6 +100,9 @@ public final class YoloLoss implements AutoCloseable {
   /**
    * A loss for batches up to maxBatch on the best device.
    *
+   * @param spec of the network
+   * @param maxBatch largest batch of a call
+   * @return the loss, to be closed
    * @throws YoloLossException if the library, the device or memory cannot be had, or the spec is
    *     refused
    */
@@ -105,7 +110,12 @@ public final class YoloLoss implements AutoCloseable {
     return builder(spec).maxBatch(maxBatch).open();
   }
 
-  /** A loss with options. */
+  /**
+   * A loss with options.
+   *
+   * @param spec of the network
+   * @return the builder
+   */
   public static Builder builder(YoloSpec spec) {
     return new Builder(Objects.requireNonNull(spec, "spec"));
   }
@@ -113,6 +123,7 @@ public final class YoloLoss implements AutoCloseable {
   /**
    * Whether a device can be used.
    *
+   * @param device a device
    * @throws YoloLossException with the reason, if not
    */
   public static void checkDevice(Device device) {
@@ -121,7 +132,7 @@ public final class YoloLoss implements AutoCloseable {
   }
 
   /**
-   * The native library in use: its version, its file and how it was found.
+   * {@return the native library in use: its version, its file and how it was found}
    *
    * @throws YoloLossException if there is none
    */
@@ -146,19 +157,34 @@ public final class YoloLoss implements AutoCloseable {
       this.spec = spec;
     }
 
-    /** Largest batch of a call; default 1. */
+    /**
+     * Largest batch of a call; default 1.
+     *
+     * @param value at least 1
+     * @return this
+     */
     public Builder maxBatch(int value) {
       maxBatch = value;
       return this;
     }
 
-    /** Default {@link Device#AUTO}. */
+    /**
+     * Default {@link Device#AUTO}.
+     *
+     * @param value where the loss is computed
+     * @return this
+     */
     public Builder device(Device value) {
       device = Objects.requireNonNull(value, "device");
       return this;
     }
 
-    /** Where the arrays of the calls lie; default {@link Memory#HOST}. */
+    /**
+     * Where the arrays of the calls lie; default {@link Memory#HOST}.
+     *
+     * @param value host or device
+     * @return this
+     */
     public Builder memory(Memory value) {
       memory = Objects.requireNonNull(value, "memory");
       return this;
@@ -167,84 +193,114 @@ public final class YoloLoss implements AutoCloseable {
     /**
      * Threads of the cpu device, 1..1024; default 0: one for each processor that this process may
      * use.
+     *
+     * @param value how many
+     * @return this
      */
     public Builder threads(int value) {
       threads = value;
       return this;
     }
 
-    /** Type of feats, and of gradients; default {@link DataType#FLOAT32}. */
+    /**
+     * Type of feats, and of gradients; default {@link DataType#FLOAT32}.
+     *
+     * @param value the type
+     * @return this
+     */
     public Builder dataType(DataType value) {
       dataType = Objects.requireNonNull(value, "dataType");
       return this;
     }
 
-    /** Order of feats and gradients; default {@link Layout#NHWC}. */
+    /**
+     * Order of feats and gradients; default {@link Layout#NHWC}.
+     *
+     * @param value the order
+     * @return this
+     */
     public Builder layout(Layout value) {
       layout = Objects.requireNonNull(value, "layout");
       return this;
     }
 
-    /** Whether gradients are float32 whatever feats are; default false: as feats. */
+    /**
+     * Whether gradients are float32 whatever feats are; default false: as feats.
+     *
+     * @param value whether
+     * @return this
+     */
     public Builder float32Gradients(boolean value) {
       float32Gradients = value;
       return this;
     }
 
-    /** Departures from keras-yolo3's loss; default none. */
+    /**
+     * Departures from keras-yolo3's loss; default none.
+     *
+     * @param value the departures
+     * @return this
+     */
     public Builder rules(LossRules value) {
       rules = Objects.requireNonNull(value, "rules");
       return this;
     }
 
-    /** As {@link YoloLoss#open}. */
+    /**
+     * As {@link YoloLoss#open}.
+     *
+     * @return the loss, to be closed
+     */
     public YoloLoss open() {
       NativeLibrary.get(); // its failure is an exception, not an initialisation error of Native
       return new YoloLoss(this);
     }
   }
 
-  /** The spec. */
+  /** {@return the spec} */
   public YoloSpec spec() {
     return spec;
   }
 
-  /** Largest batch of a call. */
+  /** {@return largest batch of a call} */
   public int maxBatch() {
     return maxBatch;
   }
 
-  /** Where the arrays of the calls lie. */
+  /** {@return where the arrays of the calls lie} */
   public Memory memory() {
     return memory;
   }
 
-  /** Type of feats. */
+  /** {@return type of feats} */
   public DataType dataType() {
     return dataType;
   }
 
-  /** Order of feats and gradients. */
+  /** {@return order of feats and gradients} */
   public Layout layout() {
     return layout;
   }
 
-  /** Type of gradients. */
+  /** {@return type of gradients} */
   public DataType gradientType() {
     return gradientType;
   }
 
-  /** The device in use: {@code reference}, {@code cpu} or {@code cuda:N}. */
+  /** {@return the device in use: {@code reference}, {@code cpu} or {@code cuda:N}} */
   public String deviceName() {
     return deviceName;
   }
 
-  /** One line that says why this device was taken. */
+  /** {@return one line that says why this device was taken} */
   public String deviceWhy() {
     return deviceWhy;
   }
 
-  /** A result for any call on this object; nothing is allocated by a call that is given one. */
+  /**
+   * {@return a result for any call on this object; nothing is allocated by a call that is given
+   * one}
+   */
   public LossResult newResult() {
     return new LossResult(maxBatch, spec.layers().size(), memory == Memory.DEVICE);
   }
@@ -258,6 +314,7 @@ public final class YoloLoss implements AutoCloseable {
    * @param targets the truths
    * @param grads for each layer as feats, written whole: d total / d feats; {@code grads[l]} may be
    *     {@code feats[l]}. Null: loss only
+   * @return the loss and its parts
    */
   public LossResult compute(
       int batch, MemorySegment[] feats, Targets targets, MemorySegment[] grads) {
@@ -269,6 +326,11 @@ public final class YoloLoss implements AutoCloseable {
   /**
    * The same, with options, into a result that is used again: no object is created.
    *
+   * @param batch B, 1..maxBatch
+   * @param feats as above
+   * @param targets the truths
+   * @param grads as above; null: loss only
+   * @param options how it is computed
    * @param result from {@link #newResult()}; overwritten
    */
   public void compute(
@@ -285,8 +347,12 @@ public final class YoloLoss implements AutoCloseable {
    * The same in device memory: ordered behind what was enqueued on the legacy default stream; wait
    * for other streams first, or use {@link #computeAsync}.
    *
+   * @param batch B, 1..maxBatch
    * @param feats as above, memory of this object's device; targets alike
+   * @param targets the truths
    * @param grads as above; null: loss only
+   * @param options how it is computed
+   * @param result from {@link #newResult()}; overwritten
    */
   public void compute(
       int batch,
@@ -302,6 +368,11 @@ public final class YoloLoss implements AutoCloseable {
    * The same, enqueued on a stream: returns at once. The memory must stay until the stream has
    * passed the call (closing a {@link DeviceBuffer} or {@link PinnedArena} waits for it).
    *
+   * @param batch B, 1..maxBatch
+   * @param feats as above
+   * @param targets the truths
+   * @param grads as above; null: loss only
+   * @param options how it is computed
    * @param stream a stream of this object's device
    * @param result waits when it is read
    */
@@ -407,13 +478,21 @@ public final class YoloLoss implements AutoCloseable {
    * @param batch B, 1..maxBatch
    * @param source the boxes
    * @param out for each layer (B, H, W, A, 5+C), written whole
+   * @return what became of the boxes
    */
   public Targets.BoxCounts buildYTrue(int batch, Targets.Boxes source, MemorySegment[] out) {
     Segments.requireGiven("source", source);
     return build(batch, source.boxes(), source.perImage(), source.policy(), source.weights(), out);
   }
 
-  /** The same in device memory. */
+  /**
+   * The same in device memory.
+   *
+   * @param batch B, 1..maxBatch
+   * @param source the boxes
+   * @param out as above
+   * @return what became of the boxes
+   */
   public Targets.BoxCounts buildYTrue(int batch, Targets.DeviceBoxes source, DeviceBuffer[] out) {
     Segments.requireGiven("source", source);
     return build(batch, source.boxes(), source.perImage(), source.policy(), source.weights(), out);
@@ -452,8 +531,10 @@ public final class YoloLoss implements AutoCloseable {
    * data. For once a data set, or when a count of a result says that something is wrong.
    *
    * @param batch B, 1..maxBatch
+   * @param targets the truths
    * @param poorIou limit of {@link Audit.Reason#POOR_ANCHOR}, 0..1; 0: never
    * @param maxFindings length of the list; counts are of all
+   * @return the findings
    */
   public Audit audit(int batch, Targets targets, float poorIou, int maxFindings) {
     requireBatch(batch);

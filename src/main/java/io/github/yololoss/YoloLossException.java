@@ -42,7 +42,7 @@ public final class YoloLossException extends RuntimeException {
     this.status = status;
   }
 
-  /** The cause. */
+  /** {@return the cause} */
   public Status status() {
     return status;
   }

@@ -17,6 +17,8 @@ import java.util.List;
  * Layout#NCHW}, and {@code y_true[l]} is (B, H, W, A, 5+C), with B the batch, H and W the grid of
  * layer l, A its anchors and C the classes.
  *
+ * {@snippet class="io.github.yololoss.SnippetsTest" region="spec"}
+ *
  * @param inputHeight height of the network's input in pixels
  * @param inputWidth width of the network's input in pixels
  * @param numClasses C, at least 1
@@ -99,6 +101,11 @@ public record YoloSpec(
    *
    * @param anchors pairs of width and height in input pixels
    * @param anchorMask for each layer, indices into anchors; six layers at most
+   * @param numClasses C
+   * @param ignoreThresh a background cell counts while its best IoU is strictly below
+   * @param inputHeight height of the network's input in pixels
+   * @param inputWidth width of the network's input in pixels
+   * @return the spec
    * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out
    *     of range
    */
@@ -119,7 +126,14 @@ public record YoloSpec(
   /**
    * A spec whose layers have the given strides.
    *
+   * @param anchors pairs of width and height in input pixels
+   * @param anchorMask for each layer, indices into anchors
    * @param strides input pixels per grid cell, one for each layer
+   * @param numClasses C
+   * @param ignoreThresh a background cell counts while its best IoU is strictly below
+   * @param inputHeight height of the network's input in pixels
+   * @param inputWidth width of the network's input in pixels
+   * @return the spec
    */
   public static YoloSpec of(
       float[][] anchors,
@@ -171,7 +185,14 @@ public record YoloSpec(
     return new YoloSpec(inputHeight, inputWidth, numClasses, ignoreThresh, pairs, layers);
   }
 
-  /** YOLOv3: three layers and the nine anchors of its COCO weights, ignore_thresh 0.5. */
+  /**
+   * YOLOv3: three layers and the nine anchors of its COCO weights, ignore_thresh 0.5.
+   *
+   * @param numClasses C
+   * @param inputHeight height of the network's input in pixels
+   * @param inputWidth width of the network's input in pixels
+   * @return the spec
+   */
   public static YoloSpec yolov3(int numClasses, int inputHeight, int inputWidth) {
     float[][] anchors = {
       {10, 13}, {16, 30}, {33, 23}, {30, 61}, {62, 45}, {59, 119}, {116, 90}, {156, 198}, {373, 326}
@@ -183,6 +204,11 @@ public record YoloSpec(
   /**
    * Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor 0 in no layer, anchor
    * 3 in both).
+   *
+   * @param numClasses C
+   * @param inputHeight height of the network's input in pixels
+   * @param inputWidth width of the network's input in pixels
+   * @return the spec
    */
   public static YoloSpec tinyYolov3(int numClasses, int inputHeight, int inputWidth) {
     float[][] anchors = {{10, 14}, {23, 27}, {37, 58}, {81, 82}, {135, 169}, {344, 319}};
@@ -190,21 +216,32 @@ public record YoloSpec(
     return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
   }
 
-  /** The same with another threshold. */
+  /**
+   * {@return the same with another threshold}
+   *
+   * @param thresh the threshold
+   */
   public YoloSpec withIgnoreThresh(float thresh) {
     return new YoloSpec(inputHeight, inputWidth, numClasses, thresh, anchors, layers);
   }
 
-  /** Cells (H*W*A) of an image in a layer. */
+  /**
+   * {@return cells (H*W*A) of an image in a layer}
+   *
+   * @param layer 0..L-1
+   */
   public long cells(int layer) {
     Layer l = layers.get(layer);
     return Math.multiplyExact((long) l.gridHeight * l.gridWidth, l.anchorMask.size());
   }
 
   /**
-   * Bytes of {@code feats[layer]} or {@code grads[layer]} of a batch in a type, and in float32 of
-   * {@code y_true[layer]}.
+   * {@return bytes of {@code feats[layer]} or {@code grads[layer]} of a batch in a type, and in
+   * float32 of {@code y_true[layer]}}
    *
+   * @param layer 0..L-1
+   * @param batch B
+   * @param type of a value
    * @throws ArithmeticException if they cannot be addressed
    */
   public long bytes(int layer, int batch, DataType type) {
@@ -212,14 +249,23 @@ public record YoloSpec(
     return Math.multiplyExact(values, (long) type.bytes() * batch);
   }
 
-  /** The same in float32. */
+  /**
+   * {@return the same in float32}
+   *
+   * @param layer 0..L-1
+   * @param batch B
+   */
   public long bytes(int layer, int batch) {
     return bytes(layer, batch, DataType.FLOAT32);
   }
 
   /**
-   * Zeroed memory for feats or grads of a batch in a type, and in float32 for y_true: one segment
-   * for each layer, aligned for any vector unit.
+   * {@return zeroed memory for feats or grads of a batch in a type, and in float32 for y_true: one
+   * segment for each layer, aligned for any vector unit}
+   *
+   * @param arena owns the memory
+   * @param batch B
+   * @param type of a value
    */
   public MemorySegment[] allocate(Arena arena, int batch, DataType type) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
@@ -229,12 +275,22 @@ public record YoloSpec(
     return segments;
   }
 
-  /** The same in float32. */
+  /**
+   * {@return the same in float32}
+   *
+   * @param arena owns the memory
+   * @param batch B
+   */
   public MemorySegment[] allocate(Arena arena, int batch) {
     return allocate(arena, batch, DataType.FLOAT32);
   }
 
-  /** Zeroed float32 memory for one of {@link CellMaps}: one segment for each layer. */
+  /**
+   * {@return zeroed float32 memory for one of {@link CellMaps}: one segment for each layer}
+   *
+   * @param arena owns the memory
+   * @param batch B
+   */
   public MemorySegment[] allocateMap(Arena arena, int batch) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
     for (int l = 0; l < segments.length; l++) {
@@ -243,15 +299,23 @@ public record YoloSpec(
     return segments;
   }
 
-  /** Device memory for feats, y_true or gradients of a batch in float32. */
+  /**
+   * {@return device memory for feats, y_true or gradients of a batch in float32}
+   *
+   * @param device a CUDA device
+   * @param batch B
+   */
   public DeviceBuffer[] allocate(Device device, int batch) {
     return allocate(device, batch, DataType.FLOAT32);
   }
 
   /**
-   * Device memory for feats, y_true or gradients of a batch, one buffer for each layer, to be
-   * closed by the caller.
+   * {@return device memory for feats, y_true or gradients of a batch, one buffer for each layer, to
+   * be closed by the caller}
    *
+   * @param device a CUDA device
+   * @param batch B
+   * @param type of a value
    * @throws YoloLossException if there is no such device or not that much memory
    */
   public DeviceBuffer[] allocate(Device device, int batch, DataType type) {

@@ -14,8 +14,6 @@ import javax.imageio.ImageIO;
 import org.knowm.xchart.BitmapEncoder;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYChartBuilder;
-import org.knowm.xchart.XYSeries;
-import org.knowm.xchart.style.Styler;
 import org.knowm.xchart.style.markers.SeriesMarkers;
 
 /** What a run leaves behind to look at. */
@@ -61,35 +59,48 @@ final class Pictures {
         (int) ((box.y1() - box.y0()) * ZOOM));
   }
 
-  /** Loss and its parts over the epochs, and the mean AP on an axis of its own. */
-  static void chart(Path file, List<Epoch> history) throws IOException {
-    XYChart chart =
-        new XYChartBuilder()
-            .width(1000)
-            .height(600)
-            .title("yololoss: loss and AP by epoch")
-            .xAxisTitle("epoch")
-            .yAxisTitle("loss (logarithmic)")
-            .build();
+  /** Loss and its parts over the epochs. */
+  static void lossChart(Path file, List<Epoch> history) throws IOException {
+    XYChart chart = chart("loss and its parts", "loss (logarithmic)");
     chart.getStyler().setYAxisLogarithmic(true);
-    chart.setYAxisGroupTitle(1, "mean AP at IoU 0.5");
-    chart.getStyler().setYAxisGroupPosition(1, Styler.YAxisPosition.Right);
     add(chart, "training", history, Epoch::loss);
     add(chart, "validation", history, Epoch::validationLoss);
     add(chart, "xy", history, Epoch::xy);
     add(chart, "wh", history, Epoch::wh);
     add(chart, "confidence", history, Epoch::confidence);
     add(chart, "class", history, Epoch::classes);
-    add(chart, "mean AP", history, Epoch::meanAp).setYAxisGroup(1);
     BitmapEncoder.saveBitmap(chart, file.toString(), BitmapEncoder.BitmapFormat.PNG);
   }
 
-  private static XYSeries add(
+  /** Average precision of each class over the epochs. */
+  static void apChart(Path file, List<Epoch> history, List<String> classes) throws IOException {
+    XYChart chart = chart("validation", "average precision at IoU 0.5");
+    for (int c = 0; c < classes.size(); c++) {
+      int classId = c;
+      add(chart, classes.get(c), history, epoch -> epoch.ap().get(classId));
+    }
+    add(chart, "mean", history, Epoch::meanAp);
+    BitmapEncoder.saveBitmap(chart, file.toString(), BitmapEncoder.BitmapFormat.PNG);
+  }
+
+  private static XYChart chart(String title, String yAxis) {
+    return new XYChartBuilder()
+        .width(1000)
+        .height(600)
+        .title(title)
+        .xAxisTitle("epoch")
+        .yAxisTitle(yAxis)
+        .build();
+  }
+
+  private static void add(
       XYChart chart, String name, List<Epoch> history, ToDoubleFunction<Epoch> value) {
     double[] x = history.stream().mapToDouble(Epoch::number).toArray();
-    double[] y = history.stream().mapToDouble(value).map(v -> Math.max(v, 1e-3)).toArray();
-    XYSeries series = chart.addSeries(name, x, y);
-    series.setMarker(SeriesMarkers.NONE);
-    return series;
+    double[] y =
+        history.stream()
+            .mapToDouble(value)
+            .map(v -> chart.getStyler().isYAxisLogarithmic() ? Math.max(v, 1e-3) : v)
+            .toArray();
+    chart.addSeries(name, x, y).setMarker(SeriesMarkers.NONE);
   }
 }

@@ -83,6 +83,14 @@ final class Train implements Callable<Integer> {
           "yololoss (default), or operations: the same loss in DJL's own operations, to compare.")
   LossKind loss;
 
+  @Option(
+      names = "--dump",
+      paramLabel = "DIR",
+      description =
+          "Write the first batch's outputs and boxes, and what DJL's operations make of them, for"
+              + " yololoss verify DIR --spec DIR/spec.json --against DIR/theirs --layout nchw.")
+  Path dump;
+
   @Option(names = "--resume", description = "Go on from the checkpoint in the output folder.")
   boolean resume;
 

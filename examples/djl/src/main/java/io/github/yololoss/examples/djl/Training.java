@@ -131,7 +131,8 @@ final class Training implements AutoCloseable {
     if (history.isEmpty()) {
       return;
     }
-    Pictures.chart(options.output.resolve("loss.png"), history);
+    Pictures.lossChart(options.output.resolve("loss.png"), history);
+    Pictures.apChart(options.output.resolve("ap.png"), history, classes);
     drawDetections();
     report();
   }
@@ -156,6 +157,9 @@ final class Training implements AutoCloseable {
       NDList want = new NDList();
       double value = gradients(loss, boxes, outputs, got);
       double other = gradients(operations, boxes, outputs, want);
+      if (options.dump != null) {
+        Dump.write(options.dump, spec, outputs, boxes, other, want);
+      }
       double worst = 0;
       for (int l = 0; l < got.size(); l++) {
         double largest = want.get(l).abs().max().getFloat();
@@ -397,7 +401,7 @@ final class Training implements AutoCloseable {
         1e3 * median(stepSeconds),
         1e3 * lossSeconds,
         100 * lossSeconds / median(stepSeconds));
-    say("log.csv, loss.png, detections.png and checkpoint.bin are in %s", options.output);
+    say("log.csv, loss.png, ap.png, detections.png and checkpoint.bin are in %s", options.output);
   }
 
   private Path checkpoint() {

@@ -61,7 +61,7 @@ class TrainingTest {
     assertTrue(epochs.getLast().loss() < 0.2 * epochs.getFirst().loss(), epochs.toString());
     assertTrue(epochs.getLast().meanAp() > 0.4, "mean AP " + epochs.getLast().meanAp());
     assertTrue(epochs.getFirst().meanAp() < 0.1, "mean AP " + epochs.getFirst().meanAp());
-    for (String picture : new String[] {"loss.png", "detections.png"}) {
+    for (String picture : new String[] {"loss.png", "ap.png", "detections.png"}) {
       assertTrue(ImageIO.read(folder.resolve("whole").resolve(picture).toFile()).getWidth() > 300);
     }
   }

@@ -1,0 +1,77 @@
+package io.github.yololoss;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+
+/** The snippets of the Javadoc, compiled and run. */
+class SnippetsTest {
+  @Test
+  void aLoss() {
+    // @start region="loss"
+    YoloSpec spec = YoloSpec.yolov3(80, 416, 416); // 80 classes, input of 416 x 416
+    try (Arena arena = Arena.ofShared();
+        YoloLoss loss = YoloLoss.open(spec, 8)) { // for batches up to 8
+      MemorySegment[] feats = spec.allocate(arena, 8); // the network's outputs
+      MemorySegment[] grads = spec.allocate(arena, 8);
+      MemorySegment boxes = arena.allocate(ValueLayout.JAVA_FLOAT, 8 * 20 * 5); // 20 an image
+      LossResult result = loss.newResult(); // used again: the calls create nothing
+      for (int step = 0; step < 3; step++) {
+        // ... fill feats and boxes
+        loss.compute(8, feats, Targets.boxes(boxes, 20), grads, LossOptions.DEFAULT, result);
+        // ... hand grads to the network, and log result.total()
+      }
+      // @end
+      assertTrue(result.total() > 0);
+    }
+  }
+
+  @Test
+  void aSpec() {
+    // @start region="spec"
+    float[][] anchors = {{20, 19}, {43, 43}, {56, 45}, {49, 54}, {62, 57}, {108, 97}};
+    int[][] anchorMask = {{3, 4, 5}, {0, 1, 2}}; // stride 32, then 16
+    YoloSpec spec = YoloSpec.of(anchors, anchorMask, 3, 0.5f, 256, 320); // 256 high, 320 wide
+    // @end
+    assertEquals(8 * 10 * 3, spec.cells(0));
+  }
+
+  @Test
+  void aLossScale() {
+    YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
+    // @start region="scale"
+    try (Arena arena = Arena.ofShared();
+        YoloLoss loss = YoloLoss.builder(spec).dataType(DataType.FLOAT16).open()) {
+      MemorySegment[] feats = spec.allocate(arena, 1, DataType.FLOAT16);
+      MemorySegment[] grads = spec.allocate(arena, 1, DataType.FLOAT16);
+      MemorySegment boxes = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 8, 10, 90, 100, 2);
+      LossResult result = loss.newResult();
+      double scale = 1 << 20;
+      do {
+        scale /= 2; // until nothing overflows
+        LossOptions options = new LossOptions(LossOptions.Normaliser.BATCH, scale);
+        loss.compute(1, feats, Targets.boxes(boxes, 1), grads, options, result);
+      } while (result.foundInf() > 0);
+      // @end
+      assertTrue(scale >= 1024 && scale < 1 << 19, "scale " + scale);
+    }
+  }
+
+  @Test
+  void aFile() throws IOException {
+    Path folder = Path.of("src/test/resources/golden/a_small_3scale");
+    // @start region="npy"
+    try (Arena arena = Arena.ofConfined()) {
+      Npy feats = Npy.map(folder.resolve("feats_0.npy"), arena); // nothing is read yet
+      MemorySegment values = feats.floats(arena); // the file's own pages
+      // @end
+      assertEquals(4 * feats.size(), values.byteSize());
+    }
+  }
+}
