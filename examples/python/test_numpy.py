@@ -1,6 +1,7 @@
 """NumPy arrays through the module: the golden cases, in every form that DLPack gives, and what is refused."""
 import ctypes
 import unittest
+from ctypes import c_int64
 
 import numpy as np
 
@@ -100,6 +101,47 @@ class NumpyTest(unittest.TestCase):
         loss.close()
         with self.assertRaisesRegex(yololoss.YoloLossError, "closed"):
             loss(feats, boxes=boxes)
+
+    @unittest.skipIf(yololoss.lib.yl_device_check(3, 0), "no CUDA device")
+    def test_device_memory(self):
+        """Memory of the library's own allocation, since NumPy has none on a device: enqueued on a stream."""
+        class OnDevice:
+            def __init__(self, array):
+                self.memory = ctypes.c_void_p()
+                yololoss.check(yololoss.lib.yl_cuda_malloc(0, c_int64(array.nbytes), ctypes.byref(self.memory)))
+                self.shape, self.host = array.shape, np.ascontiguousarray(array)
+                self.copy(self.memory, self.host.ctypes.data_as(ctypes.c_void_p))
+
+            def copy(self, to, start):
+                yololoss.check(yololoss.lib.yl_cuda_copy(0, to, start, c_int64(self.host.nbytes)))
+
+            def fetch(self):
+                self.copy(self.host.ctypes.data_as(ctypes.c_void_p), self.memory)
+                return self.host
+
+            def __dlpack__(self, **_):
+                capsule = self.host.__dlpack__()
+                tensor = yololoss.dltensor_of(capsule)[0]
+                tensor.contents.data, tensor.contents.device_type = self.memory.value, 2
+                return capsule
+
+            def __del__(self):
+                yololoss.lib.yl_cuda_free(self.memory)
+
+        case = golden.Case("a_small_3scale")
+        loss = yololoss.Loss(**case.spec, device="cuda:0", memory="device")
+        feats, boxes = [OnDevice(f) for f in case.feats], OnDevice(case.boxes)
+        grads = [OnDevice(np.zeros_like(f)) for f in case.feats]
+        summary = OnDevice(np.zeros(ctypes.sizeof(yololoss.yl_summary) // 8))
+        stream = ctypes.c_void_p()
+        yololoss.check(yololoss.lib.yl_cuda_stream_create(0, ctypes.byref(stream)))
+        loss.enqueue(feats, stream.value, summary.memory.value, boxes=boxes, grads=grads)
+        yololoss.check(yololoss.lib.yl_cuda_stream_synchronize(0, stream))
+        yololoss.check(yololoss.lib.yl_cuda_stream_destroy(0, stream))
+        self.assertAlmostEqual(summary.fetch()[0], case.expected["total"], delta=1e-3)
+        self.check_gradient([g.fetch() for g in grads], case)
+        with self.assertRaisesRegex(yololoss.YoloLossError, "feats\\[0\\] is on the CPU, this plan takes memory of cuda:0"):
+            loss(case.feats, boxes=boxes)
 
     def test_structs_are_those_of_the_library(self):
         for struct in (yololoss.yl_layer, yololoss.yl_rules, yololoss.yl_config, yololoss.yl_tensors, yololoss.yl_call,

@@ -145,7 +145,8 @@ def _load():
 lib = _load()
 
 
-def _check(status):
+def check(status):
+    """Raises what the library says, unless the status is 0."""
     if status:
         raise YoloLossError(lib.yl_status_name(status).decode(), lib.yl_last_error().decode())
 
@@ -156,6 +157,18 @@ _capsule_name = ctypes.pythonapi.PyCapsule_GetName
 _capsule_name.restype, _capsule_name.argtypes = c_char_p, [ctypes.py_object]
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.restype, _capsule_pointer.argtypes = c_void_p, [ctypes.py_object, c_char_p]
+
+
+def dltensor_of(capsule):
+    """Pointer to the DLTensor in a capsule of either form, and its flags (1: read-only, 2: a copy)."""
+    name = _capsule_name(capsule)
+    pointer = _capsule_pointer(capsule, name)
+    if name != b"dltensor_versioned":  # DLManagedTensor begins with its DLTensor
+        return ctypes.cast(pointer, POINTER(DLTensor)), 0
+    managed = ctypes.cast(pointer, POINTER(_Versioned)).contents
+    if managed.major != 1:
+        raise YoloLossError("YL_UNSUPPORTED", f"an array came as DLPack {managed.major}.{managed.minor}, version 1 is expected")
+    return ctypes.pointer(managed.dl_tensor), managed.flags
 
 
 class _Tensors:
@@ -174,18 +187,12 @@ class _Tensors:
             capsule = array.__dlpack__(max_version=(1, 0), **options)
         except TypeError:  # libraries from before DLPack 1.0
             capsule = array.__dlpack__(**options)
-        name = _capsule_name(capsule)
-        pointer = _capsule_pointer(capsule, name)
+        tensor, flags = dltensor_of(capsule)
         self.held.append((array, capsule))
-        if name != b"dltensor_versioned":  # DLManagedTensor begins with its DLTensor
-            return ctypes.cast(pointer, POINTER(DLTensor))
-        managed = ctypes.cast(pointer, POINTER(_Versioned)).contents
-        if managed.major != 1 or managed.flags & 2:
-            raise YoloLossError("YL_UNSUPPORTED", f"an array came as DLPack {managed.major}.{managed.minor} with flags "
-                                f"{managed.flags}; version 1 without a copy is expected")
-        if written and managed.flags & 1:
-            raise YoloLossError("YL_INVALID_ARGUMENT", "an array of grads is read-only; one that can be written is expected")
-        return ctypes.pointer(managed.dl_tensor)
+        if flags & 2 or written and flags & 1:
+            raise YoloLossError("YL_INVALID_ARGUMENT", "an array of grads is read-only; one that can be written is expected"
+                                if written else "an array came as a copy; its own memory is expected")
+        return tensor
 
     def many(self, arrays, layers, name, written=False):
         if arrays is None:
@@ -234,7 +241,7 @@ class Loss:
         self._plan = c_void_p()
         self._layers = len(masks)
         self.memory = memory
-        _check(lib.yl_plan_create(byref(config), byref(self._plan)))
+        check(lib.yl_plan_create(byref(config), byref(self._plan)))
 
     def close(self):
         """Frees the plan; also done when the object goes."""
@@ -274,7 +281,7 @@ class Loss:
         tensors, options = self._call(held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode)
         result = Result(self._layers)
         out = yl_result.init(summary=ctypes.addressof(result.summary), layers=ctypes.addressof(result.layers))
-        _check(lib.yl_loss_dlpack(self._plan, byref(tensors), byref(options), byref(out)))
+        check(lib.yl_loss_dlpack(self._plan, byref(tensors), byref(options), byref(out)))
         return result
 
     def enqueue(self, feats, stream, summary, *, boxes=None, y_true=None, grads=None, box_weights=None, bad_boxes="error",
@@ -284,11 +291,12 @@ class Loss:
         held = _Tensors()
         tensors, options = self._call(held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode)
         out = yl_result.init(summary=summary)
-        _check(lib.yl_loss_dlpack_async(self._plan, byref(tensors), byref(options), stream, byref(out)))
+        check(lib.yl_loss_dlpack_async(self._plan, byref(tensors), byref(options), stream, byref(out)))
 
     def torch(self, feats, **options):
         """A scalar tensor with autograd: its backward hands out the gradient that was computed with the loss. The options
-        are those of a call. On CUDA (memory="device") it is enqueued on the current stream, and nothing waits."""
+        are those of a call. On CUDA (memory="device") it is enqueued on the current stream, and nothing waits; boxes that
+        are refused make total and gradient NaN there."""
         return _torch_function().apply(self, options, *feats)
 
 
@@ -302,19 +310,22 @@ def _torch_function():
             def forward(ctx, loss, options, *feats):
                 grads = [torch.empty_like(f) for f in feats]
                 if loss.memory == "device":
-                    summary = torch.empty(ctypes.sizeof(yl_summary) // 8, dtype=torch.float64, device=feats[0].device)
+                    summary = torch.full([ctypes.sizeof(yl_summary) // 8], torch.nan, dtype=torch.float64, device=feats[0].device)
                     stream = torch.cuda.current_stream(feats[0].device).cuda_stream
                     loss.enqueue(feats, stream, summary.data_ptr(), grads=grads, **options)
                     total = summary[0]
                 else:
                     total = torch.tensor(loss(feats, grads=grads, **options).total, dtype=torch.float64)
-                ctx.save_for_backward(*grads)
+                ctx.save_for_backward(total, *grads)
                 return total.to(feats[0].dtype if feats[0].dtype == torch.float64 else torch.float32)
 
             @staticmethod
             @torch.autograd.function.once_differentiable
             def backward(ctx, upstream):
-                return (None, None, *[grad * upstream.to(grad.dtype) for grad in ctx.saved_tensors])
+                total, *grads = ctx.saved_tensors
+                if total.is_cuda:  # boxes were refused where the total is still NaN: no gradient was written
+                    upstream = torch.where(total.isnan(), total, upstream)
+                return (None, None, *[grad * upstream.to(grad.dtype) for grad in grads])
 
         _torch_function.made = YoloLossFunction
     return _torch_function.made

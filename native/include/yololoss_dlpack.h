@@ -78,7 +78,7 @@ typedef struct yl_tensors {
 /* yl_loss over tensors. options is a yl_call that says everything else (normaliser, grad_scale, grad_mode, scan, ...): its
    batch is 0 or B, its feats, y_true, boxes and grads are NULL; options itself may be NULL: the defaults. Errors:
    YL_INVALID_ARGUMENT with a sentence that names the tensor, what it is and what is expected, and those of yl_loss; then
-   nothing has been written. The tensors are only looked at; they stay the caller's. */
+   nothing has been written. The tensors are only looked at; they stay the caller's. Allocates three pointers a layer. */
 YL_API yl_status yl_loss_dlpack(yl_plan *plan, const yl_tensors *tensors, const yl_call *options,
                                 const yl_result *result);
 

@@ -117,6 +117,9 @@ final class VerifyCommand implements Callable<Integer> {
     Convention asked =
         new Convention(run.layout, run.normaliser, SpecFile.readRules(run.specFile).ignoreScope());
     Layout ofFiles = run.layoutOfFiles();
+    if (ofFiles != asked.layout) {
+      out.println("feats are " + ofFiles + " by their shape, and compared so");
+    }
     Comparison comparison = compare(asked, ofFiles, out);
     if (comparison.failed() == 0 && ofFiles == asked.layout) {
       out.println("all " + comparison.compared() + " agree");

@@ -17,13 +17,12 @@ final class Dump {
    * Writes feats_l.npy, boxes.npy and spec.json, and beside them in theirs expected.json and
    * grad_l.npy.
    */
-  static void write(
-      Path folder, YoloSpec spec, NDList outputs, NDArray boxes, double total, NDList grads)
+  static void write(Path folder, YoloSpec spec, NDList outputs, NDArray boxes, Gradients gradients)
       throws IOException {
     Path theirs = Files.createDirectories(folder.resolve("theirs"));
     for (int l = 0; l < outputs.size(); l++) {
       save(folder.resolve("feats_" + l + ".npy"), outputs.get(l));
-      save(theirs.resolve("grad_" + l + ".npy"), grads.get(l));
+      save(theirs.resolve("grad_" + l + ".npy"), gradients.arrays().get(l));
     }
     save(folder.resolve("boxes.npy"), boxes);
     List<List<Float>> anchors =
@@ -37,7 +36,7 @@ final class Dump {
                     spec.numClasses(),
                     spec.ignoreThresh())
             + " \"input_shape\": [%d, %d]}%n".formatted(spec.inputHeight(), spec.inputWidth()));
-    Files.writeString(theirs.resolve("expected.json"), "{\"total\": " + total + "}\n");
+    Files.writeString(theirs.resolve("expected.json"), "{\"total\": " + gradients.value() + "}\n");
   }
 
   private static void save(Path file, NDArray array) throws IOException {

@@ -141,8 +141,6 @@ final class Training implements AutoCloseable {
     System.out.println(String.format(Locale.ROOT, format, values));
   }
 
-  // ---- the gradient, before anything else
-
   /**
    * The gradients of the first batch's outputs by the library and by autograd of DJL's operations
    * must agree; then how long each takes.
@@ -153,71 +151,29 @@ final class Training implements AutoCloseable {
         NDManager manager = NDManager.newBaseManager(Device.cpu())) {
       NDArray boxes = boxes(manager, batch);
       NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
-      NDList got = new NDList();
-      NDList want = new NDList();
-      double value = gradients(loss, boxes, outputs, got);
-      double other = gradients(operations, boxes, outputs, want);
+      Gradients mine = Gradients.of(loss, boxes, outputs);
+      Gradients theirs = Gradients.of(operations, boxes, outputs);
       if (options.dump != null) {
-        Dump.write(options.dump, spec, outputs, boxes, other, want);
+        Dump.write(options.dump, spec, outputs, boxes, theirs);
       }
-      double worst = 0;
-      for (int l = 0; l < got.size(); l++) {
-        double largest = want.get(l).abs().max().getFloat();
-        double difference = got.get(l).sub(want.get(l)).abs().max().getFloat();
-        worst = Math.max(worst, difference / largest);
-      }
-      boolean agree = worst < 1e-5 && Math.abs(value - other) < 1e-5 * Math.abs(other);
+      boolean agree =
+          mine.difference(theirs) < 1e-5
+              && Math.abs(mine.value() - theirs.value()) < 1e-5 * Math.abs(theirs.value());
       say(
           "gradient check on the first batch: loss %.6f, by DJL's operations %.6f; largest"
               + " difference of the gradients %.1e of their largest element: %s",
-          value, other, worst, agree ? "ok" : "FAILED");
+          mine.value(), theirs.value(), mine.difference(theirs), agree ? "ok" : "FAILED");
       if (!agree) {
         throw new IllegalStateException("the gradients do not agree");
       }
-      double mine = median(time(loss, boxes, outputs));
-      double theirs = median(time(operations, boxes, outputs));
-      lossSeconds = options.loss == Train.LossKind.YOLOLOSS ? mine : theirs;
+      double seconds = median(Gradients.time(loss, boxes, outputs));
+      double theirSeconds = median(Gradients.time(operations, boxes, outputs));
+      lossSeconds = options.loss == Train.LossKind.YOLOLOSS ? seconds : theirSeconds;
       say(
           "loss and gradient of a batch of %d, forward and backward, medians: yololoss %.3f ms,"
               + " DJL's operations %.3f ms",
-          batch.size(), 1e3 * mine, 1e3 * theirs);
+          batch.size(), 1e3 * seconds, 1e3 * theirSeconds);
     }
-  }
-
-  /**
-   * The value of a loss, and its gradients with respect to outputs that are cut off their network.
-   */
-  private static double gradients(Loss by, NDArray boxes, NDList outputs, NDList grads) {
-    NDList leaves = new NDList();
-    for (NDArray output : outputs) {
-      NDArray leaf = output.duplicate();
-      leaf.setRequiresGradient(true);
-      leaves.add(leaf);
-    }
-    try (GradientCollector collector = Engine.getInstance().newGradientCollector()) {
-      NDArray value = by.evaluate(new NDList(boxes), leaves);
-      collector.backward(value);
-      leaves.forEach(leaf -> grads.add(leaf.getGradient().duplicate()));
-      return value.getFloat();
-    }
-  }
-
-  private static List<Double> time(Loss by, NDArray boxes, NDList outputs) {
-    List<Double> seconds = new ArrayList<>();
-    for (int i = 0; i < 30; i++) {
-      try (NDManager scratch = boxes.getManager().newSubManager()) {
-        NDList copies = new NDList();
-        for (NDArray output : outputs) {
-          NDArray copy = output.duplicate();
-          copy.attach(scratch);
-          copies.add(copy);
-        }
-        long start = System.nanoTime();
-        gradients(by, boxes, copies, new NDList());
-        seconds.add((System.nanoTime() - start) / 1e9);
-      }
-    }
-    return seconds.subList(10, 30);
   }
 
   private static double median(List<Double> values) {
