@@ -7,7 +7,7 @@
 
 #include "yololoss.h"
 
-/* From DLPack 1.3, include/dlpack/dlpack.h, Copyright (c) 2017 by Contributors, Apache-2.0; names and layout unchanged
+/* From DLPack 1.3, include/dlpack/dlpack.h, Copyright (c) 2017 by Contributors, Apache-2.0; the layout is unchanged
    since its first version, cut down to what a DLTensor needs. */
 #ifndef DLPACK_DLPACK_H_
 #ifdef __cplusplus
