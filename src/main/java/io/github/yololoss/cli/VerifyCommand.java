@@ -160,7 +160,8 @@ final class VerifyCommand implements Callable<Integer> {
       Comparison raw = compare(new Convention(ofFiles, Normaliser.NONE, scope), ofFiles, null);
       double divisor = run.result.total() / raw.total(); // NaN where they have no total
       boolean whole = Math.abs(divisor - Math.rint(divisor)) <= lossRtol * divisor;
-      if (divisor > 0 && (whole || raw.compared() > 1)) { // one number alone fits any divisor
+      boolean usable = divisor > 0 && Double.isFinite(divisor);
+      if (usable && (whole || raw.compared() > 1)) { // one number alone fits any divisor
         normalisers.add(Normaliser.value(whole ? Math.rint(divisor) : divisor));
       }
       normalisers.forEach(n -> candidates.add(new Convention(ofFiles, n, scope)));

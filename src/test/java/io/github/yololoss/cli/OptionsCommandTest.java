@@ -136,12 +136,15 @@ class OptionsCommandTest extends CommandTest {
       assertTrue(verified.out().contains("agree with " + c.named), verified.out());
     }
     // One total alone fits any divisor: only a whole one is named.
-    Path total = Files.writeString(folder.resolve("total.json"), "{\"total\": 99.8}");
-    Ended verified = run("verify", sample, "--spec", spec, "--against", total);
-    assertEquals(1, verified.code(), verified.out());
-    assertTrue(
-        verified.out().endsWith("no other layout, normaliser or ignore scope makes them agree\n"),
-        verified.out());
+    for (String json :
+        new String[] {"{\"total\": 99.8}", "{\"total\": 0, \"layers\": [{\"xy\": 0}, {}, {}]}"}) {
+      Path total = Files.writeString(folder.resolve("total.json"), json);
+      Ended verified = run("verify", sample, "--spec", spec, "--against", total);
+      assertEquals(1, verified.code(), verified.out() + verified.err());
+      assertTrue(
+          verified.out().endsWith("no other layout, normaliser or ignore scope makes them agree\n"),
+          verified.out());
+    }
   }
 
   @Test

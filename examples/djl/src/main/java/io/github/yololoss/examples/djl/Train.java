@@ -3,6 +3,7 @@ package io.github.yololoss.examples.djl;
 import io.github.yololoss.YoloLossException;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -130,6 +131,9 @@ final class Train implements Callable<Integer> {
         training.run();
       }
       return 0;
+    } catch (NoSuchFileException e) {
+      command.commandLine().getErr().println("djl: " + e.getFile() + ": no such file");
+      return 3;
     } catch (IOException | IllegalArgumentException | YoloLossException e) {
       command.commandLine().getErr().println("djl: " + e.getMessage());
       return 3;

@@ -142,6 +142,7 @@ class PartsTest {
   @ValueSource(
       strings = {
         "3:a.txt: line 1: '1,2,3,4' is not x_min,y_min,x_max,y_max,class",
+        "3:classes.txt: no such file",
         "2:--input is 100x100, multiples of 32",
         "2:--scales is 4, 2 or 3",
         "2:give DATA, or --shapes"
@@ -158,7 +159,9 @@ class PartsTest {
                 ? new String[] {folder.toString(), "--scales", "4"}
                 : words.contains("DATA")
                     ? new String[] {"--output", output}
-                    : new String[] {folder.toString(), "--output", output};
+                    : words.contains("classes")
+                        ? new String[] {folder.resolve("none").toString(), "--output", output}
+                        : new String[] {folder.toString(), "--output", output};
     StringWriter errors = new StringWriter();
     CommandLine line = Train.commandLine().setErr(new PrintWriter(errors, true));
     assertEquals(Integer.parseInt(expected.substring(0, 1)), line.execute(arguments));
