@@ -77,10 +77,9 @@ class TrainingTest {
   void threeScalesAndDjlsOwnOperations() throws Exception {
     List<Epoch> mine = train("mine", "--epochs", "2", "--scales", "3");
     List<Epoch> theirs = train("theirs", "--epochs", "2", "--scales", "3", "--loss", "operations");
-    // Equality of loss and gradients is the check on the first batch, to 1e-5. This only bounds
-    // what
-    // follows: training by DJL's operations in one JVM after another training has been seen to
-    // differ by 0.3 % here, for a reason that is not known; alone it repeats.
+    // Equality of loss and gradients is the check on the first batch, to 1e-5. This bounds what
+    // follows: as the second training of a JVM, that by DJL's operations has been seen to differ
+    // by 0.3 % here, for a reason that is not known; alone in a JVM it repeats.
     assertEquals(1, mine.getFirst().loss() / theirs.getFirst().loss(), 0.02);
   }
 }
