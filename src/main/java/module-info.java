@@ -6,6 +6,8 @@
 module io.github.yololoss {
   exports io.github.yololoss;
 
+  requires jdk.jfr; // an event for each call, in recordings that ask for it
+
   // The command line's; not needed by the library.
   requires static info.picocli;
   requires static com.fasterxml.jackson.databind;

@@ -7,6 +7,8 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 
@@ -44,6 +46,7 @@ public final class LossResult {
   private LossOptions options; // of the call
   private CudaStream pending; // null: the result is there
   private YoloLossException failure; // of an enqueued call
+  private LossEvent event; // of an enqueued call that is recorded, until its result is there
 
   /** In memory that a CUDA device can write, or in memory of the host. */
   LossResult(int maxBatch, int layers, boolean forDevice) {
@@ -94,18 +97,50 @@ public final class LossResult {
 
   /** A call is about to write: what an earlier one has enqueued must be done. */
   void overwrite() {
-    if (pending != null) {
-      pending.synchronize();
-      pending = null;
-    }
+    arrive();
   }
 
-  /** A call has written this, or has enqueued that on a stream. */
-  void written(int newBatch, LossOptions newOptions, CudaStream stream) {
+  /** A call has written this, or has enqueued that on a stream; its event, or null. */
+  void written(int newBatch, LossOptions newOptions, CudaStream stream, LossEvent newEvent) {
     batch = newBatch;
     options = newOptions;
     pending = stream;
     failure = null;
+    event = newEvent;
+    if (stream == null) {
+      record();
+    }
+  }
+
+  /** Waits for an enqueued call; what it refused is kept as the failure. */
+  private void arrive() {
+    if (pending == null) {
+      return;
+    }
+    pending.synchronize();
+    pending = null;
+    if (completion.get(JAVA_INT, 0) != 0) {
+      event = null; // nothing was computed
+      failure =
+          new YoloLossException(
+              YoloLossException.Status.INVALID_BOXES,
+              "boxes: image "
+                  + completion.getAtIndex(JAVA_INT, 1)
+                  + ", row "
+                  + completion.getAtIndex(JAVA_INT, 2)
+                  + " names no object (not finite, no area, a class outside 0..C-1 or a centre"
+                  + " outside the input); nothing was written; correct the row or skip such rows"
+                  + " by the policy");
+    }
+    record();
+  }
+
+  private void record() {
+    if (event != null) {
+      LossEvent done = event;
+      event = null; // it reads this result
+      done.commit(this);
+    }
   }
 
   /**
@@ -115,22 +150,7 @@ public final class LossResult {
    * @throws YoloLossException if the device refused a row of boxes or failed
    */
   public LossResult await() {
-    if (pending != null) {
-      pending.synchronize();
-      pending = null;
-      if (completion.get(JAVA_INT, 0) != 0) {
-        failure =
-            new YoloLossException(
-                YoloLossException.Status.INVALID_BOXES,
-                "boxes: image "
-                    + completion.getAtIndex(JAVA_INT, 1)
-                    + ", row "
-                    + completion.getAtIndex(JAVA_INT, 2)
-                    + " names no object (not finite, no area, a class outside 0..C-1 or a centre"
-                    + " outside the input); nothing was written; correct the row or skip such rows"
-                    + " by the policy");
-      }
-    }
+    arrive();
     if (failure != null) {
       throw failure;
     }
@@ -283,6 +303,20 @@ public final class LossResult {
   /** The loss table, a line for each layer. */
   @Override
   public String toString() {
+    List<Parts> parts = new ArrayList<>();
+    for (int l = 0; l < layers; l++) {
+      parts.add(layer(l));
+    }
+    return table(parts, total());
+  }
+
+  /**
+   * {@return the loss table of parts that were merged elsewhere, a line for each layer}
+   *
+   * @param layers parts of each layer
+   * @param total of all
+   */
+  public static String table(List<Parts> layers, double total) {
     StringBuilder text =
         new StringBuilder(
             String.format(
@@ -296,53 +330,28 @@ public final class LossResult {
                 "sum",
                 "objects",
                 "ignored"));
-    double xy = 0;
-    double wh = 0;
-    double confidence = 0;
-    double classes = 0;
-    for (int l = 0; l < layers; l++) {
-      Parts p = layer(l);
-      line(
-          text,
-          Integer.toString(l),
-          p.xy(),
-          p.wh(),
-          p.confidence(),
-          p.classes(),
-          p.sum(),
-          p.objects(),
-          p.ignored());
-      xy += p.xy();
-      wh += p.wh();
-      confidence += p.confidence();
-      classes += p.classes();
+    Parts sum = Parts.ZERO;
+    for (int l = 0; l < layers.size(); l++) {
+      line(text, Integer.toString(l), layers.get(l), layers.get(l).sum());
+      sum = sum.plus(layers.get(l));
     }
-    line(text, "total", xy, wh, confidence, classes, total(), objects(), ignored());
+    line(text, "total", sum, total);
     return text.toString();
   }
 
-  private static void line(
-      StringBuilder text,
-      String name,
-      double xy,
-      double wh,
-      double confidence,
-      double classes,
-      double sum,
-      long objects,
-      long ignored) {
+  private static void line(StringBuilder text, String name, Parts p, double sum) {
     text.append(
         String.format(
             Locale.ROOT,
             "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
             name,
-            xy,
-            wh,
-            confidence,
-            classes,
+            p.xy(),
+            p.wh(),
+            p.confidence(),
+            p.classes(),
             sum,
-            objects,
-            ignored));
+            p.objects(),
+            p.ignored()));
   }
 
   /**
@@ -371,6 +380,9 @@ public final class LossResult {
       long nonFinite,
       long foundInf) {
 
+    /** Nothing, to add to. */
+    public static final Parts ZERO = new Parts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+
     private static Parts read(MemorySegment parts, long index) {
       long at = index * Layouts.PARTS.byteSize() / Double.BYTES;
       return new Parts(
@@ -389,6 +401,44 @@ public final class LossResult {
     /** {@return the confidence part of keras-yolo3} */
     public double confidence() {
       return confidenceObject + confidenceBackground;
+    }
+
+    /**
+     * {@return both added up, as rows of the shards of a batch}
+     *
+     * @param other divided by the same normaliser, or raw like this
+     */
+    public Parts plus(Parts other) {
+      return new Parts(
+          xy + other.xy,
+          wh + other.wh,
+          confidenceObject + other.confidenceObject,
+          confidenceBackground + other.confidenceBackground,
+          classes + other.classes,
+          objects + other.objects,
+          ignored + other.ignored,
+          ignoredBackground + other.ignoredBackground,
+          nonFinite + other.nonFinite,
+          foundInf + other.foundInf);
+    }
+
+    /**
+     * {@return the same with sums that are divided; counts stay}
+     *
+     * @param normaliser what by
+     */
+    public Parts dividedBy(double normaliser) {
+      return new Parts(
+          xy / normaliser,
+          wh / normaliser,
+          confidenceObject / normaliser,
+          confidenceBackground / normaliser,
+          classes / normaliser,
+          objects,
+          ignored,
+          ignoredBackground,
+          nonFinite,
+          foundInf);
     }
 
     /** {@return all four parts} */

@@ -32,6 +32,30 @@ public record Statistics(
     double gradBackground,
     double gradClass) {
 
+  /** Nothing, to add to. */
+  public static final Statistics ZERO = new Statistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+
+  /**
+   * {@return both added up}
+   *
+   * @param other of another shard
+   */
+  public Statistics plus(Statistics other) {
+    return new Statistics(
+        objects + other.objects,
+        background + other.background,
+        iou + other.iou,
+        iou50 + other.iou50,
+        iou75 + other.iou75,
+        objectnessObject + other.objectnessObject,
+        objectnessBackground + other.objectnessBackground,
+        gradXy + other.gradXy,
+        gradWh + other.gradWh,
+        gradObject + other.gradObject,
+        gradBackground + other.gradBackground,
+        gradClass + other.gradClass);
+  }
+
   /** {@return mean IoU of the predictions of objects with their truths} */
   public double meanIou() {
     return mean(iou, objects);

@@ -21,6 +21,9 @@ import java.util.Objects;
  * while a call uses it. An object opened with {@link Memory#DEVICE} takes {@link DeviceBuffer}s
  * instead, and calls that only enqueue.
  *
+ * <p>A recording of Java Flight Recorder that enables {@code io.github.yololoss.Loss} gets an event
+ * for each call: device, batch, parts, counts, duration. Without one, calls do not pay for it.
+ *
  * <p>Any thread may call; calls on one object wait for each other. {@code close} is idempotent;
  * during a call it throws {@link IllegalStateException} and changes nothing.
  *
@@ -419,6 +422,7 @@ public final class YoloLoss implements AutoCloseable {
           result.offenderStruct());
       follow(stream);
       result.overwrite();
+      LossEvent event = LossEvent.begin(deviceName, batch, grads != null, stream != null);
       if (stream == null) {
         Native.check(Native.loss(lossHandle, plan, call.struct(), result.struct(), call.held()));
       } else {
@@ -428,7 +432,7 @@ public final class YoloLoss implements AutoCloseable {
             Native.lossAsync(
                 lossAsyncHandle, plan, call.struct(), handle, result.asyncStruct(), call.held()));
       }
-      result.written(batch, options, stream);
+      result.written(batch, options, stream, event);
     }
   }
 

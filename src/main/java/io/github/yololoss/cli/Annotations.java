@@ -78,16 +78,24 @@ final class Annotations {
         where + "the box '" + word + "' is not x_min,y_min,x_max,y_max,class in whole numbers");
   }
 
-  /** keras-yolo3: one scale, offsets in whole pixels, coordinates cut to whole pixels. */
+  /** How keras-yolo3 fits a picture into the input: one scale, offsets in whole pixels. */
+  record Letterbox(double scale, int dx, int dy) {
+    static Letterbox of(int width, int height, int inputWidth, int inputHeight) {
+      double scale = Math.min((double) inputWidth / width, (double) inputHeight / height);
+      int dx = Math.floorDiv(inputWidth - (int) (width * scale), 2);
+      int dy = Math.floorDiv(inputHeight - (int) (height * scale), 2);
+      return new Letterbox(scale, dx, dy);
+    }
+  }
+
+  /** A box in the letterboxed picture, coordinates cut to whole pixels. */
   static float[] letterbox(int[] box, int width, int height, int inputWidth, int inputHeight) {
-    double scale = Math.min((double) inputWidth / width, (double) inputHeight / height);
-    int dx = Math.floorDiv(inputWidth - (int) (width * scale), 2);
-    int dy = Math.floorDiv(inputHeight - (int) (height * scale), 2);
+    Letterbox to = Letterbox.of(width, height, inputWidth, inputHeight);
     return new float[] {
-      (int) (box[0] * scale + dx),
-      (int) (box[1] * scale + dy),
-      (int) (box[2] * scale + dx),
-      (int) (box[3] * scale + dy),
+      (int) (box[0] * to.scale + to.dx),
+      (int) (box[1] * to.scale + to.dy),
+      (int) (box[2] * to.scale + to.dx),
+      (int) (box[3] * to.scale + to.dy),
       box[4]
     };
   }

@@ -115,7 +115,7 @@ final class AuditCommand implements Callable<Integer> {
         String text =
             new ObjectMapper()
                 .writerWithDefaultPrettyPrinter()
-                .writeValueAsString(asJson(audit, images));
+                .writeValueAsString(asJson(spec, audit, images));
         if (jsonToStdout) {
           command.commandLine().getOut().println(text);
         } else {
@@ -129,7 +129,8 @@ final class AuditCommand implements Callable<Integer> {
     }
   }
 
-  private static ObjectNode asJson(Audit audit, int images) {
+  /** As {@code audit --json} writes it. */
+  static ObjectNode asJson(YoloSpec spec, Audit audit, int images) {
     ObjectMapper mapper = new ObjectMapper();
     ObjectNode root = mapper.createObjectNode();
     root.put("images", images).put("faults", audit.faults());
@@ -137,7 +138,20 @@ final class AuditCommand implements Callable<Integer> {
     for (Audit.Reason reason : Audit.Reason.values()) {
       counts.put(reason.name().toLowerCase(Locale.ROOT), audit.count(reason));
     }
+    ArrayNode anchors = root.putArray("anchors");
+    for (YoloSpec.Anchor anchor : spec.anchors()) {
+      anchors.addArray().add(anchor.width()).add(anchor.height());
+    }
     root.set("anchor_use", mapper.valueToTree(audit.anchorUse()));
+    List<Float> used = bestIou(audit);
+    if (!used.isEmpty()) {
+      root.putObject("best_possible_iou")
+          .put("boxes", used.size())
+          .put("mean", used.stream().mapToDouble(Float::doubleValue).average().orElse(0))
+          .put("median", used.get(used.size() / 2))
+          .put("least", used.get(0))
+          .put("below_half", used.stream().filter(iou -> iou < 0.5).count());
+    }
     ArrayNode findings = root.putArray("findings");
     for (Audit.Finding f : audit.findings()) {
       findings
@@ -156,6 +170,11 @@ final class AuditCommand implements Callable<Integer> {
     return root;
   }
 
+  /** The best possible IoU of each box that is used, the least first. */
+  private static List<Float> bestIou(Audit audit) {
+    return audit.bestIou().stream().flatMap(List::stream).filter(iou -> iou > 0).sorted().toList();
+  }
+
   private static void print(PrintWriter out, YoloSpec spec, Audit audit, int images) {
     audit.findings().forEach(out::println);
     long all = audit.counts().values().stream().mapToLong(Long::longValue).sum();
@@ -168,8 +187,7 @@ final class AuditCommand implements Callable<Integer> {
         out.println(audit.count(reason) + "  " + reason.text());
       }
     }
-    List<Float> used =
-        audit.bestIou().stream().flatMap(List::stream).filter(iou -> iou > 0).sorted().toList();
+    List<Float> used = bestIou(audit);
     if (!used.isEmpty()) {
       double mean = used.stream().mapToDouble(Float::doubleValue).average().orElse(0);
       out.println(

@@ -3,11 +3,13 @@ package io.github.yololoss.cli;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.Audit;
 import io.github.yololoss.CellMaps;
 import io.github.yololoss.DataType;
 import io.github.yololoss.Device;
 import io.github.yololoss.Layout;
 import io.github.yololoss.LossOptions;
+import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossRules;
 import io.github.yololoss.Npy;
@@ -25,8 +27,10 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
 import picocli.CommandLine.TypeConversionException;
 
 /**
@@ -94,7 +98,7 @@ final class LossRun {
       defaultValue = "batch",
       converter = NormaliserConverter.class,
       description = "batch (default, as keras-yolo3), none, objects, or a number.")
-  LossOptions.Normaliser normaliser;
+  Normaliser normaliser;
 
   @Option(
       names = "--gradient-scale",
@@ -112,19 +116,19 @@ final class LossRun {
               + " reach out of the input and leave out the rest.")
   Targets.BoxPolicy badBoxes;
 
-  static final class NormaliserConverter implements ITypeConverter<LossOptions.Normaliser> {
+  static final class NormaliserConverter implements ITypeConverter<Normaliser> {
     @Override
-    public LossOptions.Normaliser convert(String text) {
+    public Normaliser convert(String text) {
       switch (text.toLowerCase(Locale.ROOT)) {
         case "batch":
-          return LossOptions.Normaliser.BATCH;
+          return Normaliser.BATCH;
         case "none":
-          return LossOptions.Normaliser.NONE;
+          return Normaliser.NONE;
         case "objects":
-          return LossOptions.Normaliser.OBJECTS;
+          return Normaliser.OBJECTS;
         default:
           try {
-            return LossOptions.Normaliser.value(Double.parseDouble(text));
+            return Normaliser.value(Double.parseDouble(text));
           } catch (IllegalArgumentException e) { // NumberFormatException too
             throw new TypeConversionException(
                 "'" + text + "' is not batch, none, objects or a number > 0");
@@ -132,6 +136,14 @@ final class LossRun {
       }
     }
   }
+
+  @Option(
+      names = "--chunk",
+      paramLabel = "N",
+      description =
+          "Images that are computed at a time; any number gives the same bits. Default: so many"
+              + " that their dense truths take 64 MiB.")
+  Integer chunkImages;
 
   // What a command asks for.
   boolean gradient;
@@ -142,17 +154,34 @@ final class LossRun {
   boolean maps;
   LossRules.IgnoreScope scope; // null: as the spec says
 
+  @Spec(Spec.Target.MIXEE)
+  private CommandSpec command;
+
   YoloSpec spec;
   int batch;
   String deviceName;
   String deviceWhy;
-  LossResult result;
+  Totals result;
   MemorySegment[] grads; // null: loss only
   DataType gradientType;
   CellMaps<MemorySegment> cellMaps; // null: none
 
+  private DataType dataType;
+  private MemorySegment[] feats;
+  private Targets truths;
+
+  /** What looks at a chunk while its maps are there: image first of the batch is their image 0. */
+  interface Visitor {
+    void visit(YoloLoss loss, int first, int images, CellMaps<MemorySegment> maps);
+  }
+
   /** Reads, checks and computes. Memory belongs to the arena. */
   void compute(Arena arena) throws IOException {
+    compute(arena, null);
+  }
+
+  /** The same, with maps of each chunk for a visitor. */
+  void compute(Arena arena, Visitor visitor) throws IOException {
     if (!Double.isFinite(gradientScale)) {
       throw new InputException(
           "--gradient-scale is " + gradientScale + ", a finite number is expected");
@@ -160,32 +189,189 @@ final class LossRun {
     YoloLoss.checkDevice(device);
     spec = SpecFile.read(specFile);
     BatchFiles files = new BatchFiles(folder, spec, layout, arena);
-    MemorySegment[] feats = files.layers("feats");
-    Targets truths = readTargets(files);
+    feats = files.layers("feats");
+    truths = readTargets(files);
     batch = files.batch();
-    try (YoloLoss loss = open(files.dataType())) {
+    dataType = files.dataType();
+    int chunk = Math.min(batch, chunkSize());
+    try (YoloLoss loss = open(chunk, rules())) {
       deviceName = loss.deviceName();
       deviceWhy = loss.deviceWhy();
       gradientType = loss.gradientType();
       grads = gradient ? spec.allocate(arena, batch, gradientType) : null;
-      LossOptions options =
-          new LossOptions(normaliser, gradientScale).withStatistics(statistics).withSearch(search);
       if (accumulateOn != null) {
         readGradients(arena);
-        options = options.withGradientMode(LossOptions.GradientMode.ACCUMULATE);
       }
-      if (maps) {
-        cellMaps =
-            new CellMaps<>(
-                spec.allocateMap(arena, batch),
-                spec.allocateMap(arena, batch),
-                spec.allocateMap(arena, batch));
+      cellMaps = maps ? allocateMaps(arena, batch) : null;
+      Normaliser known = normaliser;
+      if (normaliser.kind() == Normaliser.Kind.BATCH) {
+        known = Normaliser.value(batch);
+      } else if (normaliser.kind() == Normaliser.Kind.OBJECTS && gradient && chunk < batch) {
+        known = Normaliser.value(run(loss, chunk, Normaliser.NONE, null, null, null).normaliser());
       }
-      result = loss.newResult();
-      loss.compute(batch, feats, truths, grads, options.withMaps(cellMaps), result);
+      result =
+          run(
+              loss,
+              chunk,
+              known,
+              grads,
+              visitor == null ? null : allocateMaps(arena, chunk),
+              visitor);
     } catch (YoloLossException e) {
       throw BatchFiles.naming(folder.resolve("boxes.npy"), e);
     }
+  }
+
+  /** Calls over the chunks of the batch. The normaliser is what the gradient is divided by. */
+  private Totals run(
+      YoloLoss loss,
+      int chunk,
+      Normaliser known,
+      MemorySegment[] gradients,
+      CellMaps<MemorySegment> chunkMaps,
+      Visitor visitor)
+      throws IOException {
+    LossOptions options =
+        new LossOptions(known, gradientScale).withStatistics(statistics).withSearch(search);
+    if (gradients != null && accumulateOn != null) {
+      options = options.withGradientMode(LossOptions.GradientMode.ACCUMULATE);
+    }
+    Totals totals = new Totals(spec.layers().size(), normaliser);
+    LossResult call = loss.newResult();
+    try (Progress progress = progress(command.name(), batch)) {
+      for (int first = 0; first < batch; first += chunk) {
+        int images = Math.min(chunk, batch - first);
+        CellMaps<MemorySegment> ofChunk =
+            visitor != null ? chunkMaps : cellMaps == null ? null : slice(cellMaps, first, images);
+        try {
+          loss.compute(
+              images,
+              feats(first, images),
+              truths(first, images),
+              gradients == null ? null : slice(gradients, first, images),
+              options.withMaps(ofChunk),
+              call);
+        } catch (YoloLossException e) {
+          throw first == 0 ? e : inWholeBatch(e);
+        }
+        totals.add(call, statistics, search != LossOptions.Search.NONE);
+        if (visitor != null) {
+          visitor.visit(loss, first, images, ofChunk);
+        }
+        progress.step(images);
+      }
+    }
+    return totals;
+  }
+
+  Progress progress(String what, int images) {
+    return new Progress(command.commandLine().getErr(), what, "images", images);
+  }
+
+  /** A call names the image of its chunk; the audit of all of them names the image of the batch. */
+  private RuntimeException inWholeBatch(YoloLossException e) throws IOException {
+    if (e.status() != YoloLossException.Status.INVALID_BOXES) {
+      return e;
+    }
+    int rows = ((Targets.Boxes) truths).perImage();
+    int most = (int) Math.min(4L * rows * batch, Integer.MAX_VALUE); // reasons that a row may have
+    return audit(0, most).findings().stream()
+        .filter(f -> f.action() == Audit.Action.REFUSED)
+        .findFirst()
+        .<RuntimeException>map(
+            f -> new InputException(folder.resolve("boxes.npy") + ": " + f + "; correct the row"))
+        .orElse(e);
+  }
+
+  /** Of the truths of all images. */
+  Audit audit(float poorIou, int most) throws IOException {
+    try (YoloLoss loss =
+        YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).threads(1).open()) {
+      return loss.audit(batch, truths, poorIou, most);
+    }
+  }
+
+  /** So many images that their dense truths take 64 MiB, and at least 8. */
+  private int chunkSize() {
+    if (chunkImages != null) {
+      if (chunkImages < 1) {
+        throw new InputException("--chunk is " + chunkImages + ", at least 1 is expected");
+      }
+      return chunkImages;
+    }
+    long bytes = 0;
+    for (int l = 0; l < spec.layers().size(); l++) {
+      bytes += spec.bytes(l, 1);
+    }
+    return (int) Math.max(8, (64L << 20) / bytes);
+  }
+
+  LossRules rules() throws IOException {
+    LossRules rules = SpecFile.readRules(specFile);
+    return scope == null ? rules : rules.withIgnoreScope(scope);
+  }
+
+  YoloLoss open(int maxBatch, LossRules rules) {
+    try {
+      return YoloLoss.builder(spec)
+          .maxBatch(maxBatch)
+          .device(device)
+          .dataType(dataType)
+          .layout(layout)
+          .float32Gradients(float32Gradients)
+          .rules(rules)
+          .open();
+    } catch (IllegalArgumentException e) { // lists of the rules that do not fit the spec
+      throw new InputException(specFile + ": " + e.getMessage());
+    }
+  }
+
+  DataType dataType() {
+    return dataType;
+  }
+
+  /** Feats of some images. */
+  MemorySegment[] feats(int first, int images) {
+    return slice(feats, first, images);
+  }
+
+  /** Truths of some images. */
+  Targets truths(int first, int images) {
+    return switch (truths) {
+      case Targets.Dense(MemorySegment[] yTrue) -> Targets.dense(slice(yTrue, first, images));
+      case Targets.Boxes b ->
+          new Targets.Boxes(
+              slice(b.boxes(), first, images),
+              b.perImage(),
+              b.policy(),
+              b.weights() == null ? null : slice(b.weights(), first, images));
+      default -> throw new AssertionError(truths); // files are read into host memory
+    };
+  }
+
+  CellMaps<MemorySegment> allocateMaps(Arena arena, int images) {
+    return new CellMaps<>(
+        spec.allocateMap(arena, images),
+        spec.allocateMap(arena, images),
+        spec.allocateMap(arena, images));
+  }
+
+  private CellMaps<MemorySegment> slice(CellMaps<MemorySegment> all, int first, int images) {
+    return new CellMaps<>(
+        slice(all.ignoreMask(), first, images),
+        slice(all.bestIou(), first, images),
+        slice(all.cellLoss(), first, images));
+  }
+
+  private MemorySegment[] slice(MemorySegment[] layers, int first, int images) {
+    return Arrays.stream(layers)
+        .map(layer -> slice(layer, first, images))
+        .toArray(MemorySegment[]::new);
+  }
+
+  private MemorySegment slice(MemorySegment all, int first, int images) {
+    long bytes = all.byteSize() / batch; // of an image
+    return all.asSlice(first * bytes, images * bytes);
   }
 
   /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */
@@ -202,22 +388,6 @@ final class LossRun {
       boolean fits = Arrays.equals(shape, BatchFiles.shape("feats", read, layout, 0, images));
       boolean fitsOther = Arrays.equals(shape, BatchFiles.shape("feats", read, other, 0, images));
       return !fits && fitsOther ? other : layout;
-    }
-  }
-
-  private YoloLoss open(DataType dataType) throws IOException {
-    LossRules rules = SpecFile.readRules(specFile);
-    try {
-      return YoloLoss.builder(spec)
-          .maxBatch(batch)
-          .device(device)
-          .dataType(dataType)
-          .layout(layout)
-          .float32Gradients(float32Gradients)
-          .rules(scope == null ? rules : rules.withIgnoreScope(scope))
-          .open();
-    } catch (IllegalArgumentException e) { // lists of the rules that do not fit the spec
-      throw new InputException(specFile + ": " + e.getMessage());
     }
   }
 
@@ -273,6 +443,7 @@ final class LossRun {
           .put("class", p.classes())
           .put("confidence_object", p.confidenceObject())
           .put("confidence_background", p.confidenceBackground())
+          .put("sum", p.sum())
           .put("object_count", p.objects())
           .put("ignore_count", p.ignored())
           .put("ignore_count_background", p.ignoredBackground())

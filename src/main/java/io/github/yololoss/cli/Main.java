@@ -34,6 +34,7 @@ import picocli.CommandLine.Command;
       TargetsCommand.class,
       AuditCommand.class,
       VerifyCommand.class,
+      ReportCommand.class,
       BenchCommand.class,
       InfoCommand.class,
       SampleCommand.class,
