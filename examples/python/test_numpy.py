@@ -1,5 +1,6 @@
 """NumPy arrays through the module: the golden cases, in every form that DLPack gives, and what is refused."""
 import ctypes
+import json
 import unittest
 from ctypes import c_int64
 
@@ -72,6 +73,18 @@ class NumpyTest(unittest.TestCase):
         bad = case.boxes.copy()
         bad[0, 0, 4] = 99
         self.assertEqual(loss(case.feats, boxes=bad, bad_boxes="skip").boxes.skipped, 1)
+
+    def test_log_line(self):
+        case = golden.Case("a_small_3scale")
+        loss = yololoss.Loss(**case.spec)
+        result = loss(case.feats, boxes=case.boxes)
+        line = json.loads(result.log_line(7, learning_rate=0.1))
+        self.assertEqual((line["step"], line["total"], line["learning_rate"]), (7, result.total, 0.1))
+        self.assertEqual(line["layers"][2]["class"], result.layers[2].class_)
+        case.feats[0][0, 0, 0, 4] = np.nan  # objectness
+        line = loss(case.feats, boxes=case.boxes).log_line(8)
+        self.assertEqual(json.loads(line, parse_constant=self.fail)["total"], "NaN")
+        self.assertTrue(line.endswith("}\n"))
 
     def test_refusals(self):
         case = golden.Case("a_small_3scale")

@@ -12,6 +12,7 @@ boxes: (B, T, 5) float32, x_min, y_min, x_max, y_max in input pixels, class; unu
 y_true, a list of (B, H, W, A, 5+C) float32. Everything else is said in yololoss.h and yololoss_dlpack.h.
 """
 import ctypes
+import json
 import os
 import pathlib
 from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, \
@@ -122,6 +123,14 @@ class Result:
 
     def __getattr__(self, name):
         return getattr(self.summary, name)
+
+    def log_line(self, step, **more):
+        """A line for a log of a training that `yololoss compare` reads: JSON, in which NaN and infinities are strings."""
+        layers = [{"xy": p.xy, "wh": p.wh, "confidence_object": p.confidence_object,
+                   "confidence_background": p.confidence_background, "class": p.class_, "object_count": p.objects,
+                   "ignore_count_background": p.ignored_background, "non_finite": p.non_finite} for p in self.layers]
+        line = {"step": step, "normaliser": self.normaliser, "total": self.total, "layers": layers, **more}
+        return json.dumps(json.loads(json.dumps(line), parse_constant=str)) + "\n"
 
 
 def _load():

@@ -7,8 +7,10 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** The snippets of the Javadoc, compiled and run. */
 class SnippetsTest {
@@ -73,5 +75,25 @@ class SnippetsTest {
       // @end
       assertEquals(4 * feats.size(), values.byteSize());
     }
+  }
+
+  @Test
+  void aLog(@TempDir Path folder) throws IOException {
+    YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
+    try (Arena arena = Arena.ofShared();
+        YoloLoss loss = YoloLoss.open(spec, 1)) {
+      MemorySegment[] feats = spec.allocate(arena, 1);
+      MemorySegment boxes = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 8, 10, 90, 100, 2);
+      LossResult result = loss.newResult();
+      // @start region="log"
+      try (LossLog log = LossLog.create(folder.resolve("run.jsonl"))) {
+        for (int step = 0; step < 3; step++) {
+          loss.compute(1, feats, Targets.boxes(boxes, 1), null, LossOptions.DEFAULT, result);
+          log.write(step, result); // then: yololoss compare run.jsonl --output curves.html
+        }
+      }
+      // @end
+    }
+    assertEquals(3, Files.readAllLines(folder.resolve("run.jsonl")).size());
   }
 }

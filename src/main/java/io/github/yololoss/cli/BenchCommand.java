@@ -137,7 +137,8 @@ final class BenchCommand implements Callable<Integer> {
                 if (first && !quiet) {
                   out.println(run.device());
                   out.println("milliseconds a call: median (90 % within)");
-                  out.printf("%4s %4s  %-14s %22s %22s%n", "C", "B", "truths", "loss", "with gradient");
+                  out.printf(
+                      "%4s %4s  %-14s %22s %22s%n", "C", "B", "truths", "loss", "with gradient");
                 }
                 all.put("device", run.device());
                 first = false;
@@ -147,7 +148,13 @@ final class BenchCommand implements Callable<Integer> {
             }
             if (!quiet) {
               out.printf(
-                  Locale.ROOT, "%4d %4d  %-14s %22s %22s%n", c, b, variant, show(figures[0]), show(figures[1]));
+                  Locale.ROOT,
+                  "%4d %4d  %-14s %22s %22s%n",
+                  c,
+                  b,
+                  variant,
+                  show(figures[0]),
+                  show(figures[1]));
               out.flush();
             }
           }
@@ -173,7 +180,7 @@ final class BenchCommand implements Callable<Integer> {
         figure.get("p90_ms").asDouble());
   }
 
-  private static String machine() {
+  static String machine() {
     String model = System.getProperty("os.arch");
     try {
       for (String line : Files.readAllLines(Path.of("/proc/cpuinfo"), StandardCharsets.UTF_8)) {

@@ -35,6 +35,7 @@ import picocli.CommandLine.Command;
       AuditCommand.class,
       VerifyCommand.class,
       ReportCommand.class,
+      CompareCommand.class,
       BenchCommand.class,
       InfoCommand.class,
       SampleCommand.class,

@@ -333,8 +333,8 @@ final class ReportPage {
     out.close(1);
     out.element(
         "p",
-        "Heights are logarithmic in the number of cells. Best IoU is 0 where the image has no truth"
-            + " in the layer, and where it cannot reach the threshold.",
+        "Heights are logarithmic in the number of cells. Best IoU: the largest that a prediction"
+            + " has with a truth that it is compared with; none where there is no such truth.",
         "class",
         "faint");
     out.open("details").element("summary", "the counts");

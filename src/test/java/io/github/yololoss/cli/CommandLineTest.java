@@ -366,16 +366,17 @@ class CommandLineTest extends CommandTest {
   }
 
   @Test
-  void info() {
+  void info() throws Exception {
     Ended ended = run("info");
     assertEquals(0, ended.code(), ended.err());
+    assertTrue(ended.out().contains("ok    library         0.1.0, "), ended.out());
+    assertTrue(ended.out().contains("ok    cpu             usable: cpu"), ended.out());
+    assertTrue(ended.out().contains("ok    JVM flags       native access is allowed"), ended.out());
+    boolean cuda = !CudaDevice.list().isEmpty();
     assertTrue(
-        ended.out().contains("library    0.1.0, ")
-            && ended.out().contains("cpu        usable: cpu")
-            && ended
-                .out()
-                .contains(
-                    "cuda:0     " + (CudaDevice.list().isEmpty() ? "not used: " : "usable: ")),
-        ended.out());
+        ended.out().contains("cuda:0          " + (cuda ? "usable: " : "not used: ")), ended.out());
+    JsonNode json = new ObjectMapper().readTree(run("info", "--json").out());
+    assertEquals(ended.out().lines().count(), json.get("checks").size());
+    assertTrue(json.get("usable").asBoolean());
   }
 }

@@ -33,6 +33,10 @@ class OptionsCommandTest extends CommandTest {
     return json(all);
   }
 
+  static void asPlanes(Path from, Path to) throws IOException {
+    asPlanes(from, to, DataType.FLOAT32);
+  }
+
   /** (B, H, W, C) as (B, C, H, W), in a type of two or four bytes. */
   private static void asPlanes(Path from, Path to, DataType type) throws IOException {
     try (Arena arena = Arena.ofConfined()) {

@@ -101,6 +101,10 @@ final class Dataset {
     return samples.size();
   }
 
+  List<Path> paths() {
+    return samples.stream().map(Sample::path).toList();
+  }
+
   /** Width and height of each box when its image is letterboxed, for the anchors. */
   List<double[]> boxSizes() throws IOException {
     List<double[]> sizes = new ArrayList<>();

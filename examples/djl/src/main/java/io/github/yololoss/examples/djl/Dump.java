@@ -4,7 +4,10 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import io.github.yololoss.Npy;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.examples.djl.Dataset.Batch;
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -25,6 +28,42 @@ final class Dump {
       save(theirs.resolve("grad_" + l + ".npy"), gradients.arrays().get(l));
     }
     save(folder.resolve("boxes.npy"), boxes);
+    writeSpec(folder, spec);
+    Files.writeString(theirs.resolve("expected.json"), "{\"total\": " + gradients.value() + "}\n");
+  }
+
+  /** Writes feats_l.npy, boxes.npy, spec.json, and images.txt with the photographs' paths. */
+  static void validation(
+      Path folder, YoloSpec spec, MemorySegment[] feats, List<Batch> batches, List<Path> images)
+      throws IOException {
+    Files.createDirectories(folder);
+    for (int l = 0; l < feats.length; l++) {
+      YoloSpec.Layer layer = spec.layers().get(l);
+      Npy.write(
+          folder.resolve("feats_" + l + ".npy"),
+          feats[l],
+          images.size(),
+          (long) layer.anchorMask().size() * (5 + spec.numClasses()),
+          layer.gridHeight(),
+          layer.gridWidth());
+    }
+    int perImage = batches.getFirst().boxesPerImage();
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment boxes = arena.allocate(20L * images.size() * perImage, 4);
+      long at = 0;
+      for (Batch batch : batches) {
+        boxes.asSlice(at).copyFrom(batch.boxes());
+        at += batch.boxes().byteSize();
+      }
+      Npy.write(folder.resolve("boxes.npy"), boxes, images.size(), perImage, 5);
+    }
+    writeSpec(folder, spec);
+    Files.write(
+        folder.resolve("images.txt"),
+        images.stream().map(image -> image.toAbsolutePath().toString()).toList());
+  }
+
+  private static void writeSpec(Path folder, YoloSpec spec) throws IOException {
     List<List<Float>> anchors =
         spec.anchors().stream().map(a -> List.of(a.width(), a.height())).toList();
     Files.writeString(
@@ -36,7 +75,6 @@ final class Dump {
                     spec.numClasses(),
                     spec.ignoreThresh())
             + " \"input_shape\": [%d, %d]}%n".formatted(spec.inputHeight(), spec.inputWidth()));
-    Files.writeString(theirs.resolve("expected.json"), "{\"total\": " + gradients.value() + "}\n");
   }
 
   private static void save(Path file, NDArray array) throws IOException {

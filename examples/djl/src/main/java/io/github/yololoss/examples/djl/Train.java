@@ -92,6 +92,15 @@ final class Train implements Callable<Integer> {
               + " yololoss verify DIR --spec DIR/spec.json --against DIR/theirs --layout nchw.")
   Path dump;
 
+  @Option(
+      names = "--dump-validation",
+      paramLabel = "DIR",
+      description =
+          "When the training is done, write the outputs for the validation images, for yololoss"
+              + " report DIR --spec DIR/spec.json --layout nchw --images DIR/images.txt --output"
+              + " F.")
+  Path dumpValidation;
+
   @Option(names = "--resume", description = "Go on from the checkpoint in the output folder.")
   boolean resume;
 

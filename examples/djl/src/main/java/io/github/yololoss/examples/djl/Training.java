@@ -13,18 +13,17 @@ import ai.djl.training.GradientCollector;
 import ai.djl.training.Trainer;
 import ai.djl.training.loss.Loss;
 import ai.djl.training.tracker.Tracker;
+import io.github.yololoss.LossLog;
 import io.github.yololoss.LossResult;
+import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Boxes.Box;
 import io.github.yololoss.examples.djl.Dataset.Batch;
-import java.io.BufferedInputStream;
-import java.io.BufferedOutputStream;
-import java.io.DataInputStream;
-import java.io.DataOutputStream;
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -49,12 +48,17 @@ final class Training implements AutoCloseable {
   private final Tracker learningRate;
   private final Trainer trainer;
   private final ExecutorService loader = Executors.newSingleThreadExecutor();
+  private final Checkpoint checkpoint;
+  private final LossLog curve; // of the steps
   private final List<Epoch> history = new ArrayList<>();
   private final List<Double> stepSeconds = new ArrayList<>();
   private double lossSeconds; // of these, what the loss and its gradient take
 
   Training(Train options) throws IOException {
     this.options = options;
+    checkpoint = new Checkpoint(options.output.resolve("checkpoint.bin"), options.settings());
+    Path steps = options.output.resolve("steps.jsonl");
+    curve = options.resume ? LossLog.append(steps) : LossLog.create(steps);
     classes =
         Files.readAllLines(options.data.resolve("classes.txt")).stream()
             .filter(name -> !name.isBlank())
@@ -87,7 +91,8 @@ final class Training implements AutoCloseable {
         new Network(
             options.scales, spec.layers().getFirst().anchorMask().size() * (5 + classes.size())));
     if (options.resume) {
-      load();
+      checkpoint.load(history, model, optimizer);
+      say("resumed after epoch %d", history.size());
     }
     trainer =
         model.newTrainer(
@@ -123,7 +128,7 @@ final class Training implements AutoCloseable {
       Epoch epoch = train(number);
       history.add(epoch);
       say("%s", epoch.csv());
-      save();
+      checkpoint.save(history, model, optimizer);
     }
     List<String> log = new ArrayList<>(List.of(Epoch.header(classes)));
     history.forEach(epoch -> log.add(epoch.csv()));
@@ -134,6 +139,9 @@ final class Training implements AutoCloseable {
     Pictures.lossChart(options.output.resolve("loss.png"), history);
     Pictures.apChart(options.output.resolve("ap.png"), history, classes);
     drawDetections();
+    if (options.dumpValidation != null) {
+      dumpValidation();
+    }
     report();
   }
 
@@ -206,6 +214,7 @@ final class Training implements AutoCloseable {
       Future<Batch> after = i + 1 < batches.size() ? load(batches, i + 1, seed) : null;
       try (Batch batch = next.get()) {
         step(batch, sums);
+        curve.write((long) (number - 1) * batches.size() + i + 1, loss.result());
         showProgress(number, i + 1, batches.size());
       }
       next = after;
@@ -248,17 +257,19 @@ final class Training implements AutoCloseable {
         loss.valueOf(boxes, outputs); // for the parts in the log, outside of what is timed
       }
     }
-    for (LossResult.Parts part : parts()) {
-      sums[1] += part.xy() * batch.size();
-      sums[2] += part.wh() * batch.size();
-      sums[3] += part.confidence() * batch.size();
-      sums[4] += part.classes() * batch.size();
-    }
+    Parts parts = parts();
+    sums[1] += parts.xy() * batch.size();
+    sums[2] += parts.wh() * batch.size();
+    sums[3] += parts.confidence() * batch.size();
+    sums[4] += parts.classes() * batch.size();
   }
 
-  private List<LossResult.Parts> parts() {
+  /** Of the last call, over its layers. */
+  private Parts parts() {
     LossResult result = loss.result();
-    return IntStream.range(0, result.layers()).mapToObj(result::layer).toList();
+    return IntStream.range(0, result.layers())
+        .mapToObj(result::layer)
+        .reduce(Parts.ZERO, Parts::plus);
   }
 
   /** One line that is overwritten, on a terminal only. */
@@ -266,31 +277,23 @@ final class Training implements AutoCloseable {
     if (System.console() == null || !System.console().isTerminal()) {
       return;
     }
-    double xy = 0;
-    double wh = 0;
-    double confidence = 0;
-    double classes = 0;
-    for (LossResult.Parts part : parts()) {
-      xy += part.xy();
-      wh += part.wh();
-      confidence += part.confidence();
-      classes += part.classes();
-    }
+    Parts parts = parts();
     System.err.printf(
         Locale.ROOT,
         "\repoch %d/%d [%-20s] %d/%d  loss %.2f = xy %.2f + wh %.2f + confidence %.2f + class"
-            + " %.2f  %.2f s/step \033[K%s",
+            + " %.2f  %.2f s/step, %d s left \033[K%s",
         epoch,
         options.epochs,
         "#".repeat(20 * done / all),
         done,
         all,
         loss.result().total(),
-        xy,
-        wh,
-        confidence,
-        classes,
+        parts.xy(),
+        parts.wh(),
+        parts.confidence(),
+        parts.classes(),
         stepSeconds.getLast(),
+        Math.round(median(stepSeconds) * (all - done + (long) all * (options.epochs - epoch))),
         done == all ? "\r\033[K" : "");
   }
 
@@ -300,8 +303,7 @@ final class Training implements AutoCloseable {
     List<List<Box>> truths = new ArrayList<>();
     double sum = 0;
     for (int first = 0; first < validation.size(); first += options.batch) {
-      int[] images =
-          IntStream.range(first, Math.min(validation.size(), first + options.batch)).toArray();
+      int[] images = validationImages(first);
       try (Batch batch = validation.batch(images, null);
           NDManager manager = trainer.getManager().newSubManager()) {
         NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
@@ -318,11 +320,15 @@ final class Training implements AutoCloseable {
     return sum / validation.size();
   }
 
+  /** Those of the batch from first on. */
+  private int[] validationImages(int first) {
+    return IntStream.range(first, Math.min(validation.size(), first + options.batch)).toArray();
+  }
+
   // ---- what a run leaves
 
   private void drawDetections() throws IOException {
-    int[] images =
-        IntStream.range(0, Math.min(6, Math.min(validation.size(), options.batch))).toArray();
+    int[] images = Arrays.stream(validationImages(0)).limit(6).toArray();
     List<Dataset.Picture> pictures = new ArrayList<>();
     for (int i : images) {
       pictures.add(validation.letterboxed(i));
@@ -338,6 +344,26 @@ final class Training implements AutoCloseable {
     }
   }
 
+  /** What yololoss report needs of the validation images. */
+  private void dumpValidation() throws IOException {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment[] feats = spec.allocate(arena, validation.size());
+      List<Batch> batches = new ArrayList<>();
+      for (int first = 0; first < validation.size(); first += options.batch) {
+        Batch batch = validation.batch(validationImages(first), null);
+        batches.add(batch);
+        try (NDManager manager = trainer.getManager().newSubManager()) {
+          NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
+          for (int l = 0; l < feats.length; l++) {
+            feats[l].asSlice(spec.bytes(l, first)).copyFrom(NativeLoss.segment(outputs.get(l)));
+          }
+        }
+      }
+      Dump.validation(options.dumpValidation, spec, feats, batches, validation.paths());
+      batches.forEach(Batch::close);
+    }
+  }
+
   private void report() {
     Epoch last = history.getLast();
     say("");
@@ -347,67 +373,25 @@ final class Training implements AutoCloseable {
     }
     say("%-24s %.4f", "mean", last.meanAp());
     double seconds = history.stream().mapToDouble(Epoch::seconds).sum();
+    say("seed %d, %d epochs in %.0f s", options.seed, history.size(), seconds);
+    if (!stepSeconds.isEmpty()) { // a resumed run may have had nothing to do
+      double step = median(stepSeconds);
+      say(
+          "a step of %d images takes %.1f ms (median), of which the loss and its gradient %.2f ms,"
+              + " %.1f%%",
+          options.batch, 1e3 * step, 1e3 * lossSeconds, 100 * lossSeconds / step);
+    }
     say(
-        "seed %d, %d epochs in %.0f s; a step of %d images takes %.1f ms (median), of which the"
-            + " loss and its gradient %.2f ms, %.1f%%",
-        options.seed,
-        history.size(),
-        seconds,
-        options.batch,
-        1e3 * median(stepSeconds),
-        1e3 * lossSeconds,
-        100 * lossSeconds / median(stepSeconds));
-    say("log.csv, loss.png, ap.png, detections.png and checkpoint.bin are in %s", options.output);
-  }
-
-  private Path checkpoint() {
-    return options.output.resolve("checkpoint.bin");
-  }
-
-  private void save() throws IOException {
-    Path made = options.output.resolve("checkpoint.tmp");
-    try (DataOutputStream out =
-        new DataOutputStream(new BufferedOutputStream(Files.newOutputStream(made)))) {
-      out.writeUTF(options.settings());
-      out.writeInt(history.size());
-      for (Epoch epoch : history) {
-        out.writeUTF(epoch.csv());
-      }
-      model.getBlock().saveParameters(out);
-      optimizer.save(model.getBlock(), out);
-    }
-    Files.move(made, checkpoint(), StandardCopyOption.ATOMIC_MOVE);
-  }
-
-  private void load() throws IOException {
-    try (DataInputStream in =
-        new DataInputStream(new BufferedInputStream(Files.newInputStream(checkpoint())))) {
-      String settings = in.readUTF();
-      if (!settings.equals(options.settings())) {
-        throw new IllegalArgumentException(
-            checkpoint()
-                + " is of a run with "
-                + settings
-                + "; this one has "
-                + options.settings());
-      }
-      int epochs = in.readInt();
-      for (int i = 0; i < epochs; i++) {
-        history.add(Epoch.parse(in.readUTF()));
-      }
-      model.getBlock().loadParameters(model.getNDManager(), in);
-      optimizer.load(model.getBlock(), model.getNDManager(), in);
-    } catch (ai.djl.MalformedModelException e) {
-      throw new IOException(checkpoint() + " is damaged: " + e.getMessage(), e);
-    }
-    say("resumed after epoch %d", history.size());
+        "log.csv, steps.jsonl, loss.png, ap.png, detections.png and checkpoint.bin are in %s",
+        options.output);
   }
 
   @Override
-  public void close() {
+  public void close() throws IOException {
     loader.shutdownNow();
     trainer.close();
     model.close();
     loss.close();
+    curve.close();
   }
 }

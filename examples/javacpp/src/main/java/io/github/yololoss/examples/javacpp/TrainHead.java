@@ -5,13 +5,16 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import io.github.yololoss.Device;
 import io.github.yololoss.DeviceBuffer;
 import io.github.yololoss.Layout;
+import io.github.yololoss.LossLog;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Memory;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import java.io.IOException;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -35,9 +38,11 @@ public final class TrainHead {
     8, 10, 90, 100, 0, /**/ 70, 70, 95, 100, 2, /* image 1 */ 30, 20, 120, 80, 1, /**/ 0, 0, 0, 0, 0
   };
 
+  private static final Path LOG = Path.of("target/examples/javacpp/steps.jsonl");
+
   private TrainHead() {}
 
-  public static void main(String[] arguments) {
+  public static void main(String[] arguments) throws IOException {
     boolean cuda = arguments.length > 0 && arguments[0].equals("cuda");
     YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
     try (PointerScope run = new PointerScope();
@@ -46,7 +51,8 @@ public final class TrainHead {
                 .maxBatch(BATCH)
                 .layout(Layout.NCHW)
                 .memory(cuda ? Memory.DEVICE : Memory.HOST)
-                .open()) {
+                .open();
+        LossLog log = LossLog.create(LOG)) { // for yololoss compare
       torch.manual_seed(1);
       org.bytedeco.pytorch.Device device =
           new org.bytedeco.pytorch.Device(
@@ -84,6 +90,7 @@ public final class TrainHead {
               new TensorVector());
           optimizer.step();
         }
+        log.write(step, result);
         first = step == 0 ? result.total() : first;
         if (step % 20 == 0) {
           System.out.printf("step %2d: loss %.3f on %s%n", step, result.total(), loss.deviceName());
