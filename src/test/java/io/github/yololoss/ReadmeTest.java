@@ -48,6 +48,31 @@ class ReadmeTest {
     assertTrue(text.contains("total "), text);
   }
 
+  /** Those of docs/seeing.md: a log, and events that are read while the program runs. */
+  @Test
+  void theExamplesOfSeeingRun() throws Exception {
+    Matcher examples =
+        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
+            .matcher(Files.readString(Path.of("docs/seeing.md")));
+    List<String> texts = new ArrayList<>();
+    Path log = folder.resolve("run.jsonl");
+    while (examples.find()) {
+      Path source = Files.writeString(folder.resolve("Seeing.java"), examples.group(1));
+      texts.add(
+          run(
+              List.of(
+                  Path.of(System.getProperty("java.home"), "bin/java").toString(),
+                  "--enable-native-access=ALL-UNNAMED",
+                  "-cp",
+                  "target/classes",
+                  source.toString(),
+                  log.toString())));
+    }
+    assertEquals(2, texts.size());
+    assertEquals(10, Files.readAllLines(log).size());
+    assertTrue(texts.getLast().matches("loss \\d+\\.\\d+ in PT0\\.\\d+S\n"), texts.getLast());
+  }
+
   /** A program over the library whose kernels run on the host. */
   private static String runOnTheHost(Path source, String... arguments) throws Exception {
     List<String> command =

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
+import java.io.PrintWriter;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
@@ -23,8 +24,12 @@ import javax.imageio.stream.ImageInputStream;
 final class Annotations {
   private Annotations() {}
 
-  /** For each image its boxes, each x_min, y_min, x_max, y_max, class in input pixels. */
-  static List<float[][]> read(Path file, YoloSpec spec) throws IOException {
+  /**
+   * For each image its boxes, each x_min, y_min, x_max, y_max, class in input pixels.
+   *
+   * @param err for progress
+   */
+  static List<float[][]> read(Path file, YoloSpec spec, PrintWriter err) throws IOException {
     List<String> lines;
     try {
       lines = Files.readAllLines(file);
@@ -32,9 +37,12 @@ final class Annotations {
       throw new InputException(file + ": not UTF-8 text");
     }
     List<float[][]> images = new ArrayList<>();
-    for (int i = 0; i < lines.size(); i++) {
-      if (!lines.get(i).isBlank()) {
-        images.add(image(file, i + 1, lines.get(i).strip().split("\\s+"), spec));
+    try (Progress progress = new Progress(err, "annotations", "pictures", lines.size())) {
+      for (int i = 0; i < lines.size(); i++) {
+        if (!lines.get(i).isBlank()) {
+          images.add(image(file, i + 1, lines.get(i).strip().split("\\s+"), spec));
+        }
+        progress.step(1);
       }
     }
     if (images.isEmpty()) {

@@ -101,7 +101,7 @@ final class AuditCommand implements Callable<Integer> {
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {
-        BatchFiles.Boxes batch = source.read(spec, badBoxes, arena);
+        BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
         targets = batch.boxes();
         images = batch.images();
       }

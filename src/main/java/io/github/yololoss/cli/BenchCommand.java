@@ -125,6 +125,9 @@ final class BenchCommand implements Callable<Integer> {
         .put("java", Runtime.version().toString())
         .put("library", YoloLoss.libraryInfo());
     boolean first = true;
+    int figuresInAll = 2 * VARIANTS.size() * classes.size() * batches.size();
+    Progress progress =
+        new Progress(command.commandLine().getErr(), "bench", "figures", figuresInAll);
     for (int c : classes) {
       for (int b : batches) {
         try (Arena arena = Arena.ofShared()) {
@@ -144,8 +147,10 @@ final class BenchCommand implements Callable<Integer> {
                 first = false;
                 figures[gradient] = measured(run, problem, variant, gradient == 1, seconds);
                 all.withArray("figures").add(figures[gradient]);
+                progress.step(1);
               }
             }
+            progress.close(); // its line, until the next step
             if (!quiet) {
               out.printf(
                   Locale.ROOT,

@@ -163,17 +163,25 @@ final class Comparison {
     double largest = 0;
     double worst = -1;
     long at = 0;
-    for (long i = 0; i < count; i++) {
-      double difference = Math.abs(got.getAtIndex(JAVA_FLOAT, i) - want.get(i));
-      if (Double.isNaN(difference)) {
-        difference = Double.POSITIVE_INFINITY;
-      }
-      if (difference > worst) {
-        worst = difference;
-        at = i;
-      }
-      if (Double.isFinite(want.get(i))) {
-        largest = Math.max(largest, Math.abs(want.get(i)));
+    long ofImage = count / run.batch;
+    long next = ofImage;
+    try (Progress progress = run.progress("comparing grad_" + l, run.batch)) {
+      for (long i = 0; i < count; i++) {
+        double difference = Math.abs(got.getAtIndex(JAVA_FLOAT, i) - want.get(i));
+        if (Double.isNaN(difference)) {
+          difference = Double.POSITIVE_INFINITY;
+        }
+        if (difference > worst) {
+          worst = difference;
+          at = i;
+        }
+        if (Double.isFinite(want.get(i))) {
+          largest = Math.max(largest, Math.abs(want.get(i)));
+        }
+        if (i + 1 == next) {
+          progress.step(1);
+          next += ofImage;
+        }
       }
     }
     double tolerance = tolerances.gradAtol + tolerances.gradRtol * largest;

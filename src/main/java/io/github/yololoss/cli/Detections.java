@@ -17,7 +17,7 @@ import java.util.List;
  */
 final class Detections {
   private static final double SUPPRESS_FROM = 0.45;
-  private static final int MOST = 200;
+  private static final int MOST = 100; // as COCO's evaluation
 
   /** A box in input pixels, with the score objectness times class probability. */
   record Box(double x0, double y0, double x1, double y1, int classId, double score) {

@@ -143,12 +143,16 @@ final class LossCommand implements Callable<Integer> {
       run.compute(arena);
       if (gradient != null) {
         Files.createDirectories(gradient);
-        for (int l = 0; l < run.grads.length; l++) {
-          Npy.write(
-              gradient.resolve("grad_" + l + ".npy"),
-              run.gradientType,
-              run.grads[l],
-              BatchFiles.shape("grad", run.spec, run.layout, l, run.batch));
+        try (Progress progress =
+            new Progress(line.getErr(), "writing", "files", run.grads.length)) {
+          for (int l = 0; l < run.grads.length; l++) {
+            Npy.write(
+                gradient.resolve("grad_" + l + ".npy"),
+                run.gradientType,
+                run.grads[l],
+                BatchFiles.shape("grad", run.spec, run.layout, l, run.batch));
+            progress.step(1);
+          }
         }
       }
       if (maps != null) {

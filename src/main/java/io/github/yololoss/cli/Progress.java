@@ -105,12 +105,13 @@ final class Progress implements AutoCloseable {
             : String.format("%d:%02d h", whole / 3600, whole / 60 % 60);
   }
 
-  /** Removes the line. */
+  /** Removes the line; another step may show it again. */
   @Override
   public void close() {
     if (shown) {
       out.print("\r\033[K");
       out.flush();
+      shown = false;
     }
   }
 }

@@ -276,8 +276,9 @@ final class ReportPage {
   }
 
   private void cellTable(String at, boolean ofAll) {
-    List<String> columns = new ArrayList<>(ofAll ? List.of("image", "file") : List.of());
-    columns.addAll(List.of("layer", "row", "column", "anchor", "kind", "loss"));
+    List<String> columns = new ArrayList<>(List.of("loss"));
+    columns.addAll(ofAll ? List.of("image", "file") : List.of());
+    columns.addAll(List.of("layer", "row", "column", "anchor", "kind"));
     columns.addAll(PART_NAMES);
     columns.addAll(List.of("objectness", "best IoU", "predicted box", "true box"));
     boolean files = report.at(at + "/0").has("file");
@@ -288,7 +289,7 @@ final class ReportPage {
     for (int i = 0; i < report.at(at).size(); i++) {
       String cell = at + "/" + i + "/";
       JsonNode node = report.at(at + "/" + i);
-      out.open("tr");
+      out.open("tr").cell(cell + "loss");
       if (ofAll) {
         out.cell(cell + "image");
         if (files) {
@@ -298,8 +299,7 @@ final class ReportPage {
       for (String field : List.of("layer", "row", "column", "anchor")) {
         out.cell(cell + field);
       }
-      out.element("td", node.get("object").asBoolean() ? "object" : "background")
-          .cell(cell + "loss");
+      out.element("td", node.get("object").asBoolean() ? "object" : "background");
       ReportData.PARTS.forEach(part -> out.cell(cell + part));
       out.cell(cell + "objectness").cell(cell + "best_iou");
       box(cell + "predicted");
@@ -362,11 +362,13 @@ final class ReportPage {
 
   private void histogram(String name, String title, String unit) {
     JsonNode counts = report.at("/histograms/" + name);
-    double largest = 0;
-    for (JsonNode count : counts) {
-      largest = Math.max(largest, Math.log1p(count.asDouble()));
+    int fullest = 0;
+    for (int bin = 1; bin < counts.size(); bin++) {
+      fullest = counts.get(bin).asLong() > counts.get(fullest).asLong() ? bin : fullest;
     }
-    out.open("figure").element("figcaption", title);
+    double largest = Math.log1p(counts.get(fullest).asDouble());
+    out.open("figure").element("figcaption", title).open("div", "class", "ticks").open("span");
+    out.number("/histograms/" + name + "/" + fullest).text(" cells").close(2);
     out.open(
         "svg",
         "viewBox",

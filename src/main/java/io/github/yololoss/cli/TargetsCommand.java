@@ -82,10 +82,11 @@ final class TargetsCommand implements Callable<Integer> {
         description = "boxes.npy (B,T,5) in input pixels.")
     Path boxes;
 
-    BatchFiles.Boxes read(YoloSpec spec, Targets.BoxPolicy policy, Arena arena) throws IOException {
+    BatchFiles.Boxes read(YoloSpec spec, Targets.BoxPolicy policy, Arena arena, PrintWriter err)
+        throws IOException {
       return boxes != null
           ? BatchFiles.boxes(boxes, 0, policy, arena)
-          : annotated(annotations, spec, policy, arena);
+          : annotated(annotations, spec, policy, arena, err);
     }
   }
 
@@ -93,7 +94,7 @@ final class TargetsCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     YoloSpec spec = SpecFile.read(specFile);
     try (Arena arena = Arena.ofConfined()) {
-      BatchFiles.Boxes batch = source.read(spec, badBoxes, arena);
+      BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
@@ -141,8 +142,9 @@ final class TargetsCommand implements Callable<Integer> {
 
   /** The boxes of an annotation file. */
   private static BatchFiles.Boxes annotated(
-      Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena) throws IOException {
-    List<float[][]> images = Annotations.read(file, spec);
+      Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena, PrintWriter err)
+      throws IOException {
+    List<float[][]> images = Annotations.read(file, spec, err);
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());
     for (int i = 0; i < images.size(); i++) {
