@@ -9,7 +9,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
 import java.util.Objects;
 
 /**
@@ -317,41 +316,7 @@ public final class LossResult {
    * @param total of all
    */
   public static String table(List<Parts> layers, double total) {
-    StringBuilder text =
-        new StringBuilder(
-            String.format(
-                Locale.ROOT,
-                "%-7s%12s%12s%12s%12s%12s%10s%10s%n",
-                "layer",
-                "xy",
-                "wh",
-                "confidence",
-                "class",
-                "sum",
-                "objects",
-                "ignored"));
-    Parts sum = Parts.ZERO;
-    for (int l = 0; l < layers.size(); l++) {
-      line(text, Integer.toString(l), layers.get(l), layers.get(l).sum());
-      sum = sum.plus(layers.get(l));
-    }
-    line(text, "total", sum, total);
-    return text.toString();
-  }
-
-  private static void line(StringBuilder text, String name, Parts p, double sum) {
-    text.append(
-        String.format(
-            Locale.ROOT,
-            "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
-            name,
-            p.xy(),
-            p.wh(),
-            p.confidence(),
-            p.classes(),
-            sum,
-            p.objects(),
-            p.ignored()));
+    return LossTable.of(layers, total);
   }
 
   /**

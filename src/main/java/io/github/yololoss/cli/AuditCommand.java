@@ -12,7 +12,6 @@ import io.github.yololoss.YoloSpec;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -112,15 +111,7 @@ final class AuditCommand implements Callable<Integer> {
       }
       boolean jsonToStdout = "-".equals(json);
       if (json != null) {
-        String text =
-            new ObjectMapper()
-                .writerWithDefaultPrettyPrinter()
-                .writeValueAsString(asJson(spec, audit, images));
-        if (jsonToStdout) {
-          command.commandLine().getOut().println(text);
-        } else {
-          Files.writeString(Path.of(json), text + System.lineSeparator());
-        }
+        LossJson.write(json, asJson(spec, audit, images), command.commandLine().getOut());
       }
       if (!jsonToStdout) {
         print(command.commandLine().getOut(), spec, audit, images);

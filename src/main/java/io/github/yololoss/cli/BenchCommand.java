@@ -167,12 +167,7 @@ final class BenchCommand implements Callable<Integer> {
       }
     }
     if (json != null) {
-      String text = mapper.writerWithDefaultPrettyPrinter().writeValueAsString(all);
-      if (quiet) {
-        out.println(text);
-      } else {
-        Files.writeString(Path.of(json), text + "\n");
-      }
+      LossJson.write(json, all, out);
     }
     return 0;
   }

@@ -78,12 +78,7 @@ final class CompareCommand implements Callable<Integer> {
     putAxes(root);
     PrintWriter out = command.commandLine().getOut();
     if (json != null) {
-      String text = mapper.writerWithDefaultPrettyPrinter().writeValueAsString(root);
-      if ("-".equals(json)) {
-        out.println(text);
-      } else {
-        Files.writeString(Path.of(json), text + System.lineSeparator());
-      }
+      LossJson.write(json, root, out);
     }
     if (!"-".equals(json)) {
       print(out, root);

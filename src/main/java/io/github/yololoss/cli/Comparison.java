@@ -96,7 +96,7 @@ final class Comparison {
 
   private void compareLoss(Path file) throws IOException {
     JsonNode want = SpecFile.readJson(file);
-    JsonNode got = run.json();
+    JsonNode got = LossJson.of(run);
     if (!want.has("total") && !want.has("layers")) {
       throw new InputException(file + ": neither total nor layers is in it");
     }

@@ -80,7 +80,7 @@ final class InfoCommand implements Callable<Integer> {
     root.put("usable", usable);
     PrintWriter out = command.commandLine().getOut();
     if (json) {
-      out.println(new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(root));
+      LossJson.write("-", root, out);
     } else {
       checks.forEach(
           check ->

@@ -1,6 +1,5 @@
 package io.github.yololoss.cli;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Npy;
@@ -162,13 +161,7 @@ final class LossCommand implements Callable<Integer> {
       }
       boolean jsonToStdout = "-".equals(json);
       if (json != null) {
-        String text =
-            new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(run.json());
-        if (jsonToStdout) {
-          line.getOut().println(text);
-        } else {
-          Files.writeString(Path.of(json), text + System.lineSeparator());
-        }
+        LossJson.write(json, LossJson.of(run), line.getOut());
       }
       PrintWriter talk = jsonToStdout ? line.getErr() : line.getOut();
       if (printLoss) {

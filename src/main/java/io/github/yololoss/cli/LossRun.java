@@ -1,8 +1,5 @@
 package io.github.yololoss.cli;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ArrayNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.Audit;
 import io.github.yololoss.CellMaps;
 import io.github.yololoss.DataType;
@@ -13,7 +10,6 @@ import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossRules;
 import io.github.yololoss.Npy;
-import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
@@ -25,13 +21,10 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Locale;
-import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
-import picocli.CommandLine.TypeConversionException;
 
 /**
  * What {@code loss} and {@code verify} share: a folder of arrays in, a result and gradients out.
@@ -40,17 +33,6 @@ final class LossRun {
   enum Form {
     DENSE,
     BOXES
-  }
-
-  static final class DeviceConverter implements ITypeConverter<Device> {
-    @Override
-    public Device convert(String name) {
-      try {
-        return Device.parse(name);
-      } catch (IllegalArgumentException e) {
-        throw new TypeConversionException(e.getMessage());
-      }
-    }
   }
 
   @Parameters(
@@ -79,7 +61,7 @@ final class LossRun {
       names = "--device",
       paramLabel = "D",
       defaultValue = "auto",
-      converter = DeviceConverter.class,
+      converter = Converters.OfDevice.class,
       description = "auto, cpu, cuda, cuda:N or reference (double precision); default auto.")
   Device device;
 
@@ -96,7 +78,7 @@ final class LossRun {
       names = "--normaliser",
       paramLabel = "N",
       defaultValue = "batch",
-      converter = NormaliserConverter.class,
+      converter = Converters.OfNormaliser.class,
       description = "batch (default, as keras-yolo3), none, objects, or a number.")
   Normaliser normaliser;
 
@@ -115,27 +97,6 @@ final class LossRun {
           "Boxes that name no object: refuse them (default), leave them out, or cut those that"
               + " reach out of the input and leave out the rest.")
   Targets.BoxPolicy badBoxes;
-
-  static final class NormaliserConverter implements ITypeConverter<Normaliser> {
-    @Override
-    public Normaliser convert(String text) {
-      switch (text.toLowerCase(Locale.ROOT)) {
-        case "batch":
-          return Normaliser.BATCH;
-        case "none":
-          return Normaliser.NONE;
-        case "objects":
-          return Normaliser.OBJECTS;
-        default:
-          try {
-            return Normaliser.value(Double.parseDouble(text));
-          } catch (IllegalArgumentException e) { // NumberFormatException too
-            throw new TypeConversionException(
-                "'" + text + "' is not batch, none, objects or a number > 0");
-          }
-      }
-    }
-  }
 
   @Option(
       names = "--chunk",
@@ -326,10 +287,6 @@ final class LossRun {
     }
   }
 
-  DataType dataType() {
-    return dataType;
-  }
-
   /** Feats of some images. */
   MemorySegment[] feats(int first, int images) {
     return slice(feats, first, images);
@@ -422,67 +379,6 @@ final class LossRun {
       return Targets.dense(files.layers("y_true"));
     }
     return files.boxes(badBoxes);
-  }
-
-  /** The result, with the fields and the meaning of a golden case's expected.json. */
-  ObjectNode json() {
-    ObjectNode root = new ObjectMapper().createObjectNode();
-    root.put("total", result.total())
-        .put("batch", batch)
-        .put("normaliser", result.normaliser())
-        .put("non_finite", result.nonFinite())
-        .put("found_inf", result.foundInf());
-    ArrayNode layers = root.putArray("layers");
-    for (int l = 0; l < result.layers(); l++) {
-      LossResult.Parts p = result.layer(l);
-      ObjectNode layer = layers.addObject();
-      layer
-          .put("xy", p.xy())
-          .put("wh", p.wh())
-          .put("confidence", p.confidence())
-          .put("class", p.classes())
-          .put("confidence_object", p.confidenceObject())
-          .put("confidence_background", p.confidenceBackground())
-          .put("sum", p.sum())
-          .put("object_count", p.objects())
-          .put("ignore_count", p.ignored())
-          .put("ignore_count_background", p.ignoredBackground())
-          .put("ignore_mask_sum", ignoreMaskSum(l))
-          .put("non_finite", p.nonFinite())
-          .put("found_inf", p.foundInf());
-      if (statistics) {
-        put(layer.putObject("statistics"), result.statistics(l));
-      }
-    }
-    if (search != LossOptions.Search.NONE) {
-      root.set("offender", new ObjectMapper().valueToTree(result.offender()));
-    }
-    Targets.BoxCounts boxes = result.boxes();
-    if (boxes.used() + boxes.skipped() > 0) {
-      root.putObject("boxes")
-          .put("used", boxes.used())
-          .put("skipped", boxes.skipped())
-          .put("clamped", boxes.clamped())
-          .put("dropped", boxes.dropped())
-          .put("collided", boxes.collided());
-    }
-    root.putObject("device").put("name", deviceName).put("why", deviceWhy);
-    return root;
-  }
-
-  private static void put(ObjectNode node, Statistics s) {
-    node.put("object_count", s.objects())
-        .put("background_count", s.background())
-        .put("mean_iou", s.meanIou())
-        .put("share_iou_50", s.shareIou50())
-        .put("share_iou_75", s.shareIou75())
-        .put("mean_objectness_object", s.meanObjectnessObject())
-        .put("mean_objectness_background", s.meanObjectnessBackground())
-        .put("grad_norm_xy", Math.sqrt(s.gradXy()))
-        .put("grad_norm_wh", Math.sqrt(s.gradWh()))
-        .put("grad_norm_object", Math.sqrt(s.gradObject()))
-        .put("grad_norm_background", Math.sqrt(s.gradBackground()))
-        .put("grad_norm_class", Math.sqrt(s.gradClass()));
   }
 
   /** Cells with k = 1, as the reference's K.sum(ignore_mask). */

@@ -1,6 +1,5 @@
 package io.github.yololoss.cli;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.yololoss.cli.Main.InputException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -98,13 +97,7 @@ final class ReportCommand implements Callable<Integer> {
       ReportData data = new ReportData(run, arena);
       data.compute(images, worst, score, poorIou);
       if (json != null) {
-        String text =
-            new ObjectMapper().writerWithDefaultPrettyPrinter().writeValueAsString(data.json());
-        if ("-".equals(json)) {
-          command.commandLine().getOut().println(text);
-        } else {
-          Files.writeString(Path.of(json), text + System.lineSeparator());
-        }
+        LossJson.write(json, data.json(), command.commandLine().getOut());
       }
       Files.writeString(output, ReportPage.of(data.json(), data.pictures(), names));
       command

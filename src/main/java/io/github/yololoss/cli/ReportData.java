@@ -115,7 +115,7 @@ final class ReportData {
     run.compute(arena, this::visit);
     Photos photos = images == null ? null : new Photos(images, run.batch);
     putSpec();
-    root.set("loss", run.json());
+    root.set("loss", LossJson.of(run));
     putShares();
     putImageLoss();
     putHistograms();

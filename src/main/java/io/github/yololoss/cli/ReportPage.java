@@ -1,7 +1,6 @@
 package io.github.yololoss.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.github.yololoss.Audit;
 import io.github.yololoss.cli.ReportData.Heat;
 import io.github.yololoss.cli.ReportData.Pictures;
 import java.util.ArrayList;
@@ -27,8 +26,8 @@ final class ReportPage {
 
   private final JsonNode report;
   private final List<Pictures> pictures;
-  private final List<String> classNames;
   private final Html out;
+  private final ReportTables tables;
 
   /** The page. */
   static String of(JsonNode report, List<Pictures> pictures, List<String> classNames) {
@@ -36,9 +35,9 @@ final class ReportPage {
     page.headline();
     page.parts();
     page.images();
-    page.cells();
-    page.histograms();
-    page.labels();
+    page.tables.cells();
+    page.tables.histograms();
+    page.tables.labels();
     page.explain();
     return page.out.end();
   }
@@ -46,8 +45,8 @@ final class ReportPage {
   private ReportPage(JsonNode report, List<Pictures> pictures, List<String> classNames) {
     this.report = report;
     this.pictures = pictures;
-    this.classNames = classNames;
     out = new Html(report, "yololoss report: " + report.get("folder").asText());
+    tables = new ReportTables(report, out, classNames);
   }
 
   private String layerName(int l) {
@@ -57,10 +56,6 @@ final class ReportPage {
 
   private int layers() {
     return report.get("grids").size();
-  }
-
-  private String className(int c) {
-    return c < classNames.size() ? classNames.get(c) : "class " + c;
   }
 
   // ---- the whole batch
@@ -74,7 +69,15 @@ final class ReportPage {
     figure("/objects", "objects");
     figure("/ignored_background", "ignored background cells");
     figure("/loss/non_finite", "values that are not finite");
-    out.close(1);
+    out.close(1).open("p").text("Of the loss, ");
+    for (int p = 0; p < PART_NAMES.size(); p++) {
+      out.text(PART_NAMES.get(p) + " ").percent("/shares/" + ReportData.PARTS.get(p)).text("; ");
+    }
+    for (int l = 0; l < layers(); l++) {
+      out.element("span", l == 0 ? "layer 0 " : ", " + l + " ", "class", "label");
+      out.percent("/shares/layers/" + l + "/sum");
+    }
+    out.text(".").close(1);
     out.open("ul", "class", "advice");
     report.get("advice").forEach(sentence -> out.element("li", sentence.asText()));
     out.close(1);
@@ -200,7 +203,7 @@ final class ReportPage {
     photo(image, picture.photo());
     heatMaps(at, picture);
     out.open("div", "class", "wide");
-    cellTable(at + "/cells", false);
+    tables.cellTable(at + "/cells", false);
     out.open("details").element("summary", "all true and predicted boxes, in input pixels");
     out.table("box", "class", "score", "x_min", "y_min", "x_max", "y_max");
     boxes(at + "/truths", "true");
@@ -213,7 +216,7 @@ final class ReportPage {
       String box = at + "/" + i + "/";
       out.open("tr")
           .element("td", kind)
-          .element("td", className(report.at(box + "class").asInt()), "class", "label");
+          .element("td", tables.className(report.at(box + "class").asInt()), "class", "label");
       for (String field : List.of("score", "x_min", "y_min", "x_max", "y_max")) {
         out.cell(box + field);
       }
@@ -248,7 +251,7 @@ final class ReportPage {
     }
   }
 
-  private static String two(double value) {
+  static String two(double value) {
     return String.format(Locale.ROOT, "%.2f", value);
   }
 
@@ -266,207 +269,6 @@ final class ReportPage {
     }
     out.close(1).open("p", "class", "faint").text("Lightest place of confidence loss: ");
     out.number(at + "/confidence_loss_scale").close(2);
-  }
-
-  // ---- cells
-
-  private void cells() {
-    out.element("h2", "The cells that cost most");
-    cellTable("/cells", true);
-  }
-
-  private void cellTable(String at, boolean ofAll) {
-    List<String> columns = new ArrayList<>(List.of("loss"));
-    columns.addAll(ofAll ? List.of("image", "file") : List.of());
-    columns.addAll(List.of("layer", "row", "column", "anchor", "kind"));
-    columns.addAll(PART_NAMES);
-    columns.addAll(List.of("objectness", "best IoU", "predicted box", "true box"));
-    boolean files = report.at(at + "/0").has("file");
-    if (!files) {
-      columns.remove("file");
-    }
-    out.table(columns.toArray(String[]::new));
-    for (int i = 0; i < report.at(at).size(); i++) {
-      String cell = at + "/" + i + "/";
-      JsonNode node = report.at(at + "/" + i);
-      out.open("tr").cell(cell + "loss");
-      if (ofAll) {
-        out.cell(cell + "image");
-        if (files) {
-          out.element("td", node.get("file").asText(), "class", "name");
-        }
-      }
-      for (String field : List.of("layer", "row", "column", "anchor")) {
-        out.cell(cell + field);
-      }
-      out.element("td", node.get("object").asBoolean() ? "object" : "background");
-      ReportData.PARTS.forEach(part -> out.cell(cell + part));
-      out.cell(cell + "objectness").cell(cell + "best_iou");
-      box(cell + "predicted");
-      box(cell + "truth");
-      out.close(1);
-    }
-    out.close(3);
-  }
-
-  private void box(String at) {
-    if (report.at(at).isMissingNode()) {
-      out.single("td");
-      return;
-    }
-    out.open("td").element("span", className(report.at(at + "/class").asInt()), "class", "label");
-    for (String field : List.of("x_min", "y_min", "x_max", "y_max")) {
-      out.text(field.equals("x_min") ? " " : ", ").number(at + "/" + field);
-    }
-    out.close(1);
-  }
-
-  // ---- histograms
-
-  private void histograms() {
-    out.element("h2", "Predictions and truths");
-    out.open("div", "class", "charts");
-    histogram("best_iou_object", "Best IoU, object cells", "IoU");
-    histogram("best_iou_background", "Best IoU, background cells", "IoU");
-    histogram("objectness_object", "Objectness, object cells", "objectness");
-    histogram("objectness_background", "Objectness, background cells", "objectness");
-    out.close(1);
-    out.element(
-        "p",
-        "Heights are logarithmic in the number of cells. Best IoU: the largest that a prediction"
-            + " has with a truth that it is compared with; none where there is no such truth.",
-        "class",
-        "faint");
-    out.open("details").element("summary", "the counts");
-    out.table(
-        "from",
-        "to",
-        "best IoU, objects",
-        "best IoU, background",
-        "objectness, objects",
-        "objectness, background");
-    for (int bin = 0; bin + 1 < report.at("/histograms/edges").size(); bin++) {
-      out.open("tr").cell("/histograms/edges/" + bin).cell("/histograms/edges/" + (bin + 1));
-      for (String kind :
-          List.of(
-              "best_iou_object",
-              "best_iou_background",
-              "objectness_object",
-              "objectness_background")) {
-        out.cell("/histograms/" + kind + "/" + bin);
-      }
-      out.close(1);
-    }
-    out.close(4);
-  }
-
-  private void histogram(String name, String title, String unit) {
-    JsonNode counts = report.at("/histograms/" + name);
-    int fullest = 0;
-    for (int bin = 1; bin < counts.size(); bin++) {
-      fullest = counts.get(bin).asLong() > counts.get(fullest).asLong() ? bin : fullest;
-    }
-    double largest = Math.log1p(counts.get(fullest).asDouble());
-    out.open("figure").element("figcaption", title).open("div", "class", "ticks").open("span");
-    out.number("/histograms/" + name + "/" + fullest).text(" cells").close(2);
-    out.open(
-        "svg",
-        "viewBox",
-        "0 0 " + 10 * counts.size() + " 100",
-        "preserveAspectRatio",
-        "none",
-        "role",
-        "img",
-        "aria-label",
-        title);
-    for (int bin = 0; bin < counts.size(); bin++) {
-      double height = largest > 0 ? 100 * Math.log1p(counts.get(bin).asDouble()) / largest : 0;
-      out.single(
-          "rect",
-          "x",
-          two(10 * bin + 0.5),
-          "width",
-          "9",
-          "y",
-          two(100 - height),
-          "height",
-          two(height),
-          "fill",
-          name.endsWith("object") ? "var(--confidence_object)" : "var(--xy)");
-    }
-    out.close(1).open("div", "class", "ticks").element("span", "0", "class", "tick");
-    out.element("span", unit).element("span", "1", "class", "tick").close(2);
-  }
-
-  // ---- labels and anchors
-
-  private void labels() {
-    out.element("h2", "Labels");
-    out.open("p").text("Faults of the truths: ").number("/audit/faults").text(".").close(1);
-    JsonNode counts = report.at("/audit/counts");
-    if (counts.properties().stream().anyMatch(e -> e.getValue().asLong() > 0)) {
-      out.table("finding", "kind", "how many");
-      for (Audit.Reason reason : Audit.Reason.values()) {
-        String name = reason.name().toLowerCase(Locale.ROOT);
-        if (counts.get(name).asLong() > 0) {
-          out.open("tr")
-              .element("td", reason.text())
-              .element("td", reason.isFault() ? "fault" : "fact");
-          out.cell("/audit/counts/" + name).close(1);
-        }
-      }
-      out.close(3);
-      out.open("details").element("summary", "the first findings");
-      out.table(
-          "image",
-          "row",
-          "finding",
-          "what a call does",
-          "layer",
-          "grid row",
-          "grid column",
-          "anchor",
-          "value");
-      for (int i = 0; i < report.at("/audit/findings").size(); i++) {
-        String at = "/audit/findings/" + i + "/";
-        out.open("tr").cell(at + "image").cell(at + "row");
-        out.element(
-            "td",
-            Audit.Reason.valueOf(report.at(at + "reason").asText().toUpperCase(Locale.ROOT))
-                .text());
-        out.element("td", report.at(at + "action").asText());
-        for (String field : List.of("layer", "grid_row", "grid_column", "anchor", "value")) {
-          out.cell(at + field);
-        }
-        out.close(1);
-      }
-      out.close(4);
-    }
-    out.element("h2", "Anchors");
-    if (report.at("/audit").has("best_possible_iou")) {
-      String best = "/audit/best_possible_iou/";
-      out.open("p").text("Best IoU that a box can have with an anchor at its centre, over ");
-      out.number(best + "boxes").text(" boxes: mean ").number(best + "mean").text(", median ");
-      out.number(best + "median")
-          .text(", least ")
-          .number(best + "least")
-          .text("; below one half: ");
-      out.number(best + "below_half").text(".").close(1);
-    }
-    List<String> columns = new ArrayList<>(List.of("anchor", "width", "height"));
-    for (int l = 0; l < layers(); l++) {
-      columns.add("boxes in layer " + l);
-    }
-    out.table(columns.toArray(String[]::new));
-    for (int n = 0; n < report.at("/audit/anchors").size(); n++) {
-      out.open("tr").element("th", String.valueOf(n), "scope", "row", "class", "label");
-      out.cell("/audit/anchors/" + n + "/0").cell("/audit/anchors/" + n + "/1");
-      for (int l = 0; l < layers(); l++) {
-        out.cell("/audit/anchor_use/" + l + "/" + n);
-      }
-      out.close(1);
-    }
-    out.close(3);
   }
 
   private void explain() {
