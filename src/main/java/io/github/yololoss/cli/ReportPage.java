@@ -71,10 +71,10 @@ final class ReportPage {
     figure("/loss/non_finite", "values that are not finite");
     out.close(1).open("p").text("Of the loss, ");
     for (int p = 0; p < PART_NAMES.size(); p++) {
-      out.text(PART_NAMES.get(p) + " ").percent("/shares/" + ReportData.PARTS.get(p)).text("; ");
+      out.text(PART_NAMES.get(p) + ": ").percent("/shares/" + ReportData.PARTS.get(p)).text("; ");
     }
     for (int l = 0; l < layers(); l++) {
-      out.element("span", l == 0 ? "layer 0 " : ", " + l + " ", "class", "label");
+      out.element("span", (l == 0 ? "" : ", ") + "layer " + l + ": ", "class", "label");
       out.percent("/shares/layers/" + l + "/sum");
     }
     out.text(".").close(1);
