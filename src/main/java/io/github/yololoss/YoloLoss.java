@@ -35,6 +35,9 @@ import java.util.Objects;
  * has been written. Elsewhere null is a {@link NullPointerException}.
  */
 public final class YoloLoss implements AutoCloseable {
+  /** On the class path a small runtime image may lack jdk.jfr; then calls are no events. */
+  private static final boolean HAS_RECORDER = ModuleLayer.boot().findModule("jdk.jfr").isPresent();
+
   private final YoloSpec spec;
   private final int maxBatch;
   private final Memory memory;
@@ -422,7 +425,8 @@ public final class YoloLoss implements AutoCloseable {
           result.offenderStruct());
       follow(stream);
       result.overwrite();
-      LossEvent event = LossEvent.begin(deviceName, batch, grads != null, stream != null);
+      LossEvent event =
+          HAS_RECORDER ? LossEvent.begin(deviceName, batch, grads != null, stream != null) : null;
       if (stream == null) {
         Native.check(Native.loss(lossHandle, plan, call.struct(), result.struct(), call.held()));
       } else {

@@ -28,6 +28,12 @@ class LibraryTest {
 
   private Process start(Path classes, Map<String, String> environment, String... options)
       throws IOException {
+    return start(List.of("info"), classes, environment, options);
+  }
+
+  private Process start(
+      List<String> arguments, Path classes, Map<String, String> environment, String... options)
+      throws IOException {
     List<String> command =
         new ArrayList<>(
             List.of(
@@ -48,8 +54,8 @@ class LibraryTest {
                         com.fasterxml.jackson.annotation.JsonProperty.class)
                     .map(c -> c.getProtectionDomain().getCodeSource().getLocation().getPath())
                     .collect(java.util.stream.Collectors.joining(":")),
-            "io.github.yololoss.cli.Main",
-            "info"));
+            "io.github.yololoss.cli.Main"));
+    command.addAll(arguments);
     ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
     builder.environment().remove("YOLOLOSS_LIBRARY");
     builder.environment().putAll(environment);
@@ -179,5 +185,16 @@ class LibraryTest {
     try (Stream<Path> files = Files.walk(cache)) {
       assertEquals(1, files.filter(Files::isRegularFile).count());
     }
+  }
+
+  /** A small runtime image: calls are no events, and nothing else is missing. */
+  @Test
+  void withoutTheFlightRecorder() throws Exception {
+    String modules = "--limit-modules=java.base,java.desktop";
+    Ended ended = end(start(List.of("loss", "--sample"), CLASSES, Map.of(), modules));
+    assertEquals(0, ended.code, ended.text);
+    assertTrue(ended.text.contains(" 99.9065 "), ended.text);
+    ended = end(start(CLASSES, Map.of(), modules));
+    assertTrue(ended.text.contains("note  flight recorder this Java has no module jdk.jfr"));
   }
 }

@@ -133,12 +133,12 @@ final class InfoCommand implements Callable<Integer> {
             : flag + " is missing: Java warns now, and a later release will refuse; add it");
     boolean recorder = ModuleLayer.boot().findModule("jdk.jfr").isPresent();
     say(
-        recorder ? State.OK : State.FAULT,
+        recorder ? State.OK : State.NOTE,
         "flight recorder",
         recorder
             ? "an event for each call with"
                 + " -XX:StartFlightRecording:+io.github.yololoss.Loss#enabled=true"
-            : "this Java has no module jdk.jfr, which calls need; add it to the runtime image");
+            : "this Java has no module jdk.jfr: calls are no events; add it to the runtime image");
   }
 
   private void processor() {

@@ -4,6 +4,9 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
@@ -49,5 +52,12 @@ abstract class CommandTest {
         code == Main.USAGE ? 2 : 1, ended.err().lines().count(), "one sentence: " + ended.err());
     assertFalse(ended.err().contains("Exception"), ended.err());
     assertEquals("", ended.out());
+  }
+
+  /** What a command that succeeds writes to stdout. */
+  static JsonNode json(Object... arguments) throws IOException {
+    Ended ended = run(arguments);
+    assertEquals(0, ended.code(), ended.err());
+    return new ObjectMapper().readTree(ended.out());
   }
 }

@@ -55,12 +55,6 @@ class CompareCommandTest extends CommandTest {
     return file;
   }
 
-  private JsonNode compared(Object... arguments) throws Exception {
-    Ended ended = run(arguments);
-    assertEquals(0, ended.code(), ended.err());
-    return new ObjectMapper().readTree(ended.out());
-  }
-
   @Test
   void aLogIsReadAsItWasWritten() throws Exception {
     Path log = log("run.jsonl", 0, 10, false);
@@ -71,7 +65,7 @@ class CompareCommandTest extends CommandTest {
     assertTrue(line.get("seconds").asDouble() > 0);
     assertEquals(
         1, line.at("/layers/0/object_count").asInt() + line.at("/layers/1/object_count").asInt());
-    JsonNode json = compared("compare", log, "--json", "-");
+    JsonNode json = json("compare", log, "--json", "-");
     assertEquals(10, json.at("/runs/0/points").size());
     for (int i = 0; i < 10; i++) {
       JsonNode point = json.at("/runs/0/points/" + i);
@@ -110,7 +104,7 @@ class CompareCommandTest extends CommandTest {
   @Test
   void manySteps() throws Exception {
     Path log = log("run.jsonl", 100, 1000, false);
-    JsonNode run = compared("compare", log, "--json", "-").at("/runs/0");
+    JsonNode run = json("compare", log, "--json", "-").at("/runs/0");
     assertEquals(1000, run.get("steps").asInt());
     assertEquals(334, run.get("points").size(), "means of 3");
     assertEquals(
@@ -130,7 +124,7 @@ class CompareCommandTest extends CommandTest {
     Path a = log("<img src=x onerror=alert(1)>.jsonl", 0, 30, false);
     Path b = log("nan.jsonl", 0, 5, false);
     Path html = folder.resolve("curves.html");
-    JsonNode json = compared("compare", a, b, "--output", html, "--json", "-");
+    JsonNode json = json("compare", a, b, "--output", html, "--json", "-");
     Page page = Page.read(html);
     page.assertStandsAlone();
     assertTrue(page.assertNumbersAreThoseOf(json) > 30);

@@ -20,12 +20,6 @@ import org.junit.jupiter.api.Test;
 
 /** Options of {@code loss} and {@code verify}, rules in a spec, and {@code audit}. */
 class OptionsCommandTest extends CommandTest {
-  private static JsonNode json(Object... arguments) throws IOException {
-    Ended ended = run(arguments);
-    assertEquals(0, ended.code(), ended.err());
-    return new ObjectMapper().readTree(ended.out());
-  }
-
   private JsonNode loss(Path dir, Object... more) throws IOException {
     Object[] start = {"loss", dir, "--spec", spec, "--json", "-"};
     Object[] all = Arrays.copyOf(start, start.length + more.length);
@@ -33,12 +27,8 @@ class OptionsCommandTest extends CommandTest {
     return json(all);
   }
 
-  static void asPlanes(Path from, Path to) throws IOException {
-    asPlanes(from, to, DataType.FLOAT32);
-  }
-
   /** (B, H, W, C) as (B, C, H, W), in a type of two or four bytes. */
-  private static void asPlanes(Path from, Path to, DataType type) throws IOException {
+  static void asPlanes(Path from, Path to, DataType type) throws IOException {
     try (Arena arena = Arena.ofConfined()) {
       Npy array = Npy.map(from, arena);
       long[] s = array.shape();

@@ -8,12 +8,12 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.DataType;
 import io.github.yololoss.Npy;
 import java.awt.Color;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
 import java.io.ByteArrayInputStream;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -44,12 +44,6 @@ class ReportCommandTest extends CommandTest {
     Page page = Page.read(html);
     page.assertStandsAlone();
     return new Report(new ObjectMapper().readTree(ended.out()), page);
-  }
-
-  private static JsonNode json(Object... arguments) throws IOException {
-    Ended ended = run(arguments);
-    assertEquals(0, ended.code(), ended.err());
-    return new ObjectMapper().readTree(ended.out());
   }
 
   @ParameterizedTest
@@ -163,12 +157,34 @@ class ReportCommandTest extends CommandTest {
     for (int l = 0; l < 3; l++) {
       Files.copy(sample.resolve("y_true_" + l + ".npy"), planes.resolve("y_true_" + l + ".npy"));
       OptionsCommandTest.asPlanes(
-          sample.resolve("feats_" + l + ".npy"), planes.resolve("feats_" + l + ".npy"));
+          sample.resolve("feats_" + l + ".npy"),
+          planes.resolve("feats_" + l + ".npy"),
+          DataType.FLOAT32);
     }
     JsonNode nchw = report(planes, spec, "--layout", "nchw").json;
     for (String same : List.of("images", "cells", "histograms", "shares", "image_loss")) {
       assertEquals(dense.get(same), nchw.get(same), same);
     }
+    for (int l = 0; l < 3; l++) {
+      OptionsCommandTest.asPlanes(
+          sample.resolve("feats_" + l + ".npy"),
+          planes.resolve("feats_" + l + ".npy"),
+          DataType.FLOAT16);
+    }
+    assertEquals(
+        json(
+            "loss",
+            planes,
+            "--spec",
+            spec,
+            "--layout",
+            "nchw",
+            "--statistics",
+            "--find-nan",
+            "used",
+            "--json",
+            "-"),
+        report(planes, spec, "--layout", "nchw").json.get("loss"));
     JsonNode one = report(sample, spec, "--worst", 1).json;
     assertEquals(1, one.get("images").size());
     assertEquals(dense.get("cells"), one.get("cells"), "also of images that are not shown");
@@ -303,66 +319,6 @@ class ReportCommandTest extends CommandTest {
 
   private static Object[] with(Object[] start, Object last) {
     return Stream.concat(Stream.of(start), Stream.of(last)).toArray();
-  }
-
-  /** Chunks of any size give the bits of one call, gradient and all, for every normaliser. */
-  @ParameterizedTest
-  @ValueSource(strings = {"batch", "objects", "none", "7.5"})
-  void chunks(String normaliser) throws Exception {
-    Path dir = GOLDEN.resolve("e_empty_and_crowded");
-    Path specFile = dir.resolve("expected.json");
-    JsonNode[] results = new JsonNode[2];
-    for (int chunk = 1; chunk <= 2; chunk++) {
-      Path out = folder.resolve("gradient" + chunk);
-      results[chunk - 1] =
-          json(
-              "loss",
-              dir,
-              "--spec",
-              specFile,
-              "--normaliser",
-              normaliser,
-              "--gradient",
-              out,
-              "--chunk",
-              chunk,
-              "--maps",
-              out,
-              "--json",
-              "-");
-    }
-    assertEquals(results[0], results[1]);
-    try (Stream<Path> files = Files.list(folder.resolve("gradient1"))) {
-      for (Path file : files.toList()) {
-        assertEquals(
-            -1, Files.mismatch(file, folder.resolve("gradient2").resolve(file.getFileName())));
-      }
-    }
-  }
-
-  /** A bad row of a later chunk is named by its image in the batch. */
-  @Test
-  void aBadRowOfALaterChunk() throws Exception {
-    try (Arena arena = Arena.ofConfined()) {
-      Npy boxes = Npy.map(sample.resolve("boxes.npy"), arena);
-      MemorySegment spoilt = arena.allocate(boxes.size() * 4, 4).copyFrom(boxes.floats(arena));
-      long row = boxes.shape()[1] * 5; // the first of image 1
-      spoilt.setAtIndex(JAVA_FLOAT, row + 4, 99);
-      Npy.write(sample.resolve("boxes.npy"), spoilt, boxes.shape());
-    }
-    for (int chunk = 1; chunk <= 2; chunk++) {
-      refused(
-          3,
-          "image 1, row 0",
-          "loss",
-          sample,
-          "--spec",
-          spec,
-          "--targets",
-          "boxes",
-          "--chunk",
-          chunk);
-    }
   }
 
   /** Sentences for patterns that are known. */
