@@ -4,10 +4,8 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.Audit;
-import io.github.yololoss.Device;
 import io.github.yololoss.Layout;
 import io.github.yololoss.Targets;
-import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -104,11 +102,7 @@ final class AuditCommand implements Callable<Integer> {
         targets = batch.boxes();
         images = batch.images();
       }
-      Audit audit;
-      try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(images).device(Device.CPU).threads(1).open()) {
-        audit = loss.audit(images, targets, poorIou, most);
-      }
+      Audit audit = Audits.of(spec, targets, images, poorIou, most, command.commandLine().getErr());
       boolean jsonToStdout = "-".equals(json);
       if (json != null) {
         LossJson.write(json, asJson(spec, audit, images), command.commandLine().getOut());

@@ -174,6 +174,42 @@ final class BatchFiles {
         (int) shape[0], new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
   }
 
+  /** So many images that their dense truths take 64 MiB, and at least 8. */
+  static int chunkSize(YoloSpec spec) {
+    long bytes = 0;
+    for (int l = 0; l < spec.layers().size(); l++) {
+      bytes += spec.bytes(l, 1);
+    }
+    return (int) Math.max(8, (64L << 20) / bytes);
+  }
+
+  /** Some images of arrays that hold a batch. */
+  static MemorySegment[] slice(MemorySegment[] layers, int batch, int first, int images) {
+    return Arrays.stream(layers)
+        .map(layer -> slice(layer, batch, first, images))
+        .toArray(MemorySegment[]::new);
+  }
+
+  private static MemorySegment slice(MemorySegment all, int batch, int first, int images) {
+    long bytes = all.byteSize() / batch; // of an image
+    return all.asSlice(first * bytes, images * bytes);
+  }
+
+  /** Some images of truths. */
+  static Targets slice(Targets all, int batch, int first, int images) {
+    return switch (all) {
+      case Targets.Dense(MemorySegment[] yTrue) ->
+          Targets.dense(slice(yTrue, batch, first, images));
+      case Targets.Boxes b ->
+          new Targets.Boxes(
+              slice(b.boxes(), batch, first, images),
+              b.perImage(),
+              b.policy(),
+              b.weights() == null ? null : slice(b.weights(), batch, first, images));
+      default -> throw new AssertionError(all); // files are read into host memory
+    };
+  }
+
   /** Refused boxes with the file that they came from; other exceptions as they are. */
   static RuntimeException naming(Path boxes, YoloLossException e) {
     return e.status() == YoloLossException.Status.INVALID_BOXES

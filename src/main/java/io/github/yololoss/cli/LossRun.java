@@ -245,26 +245,16 @@ final class LossRun {
   }
 
   /** Of the truths of all images. */
-  Audit audit(float poorIou, int most) throws IOException {
-    try (YoloLoss loss =
-        YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).threads(1).open()) {
-      return loss.audit(batch, truths, poorIou, most);
-    }
+  Audit audit(float poorIou, int most) {
+    return Audits.of(spec, truths, batch, poorIou, most, command.commandLine().getErr());
   }
 
-  /** So many images that their dense truths take 64 MiB, and at least 8. */
+  /** As asked for, or so many images that their dense truths take 64 MiB, and at least 8. */
   private int chunkSize() {
-    if (chunkImages != null) {
-      if (chunkImages < 1) {
-        throw new InputException("--chunk is " + chunkImages + ", at least 1 is expected");
-      }
-      return chunkImages;
+    if (chunkImages != null && chunkImages < 1) {
+      throw new InputException("--chunk is " + chunkImages + ", at least 1 is expected");
     }
-    long bytes = 0;
-    for (int l = 0; l < spec.layers().size(); l++) {
-      bytes += spec.bytes(l, 1);
-    }
-    return (int) Math.max(8, (64L << 20) / bytes);
+    return chunkImages != null ? chunkImages : BatchFiles.chunkSize(spec);
   }
 
   LossRules rules() throws IOException {
@@ -294,16 +284,7 @@ final class LossRun {
 
   /** Truths of some images. */
   Targets truths(int first, int images) {
-    return switch (truths) {
-      case Targets.Dense(MemorySegment[] yTrue) -> Targets.dense(slice(yTrue, first, images));
-      case Targets.Boxes b ->
-          new Targets.Boxes(
-              slice(b.boxes(), first, images),
-              b.perImage(),
-              b.policy(),
-              b.weights() == null ? null : slice(b.weights(), first, images));
-      default -> throw new AssertionError(truths); // files are read into host memory
-    };
+    return BatchFiles.slice(truths, batch, first, images);
   }
 
   CellMaps<MemorySegment> allocateMaps(Arena arena, int images) {
@@ -321,14 +302,7 @@ final class LossRun {
   }
 
   private MemorySegment[] slice(MemorySegment[] layers, int first, int images) {
-    return Arrays.stream(layers)
-        .map(layer -> slice(layer, first, images))
-        .toArray(MemorySegment[]::new);
-  }
-
-  private MemorySegment slice(MemorySegment all, int first, int images) {
-    long bytes = all.byteSize() / batch; // of an image
-    return all.asSlice(first * bytes, images * bytes);
+    return BatchFiles.slice(layers, batch, first, images);
   }
 
   /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */

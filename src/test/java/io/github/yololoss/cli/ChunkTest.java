@@ -2,9 +2,16 @@ package io.github.yololoss.cli;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.yololoss.Audit;
+import io.github.yololoss.Device;
 import io.github.yololoss.Npy;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloSpec;
+import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -73,6 +80,32 @@ class ChunkTest extends CommandTest {
           "boxes",
           "--chunk",
           chunk);
+    }
+  }
+
+  /** An audit of more images than a chunk has is that of one call. */
+  @Test
+  void audits() {
+    YoloSpec large = YoloSpec.yolov3(80, 416, 416);
+    int batch = 3 * BatchFiles.chunkSize(large) - 1;
+    try (Arena arena = Arena.ofConfined();
+        YoloLoss loss = YoloLoss.builder(large).maxBatch(batch).device(Device.CPU).open()) {
+      MemorySegment rows = arena.allocate(JAVA_FLOAT, 5L * 2 * batch);
+      for (int image = 0; image < batch; image++) {
+        float size = 10 + 7 * image;
+        float[] row = {5, 5, 5 + size, 5 + size, image % 9 == 0 ? 99 : image};
+        MemorySegment.copy(row, 0, rows, JAVA_FLOAT, 40L * image, 5);
+        MemorySegment.copy(row, 0, rows, JAVA_FLOAT, 40L * image + 20, image % 4 == 0 ? 5 : 0);
+      }
+      Targets boxes = new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP);
+      for (int most : new int[] {1000, 9, 0}) {
+        Audit whole = loss.audit(batch, boxes, 0.3f, most);
+        assertEquals(
+            whole, Audits.of(large, boxes, batch, 0.3f, most, new PrintWriter(System.err)));
+        long all = whole.counts().values().stream().mapToLong(Long::longValue).sum();
+        assertEquals(Math.min(most, all), whole.findings().size());
+        assertTrue(all > 9, "of several chunks: " + whole.counts());
+      }
     }
   }
 }
