@@ -123,7 +123,7 @@ final class ReportPage {
     }
     out.open("tr").element("th", "all", "scope", "row");
     ReportData.PARTS.forEach(part -> out.cell("/parts/" + part));
-    out.cell("/loss/total").single("td").cell("/objects").cell("/ignored_background").close(1);
+    out.cell("/loss/total").element("td", "").cell("/objects").cell("/ignored_background").close(1);
     out.open("tr").element("th", "share", "scope", "row");
     ReportData.PARTS.forEach(part -> out.percentCell("/shares/" + part));
     out.close(4);

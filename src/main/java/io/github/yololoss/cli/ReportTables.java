@@ -66,7 +66,7 @@ final class ReportTables {
 
   private void box(String at) {
     if (report.at(at).isMissingNode()) {
-      out.single("td");
+      out.element("td", "");
       return;
     }
     out.open("td").element("span", className(report.at(at + "/class").asInt()), "class", "label");
