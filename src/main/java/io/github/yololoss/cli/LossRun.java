@@ -102,8 +102,8 @@ final class LossRun {
       names = "--chunk",
       paramLabel = "N",
       description =
-          "Images that are computed at a time; any number gives the same bits. Default: so many"
-              + " that their dense truths take 64 MiB.")
+          "Images that are computed at a time; loss, gradient and maps have the same bits for any"
+              + " number. Default: so many that their dense truths take 64 MiB.")
   Integer chunkImages;
 
   // What a command asks for.

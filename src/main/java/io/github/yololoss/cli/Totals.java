@@ -14,7 +14,8 @@ import java.util.stream.IntStream;
 /**
  * What the images of a run add up to, chunk by chunk. A row does not depend on the batch that it
  * was computed in, and rows are added in the order of the images, as {@code yl_loss} does: chunks
- * of any size give the bits of one call.
+ * of any size give the bits of one call. Statistics are sums of the chunks' sums: equal up to
+ * rounding.
  */
 final class Totals {
   private final Normaliser normaliser;
