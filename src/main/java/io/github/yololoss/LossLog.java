@@ -33,7 +33,7 @@ public final class LossLog implements AutoCloseable {
    * @throws IOException if it cannot be written
    */
   public static LossLog create(Path file) throws IOException {
-    return open(file, StandardOpenOption.CREATE, StandardOpenOption.TRUNCATE_EXISTING);
+    return open(file, StandardOpenOption.TRUNCATE_EXISTING);
   }
 
   /**
@@ -45,15 +45,16 @@ public final class LossLog implements AutoCloseable {
    * @throws IOException if it cannot be written
    */
   public static LossLog append(Path file) throws IOException {
-    LossLog log = open(file, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+    LossLog log = open(file, StandardOpenOption.APPEND);
     if (Files.size(file) > 0) {
       log.out.write('\n'); // a line that was cut off stays alone; readers pass over an empty one
     }
     return log;
   }
 
-  private static LossLog open(Path file, OpenOption how, OpenOption where) throws IOException {
-    return new LossLog(Files.newBufferedWriter(file, how, where, StandardOpenOption.WRITE));
+  private static LossLog open(Path file, OpenOption what) throws IOException {
+    return new LossLog(
+        Files.newBufferedWriter(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE, what));
   }
 
   /**

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.stream.StreamSupport;
 
 /** Sentences about patterns in a report's numbers that are known. */
@@ -19,7 +20,7 @@ final class Advice {
     Advice advice = new Advice(report);
     advice.numbers();
     advice.labels();
-    if (report.at("/loss/total").isNumber()) { // NaN is a string
+    if (Double.isFinite(advice.value("/loss/total"))) {
       advice.parts();
       advice.layers();
       advice.images();
@@ -39,7 +40,7 @@ final class Advice {
   }
 
   private void say(String sentence, Object... values) {
-    sentences.add(String.format(java.util.Locale.ROOT, sentence, values));
+    sentences.add(String.format(Locale.ROOT, sentence, values));
   }
 
   private static String percent(double share) {

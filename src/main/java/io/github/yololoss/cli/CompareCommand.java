@@ -113,7 +113,7 @@ final class CompareCommand implements Callable<Integer> {
           .commandLine()
           .getErr()
           .printf(
-              "%s: %d lines are no log lines and are passed over, the first is line %d%n",
+              "%s: lines that are no log lines and are passed over: %d, the first is line %d%n",
               file, passedOver.size(), passedOver.getFirst());
     }
     return steps;

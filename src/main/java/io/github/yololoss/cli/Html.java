@@ -126,23 +126,16 @@ final class Html {
     return open(tag, attributes).text(text).close(1);
   }
 
-  /** What neither XML nor a terminal takes, as file names may hold it, is replaced. */
+  /** Control characters and what XML does not allow, as file names may hold it, is replaced. */
   private static String clean(String text) {
     StringBuilder clean = new StringBuilder();
-    text.codePoints()
-        .map(
-            c ->
-                c >= ' ' && c != 0x7F && (c < 0x80 || c > 0x9F) && c < 0xFFFE && !surrogate(c)
-                        || c == '\n'
-                        || c > 0xFFFF
-                    ? c
-                    : 0xFFFD)
-        .forEach(clean::appendCodePoint);
+    text.codePoints().map(c -> allowed(c) ? c : 0xFFFD).forEach(clean::appendCodePoint);
     return clean.toString();
   }
 
-  private static boolean surrogate(int c) {
-    return c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
+  private static boolean allowed(int c) {
+    boolean halfOfAPair = c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE;
+    return (!Character.isISOControl(c) || c == '\n') && !halfOfAPair && c != 0xFFFE && c != 0xFFFF;
   }
 
   /** The number at a place of the tree, rounded to four digits. */
@@ -154,7 +147,8 @@ final class Html {
   /** The share at a place of the tree, in percent. */
   Html percent(String pointer) {
     JsonNode node = root.at(pointer);
-    return data(pointer, node, percentText(node.asDouble()));
+    boolean finite = Double.isFinite(node.asDouble());
+    return data(pointer, node, finite ? percentText(node.asDouble()) : node.asText());
   }
 
   private Html data(String pointer, JsonNode node, String text) {

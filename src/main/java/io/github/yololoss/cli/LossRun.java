@@ -27,7 +27,8 @@ import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
 /**
- * What {@code loss} and {@code verify} share: a folder of arrays in, a result and gradients out.
+ * What {@code loss}, {@code verify} and {@code report} share: a folder of arrays in, a result,
+ * gradients and maps out, computed chunk by chunk.
  */
 final class LossRun {
   enum Form {

@@ -175,6 +175,7 @@ final class OneImage implements AutoCloseable {
 
   List<EnumMap<Heat, String>> heatMaps() {
     List<EnumMap<Heat, String>> layers = new ArrayList<>();
+    double scale = confidenceScale();
     for (int l = 0; l < confidence.length; l++) {
       int anchors = spec.layers().get(l).anchorMask().size();
       EnumMap<Heat, String> layer = new EnumMap<>(Heat.class);
@@ -182,7 +183,7 @@ final class OneImage implements AutoCloseable {
         double largest =
             switch (heat) {
               case OBJECTNESS -> 1;
-              case CONFIDENCE_LOSS -> confidenceScale();
+              case CONFIDENCE_LOSS -> scale;
               case IGNORED, POSITIVES -> anchors;
             };
         layer.put(heat, HeatMap.dataUri(grid(l, heat), largest));

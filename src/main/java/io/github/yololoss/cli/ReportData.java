@@ -17,6 +17,7 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.EnumMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.PriorityQueue;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
@@ -228,7 +229,7 @@ final class ReportData {
     double[] sorted = IntStream.range(0, run.batch).mapToDouble(this::imageLoss).sorted().toArray();
     root.putObject("image_loss")
         .put("least", sorted[0])
-        .put("median", sorted[sorted.length / 2])
+        .put("median", (sorted[(sorted.length - 1) / 2] + sorted[sorted.length / 2]) / 2)
         .put("mean", DoubleStream.of(sorted).sum() / sorted.length)
         .put("largest", sorted[sorted.length - 1]);
   }
@@ -241,7 +242,7 @@ final class ReportData {
     }
     histograms.forEach(
         (histogram, counts) -> {
-          ArrayNode values = node.putArray(histogram.name().toLowerCase(java.util.Locale.ROOT));
+          ArrayNode values = node.putArray(histogram.name().toLowerCase(Locale.ROOT));
           Arrays.stream(counts).forEach(values::add);
         });
   }

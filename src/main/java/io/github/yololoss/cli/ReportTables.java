@@ -22,6 +22,15 @@ final class ReportTables {
     return c < classNames.size() ? classNames.get(c) : "class " + c;
   }
 
+  /** A number of a finding, which is -1 where it does not apply. */
+  private void ifThere(String pointer) {
+    if (report.at(pointer).asInt() < 0) {
+      out.element("td", "");
+    } else {
+      out.cell(pointer);
+    }
+  }
+
   // ---- cells
 
   void cells() {
@@ -89,7 +98,7 @@ final class ReportTables {
     out.element(
         "p",
         "Heights are logarithmic in the number of cells. Best IoU: the largest that a prediction"
-            + " has with a truth that it is compared with; none where there is no such truth.",
+            + " has with a truth that it is compared with, zero where there is no such truth.",
         "class",
         "faint");
     out.open("details").element("summary", "the counts");
@@ -184,16 +193,17 @@ final class ReportTables {
           "value");
       for (int i = 0; i < report.at("/audit/findings").size(); i++) {
         String at = "/audit/findings/" + i + "/";
-        out.open("tr").cell(at + "image").cell(at + "row");
+        out.open("tr").cell(at + "image");
+        ifThere(at + "row");
         out.element(
             "td",
             Audit.Reason.valueOf(report.at(at + "reason").asText().toUpperCase(Locale.ROOT))
                 .text());
         out.element("td", report.at(at + "action").asText());
-        for (String field : List.of("layer", "grid_row", "grid_column", "anchor", "value")) {
-          out.cell(at + field);
+        for (String field : List.of("layer", "grid_row", "grid_column", "anchor")) {
+          ifThere(at + field);
         }
-        out.close(1);
+        out.cell(at + "value").close(1);
       }
       out.close(4);
     }

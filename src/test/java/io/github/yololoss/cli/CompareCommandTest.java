@@ -93,7 +93,9 @@ class CompareCommandTest extends CommandTest {
     log("run.jsonl", 3, 4, true);
     Ended ended = run("compare", log, "--json", "-");
     assertTrue(
-        ended.err().contains("1 lines are no log lines and are passed over, the first is line 6"),
+        ended
+            .err()
+            .contains("lines that are no log lines and are passed over: 1, the first is line 6"),
         ended.err());
     JsonNode points = new ObjectMapper().readTree(ended.out()).at("/runs/0/points");
     assertEquals(7, points.size());

@@ -81,6 +81,13 @@ class ReportCommandTest extends CommandTest {
     assertEquals(objects, sum(json.at("/histograms/objectness_object")));
     assertEquals(
         json.get("background").asLong(), sum(json.at("/histograms/objectness_background")));
+    List<Double> losses = new ArrayList<>();
+    json.get("images").forEach(image -> losses.add(image.get("loss").asDouble()));
+    assertEquals(losses.getFirst(), json.at("/image_loss/largest").asDouble());
+    assertEquals(losses.getLast(), json.at("/image_loss/least").asDouble());
+    if (losses.size() == 2) {
+      assertEquals((losses.get(0) + losses.get(1)) / 2, json.at("/image_loss/median").asDouble());
+    }
     double images = 0;
     for (JsonNode image : json.get("images")) {
       images += image.get("loss").asDouble();
@@ -294,6 +301,7 @@ class ReportCommandTest extends CommandTest {
     assertEquals(1, report.json.at("/cells/0/image").asInt());
     assertEquals("NaN", report.json.at("/cells/0/loss").asText());
     assertTrue(report.page.source().contains(">NaN</data>"));
+    assertTrue(report.page.assertNumbersAreThoseOf(report.json) > 200);
   }
 
   @Test
