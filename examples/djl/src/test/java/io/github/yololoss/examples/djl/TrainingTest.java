@@ -75,11 +75,16 @@ class TrainingTest {
 
   @Test
   void threeScalesAndDjlsOwnOperations() throws Exception {
-    List<Epoch> mine = train("mine", "--epochs", "2", "--scales", "3");
-    List<Epoch> theirs = train("theirs", "--epochs", "2", "--scales", "3", "--loss", "operations");
-    // Equality of loss and gradients is the check on the first batch, to 1e-5. This bounds what
-    // follows: as the second training of a JVM, that by DJL's operations has been seen to differ
-    // by 0.3 % here, for a reason that is not known; alone in a JVM it repeats.
-    assertEquals(1, mine.getFirst().loss() / theirs.getFirst().loss(), 0.02);
+    for (String kind : new String[] {"yololoss", "operations"}) {
+      List<Epoch> epochs = train(kind, "--epochs", "2", "--scales", "3", "--loss", kind);
+      assertTrue(epochs.getLast().loss() < 0.7 * epochs.getFirst().loss(), epochs.toString());
+      // The loss is that which the training goes by, the parts are the library's, of the same
+      // outputs: 24 batches an epoch, while the network learns. (Two trainings go apart: what
+      // they differ by in rounding has grown from 4e-9 to 1e-4 after four steps of Adam.)
+      for (Epoch e : epochs) {
+        double parts = e.xy() + e.wh() + e.confidence() + e.classes();
+        assertEquals(1, parts / e.loss(), 1e-5, kind + " " + epochs);
+      }
+    }
   }
 }
