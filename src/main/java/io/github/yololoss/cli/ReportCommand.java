@@ -92,6 +92,8 @@ final class ReportCommand implements Callable<Integer> {
       throw new ParameterException(
           command.commandLine(), "--worst is " + worst + ", at least 0 is expected");
     }
+    checkFraction("--score", score);
+    checkFraction("--poor-iou", poorIou);
     List<String> names = classes == null ? List.of() : readLines(classes);
     try (Arena arena = Arena.ofConfined()) {
       ReportData data = new ReportData(run, arena);
@@ -123,6 +125,13 @@ final class ReportCommand implements Callable<Integer> {
           .toList();
     } catch (CharacterCodingException e) {
       throw new InputException(file + ": not UTF-8 text");
+    }
+  }
+
+  private void checkFraction(String option, Number value) {
+    if (!(value.doubleValue() >= 0 && value.doubleValue() <= 1)) { // NaN too
+      throw new ParameterException(
+          command.commandLine(), option + " is " + value + ", a number in 0..1 is expected");
     }
   }
 }

@@ -317,6 +317,12 @@ class ReportCommandTest extends CommandTest {
     refused(3, "no such file", with(start, folder.resolve("none")));
     refused(2, "--output", "report", sample, "--spec", spec);
     refused(2, "--worst is -1", "report", sample, "--spec", spec, "--output", html, "--worst", -1);
+    for (String option : List.of("--score", "--poor-iou")) {
+      for (Object value : List.of("NaN", -0.1, 1.1)) {
+        String sentence = option + " is " + value + ", a number in 0..1 is expected";
+        refused(2, sentence, "report", sample, "--spec", spec, "--output", html, option, value);
+      }
+    }
     refused(
         3,
         "no-folder",
