@@ -30,6 +30,9 @@ template <class T> T take_sized(const char *name, const T *given, T defaults, si
   if (given->struct_size > sizeof(T))
     fail(YL_UNSUPPORTED, "%s.struct_size is %zu, the library %s knows %zu bytes; use the header of the library", name,
          given->struct_size, yl_version_string(), sizeof(T));
+  if (given->struct_size % alignof(T) != 0)  // ends within a field
+    fail(YL_INVALID_ARGUMENT, "%s.struct_size is %zu, a multiple of %zu is expected; begin with the _INIT macro", name,
+         given->struct_size, alignof(T));
   std::memcpy(static_cast<void *>(&defaults), given, given->struct_size);
   return defaults;
 }

@@ -1,5 +1,9 @@
 #include "isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -12,9 +16,10 @@ namespace {
 #if defined(__x86_64__)
 // All that the compiler may use for -march=x86-64-v3; a virtual machine can hide a part of it.
 bool has_v3() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-         __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
-         __builtin_cpu_supports("movbe");
+  unsigned a, b, basic, extended, d;  // three of the features have no name that both gcc and clang know
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2") && __get_cpuid(1, &a, &b, &basic, &d) && (basic & bit_F16C) &&
+         (basic & bit_MOVBE) && __get_cpuid(0x80000001, &a, &b, &extended, &d) && (extended & bit_LZCNT);
 }
 bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -42,7 +47,8 @@ const Isa &usable_isa() {
     names += (names.empty() ? "" : ", ") + std::string(isa.name);
   }
   fail(YL_INVALID_ARGUMENT,
-       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s; unset it for the best that this processor "
+       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s; unset it for the best that this "
+       "processor "
        "has",
        cap, names.c_str());
 }

@@ -2,7 +2,7 @@
 #include "cuda/device.h"
 
 namespace yl {
-namespace {
+inline namespace gather_kernels {  // of no name would have one that differs from build to build
 
 __global__ void __launch_bounds__(kTile) gather_dense(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kGatherTile);
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kTile)
   complete(task);
 }
 
-}  // namespace
+}  // namespace gather_kernels
 
 int64_t tiles_per_image(const Task &task, int32_t size) {
   int64_t tiles = 0;

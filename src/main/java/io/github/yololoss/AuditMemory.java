@@ -61,16 +61,22 @@ final class AuditMemory {
     return struct;
   }
 
-  Audit read() {
-    Map<Audit.Reason, Long> found = new EnumMap<>(Audit.Reason.class);
+  /** How many findings there are, listed or not. */
+  long found() {
     long all = 0;
     for (Audit.Reason reason : Audit.Reason.values()) {
-      long count = counts.getAtIndex(JAVA_LONG, reason.ordinal());
-      all += count;
-      found.put(reason, count);
+      all += counts.getAtIndex(JAVA_LONG, reason.ordinal());
+    }
+    return all;
+  }
+
+  Audit read() {
+    Map<Audit.Reason, Long> found = new EnumMap<>(Audit.Reason.class);
+    for (Audit.Reason reason : Audit.Reason.values()) {
+      found.put(reason, counts.getAtIndex(JAVA_LONG, reason.ordinal()));
     }
     List<Audit.Finding> list = new ArrayList<>();
-    for (int i = 0; i < Math.min(all, capacity); i++) {
+    for (int i = 0; i < Math.min(found(), capacity); i++) {
       list.add(finding(i * Layouts.FINDING.byteSize() / Integer.BYTES));
     }
     List<List<Long>> use = new ArrayList<>();

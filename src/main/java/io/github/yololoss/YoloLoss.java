@@ -553,23 +553,25 @@ public final class YoloLoss implements AutoCloseable {
     synchronized (lock) {
       requireOpen();
       MemorySegment yTrue = call.fillToAudit(batch, targets);
-      boolean dense = yTrue.address() != 0;
       follow(null);
       try (Arena scratch = Arena.ofConfined()) {
-        AuditMemory memory = new AuditMemory(spec, batch, targets, maxFindings, scratch);
-        Native.check(
-            Native.audit(
-                auditHandle,
-                plan,
-                batch,
-                yTrue,
-                dense ? MemorySegment.NULL : call.boxes(),
-                poorIou,
-                memory.struct(),
-                call.held().many()));
+        AuditMemory memory = new AuditMemory(spec, batch, targets, 0, scratch);
+        audit(batch, yTrue, poorIou, memory);
+        int listed = (int) Math.min(memory.found(), maxFindings);
+        if (listed > 0) { // now it is known how much memory the list takes
+          memory = new AuditMemory(spec, batch, targets, listed, scratch);
+          audit(batch, yTrue, poorIou, memory);
+        }
         return memory.read();
       }
     }
+  }
+
+  private void audit(int batch, MemorySegment yTrue, float poorIou, AuditMemory memory) {
+    MemorySegment boxes = yTrue.address() != 0 ? MemorySegment.NULL : call.boxes();
+    MemorySegment[] held = call.held().many();
+    Native.check(
+        Native.audit(auditHandle, plan, batch, yTrue, boxes, poorIou, memory.struct(), held));
   }
 
   /**

@@ -9,6 +9,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /**
  * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
@@ -231,8 +232,8 @@ public record YoloSpec(
    * @param layer 0..L-1
    */
   public long cells(int layer) {
-    Layer l = layers.get(layer);
-    return Math.multiplyExact((long) l.gridHeight * l.gridWidth, l.anchorMask.size());
+    Layer l = layers.get(Objects.checkIndex(layer, layers.size()));
+    return product((long) l.gridHeight * l.gridWidth, l.anchorMask.size());
   }
 
   /**
@@ -245,8 +246,7 @@ public record YoloSpec(
    * @throws ArithmeticException if they cannot be addressed
    */
   public long bytes(int layer, int batch, DataType type) {
-    long values = Math.multiplyExact(cells(layer), 5L + numClasses);
-    return Math.multiplyExact(values, (long) type.bytes() * batch);
+    return product(product(cells(layer), 5L + numClasses), (long) type.bytes() * batch);
   }
 
   /**
@@ -294,7 +294,7 @@ public record YoloSpec(
   public MemorySegment[] allocateMap(Arena arena, int batch) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
     for (int l = 0; l < segments.length; l++) {
-      segments[l] = arena.allocate(Math.multiplyExact(cells(l), 4L * batch), 64);
+      segments[l] = arena.allocate(product(cells(l), 4L * batch), 64);
     }
     return segments;
   }
@@ -366,6 +366,15 @@ public record YoloSpec(
     config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "num_classes"), numClasses);
     config.set(JAVA_FLOAT, Layouts.offset(Layouts.CONFIG, "ignore_thresh"), ignoreThresh);
     return config;
+  }
+
+  private static long product(long a, long b) {
+    try {
+      return Math.multiplyExact(a, b);
+    } catch (ArithmeticException e) { // which may come without a message
+      throw new ArithmeticException(
+          a + " * " + b + " cannot be addressed; use a smaller batch, grid or number of classes");
+    }
   }
 
   private static void atLeastOne(String what, int value) {
