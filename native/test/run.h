@@ -77,30 +77,42 @@ inline double rounded(int32_t dtype, double value) {
   return get(dtype, bytes);
 }
 
-// Host memory with a page behind it, or before it, whose touch ends the program.
+// Host memory between two pages whose touch ends the program. It lies against the one behind it, or against the one before;
+// what is left over up to the other holds a pattern that must still be there at the end.
 class Guarded {
  public:
   explicit Guarded(int64_t bytes) : bytes_(static_cast<size_t>(bytes)) {
     const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    const size_t whole = (bytes_ + page - 1) / page * page;
-    size_ = whole + page;
-    void *const mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    inner_ = std::max(page, (bytes_ + page - 1) / page * page);
+    void *const mapped = mmap(nullptr, inner_ + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) std::abort();
     mapped_ = static_cast<char *>(mapped);
-    start_ = guard_before ? mapped_ + page : mapped_ + whole - bytes_;
-    if (mprotect(guard_before ? mapped_ : mapped_ + whole, page, PROT_NONE) != 0) std::abort();
+    first_ = mapped_ + page;
+    start_ = guard_before ? first_ : first_ + inner_ - bytes_;
+    std::memset(first_, kPattern, static_cast<size_t>(start_ - first_));
+    std::memset(start_ + bytes_, kPattern, inner_ - bytes_ - static_cast<size_t>(start_ - first_));
+    if (mprotect(mapped_, page, PROT_NONE) != 0 || mprotect(first_ + inner_, page, PROT_NONE) != 0) std::abort();
+    ++made;
   }
-  ~Guarded() { munmap(mapped_, size_); }
+  ~Guarded() {
+    const auto is_pattern = [](char c) { return c == kPattern; };
+    CHECK(std::all_of(first_, start_, is_pattern) && std::all_of(start_ + bytes_, first_ + inner_, is_pattern),
+          "written beside memory of " + std::to_string(bytes_) + " bytes");
+    munmap(mapped_, inner_ + 2 * static_cast<size_t>(first_ - mapped_));
+  }
   Guarded(const Guarded &) = delete;
   char *data() { return start_; }
+  template <class T> T *as() { return reinterpret_cast<T *>(start_); }
   size_t size() const { return bytes_; }
 
   static inline bool guard_before = false;
+  static inline std::atomic<int64_t> made{0};
 
  private:
+  static constexpr char kPattern = 0x5C;
   const size_t bytes_;
-  size_t size_;
-  char *mapped_, *start_;
+  size_t inner_;
+  char *mapped_, *first_, *start_;
 };
 
 // Memory of a run: on the host, and for a device call its mirror.
@@ -214,24 +226,31 @@ inline Output run(const Case &c, const Setup &s) {
   call.scan = s.scan;
   call.grad_scale = s.grad_scale;
 
-  // Results in memory that everybody can write: pinned, where a device writes them itself.
+  // Results, each in memory of its own; pinned, where a device writes them itself.
   const bool async = s.device.way == Way::kAsync;
-  const size_t bytes = sizeof(yl_summary) + (out.layers.size() + out.rows.size()) * sizeof(yl_parts) +
-                       sizeof(yl_completion) + count * sizeof(yl_stats) + sizeof(yl_offender);
-  std::vector<double> on_host(bytes / sizeof(double) + 1);
-  void *start = on_host.data(), *stream = nullptr;
-  if (async)
-    CHECK(
-        yl_cuda_malloc_host(static_cast<int64_t>(bytes), &start) == YL_OK && yl_cuda_stream_create(0, &stream) == YL_OK,
-        yl_last_error());
-  std::memset(start, 0x7f, bytes);
+  void *stream = nullptr;
+  if (async) CHECK(yl_cuda_stream_create(0, &stream) == YL_OK, yl_last_error());
+  std::vector<std::unique_ptr<Guarded>> on_host;
+  std::vector<void *> pinned;
+  const auto place = [&](size_t bytes) {
+    void *at = nullptr;
+    if (async) {
+      CHECK(yl_cuda_malloc_host(static_cast<int64_t>(bytes), &at) == YL_OK, yl_last_error());
+      pinned.push_back(at);
+    } else {
+      on_host.push_back(std::make_unique<Guarded>(static_cast<int64_t>(bytes)));
+      at = on_host.back()->data();
+    }
+    std::memset(at, 0x7f, bytes);
+    return at;
+  };
   yl_result result = YL_RESULT_INIT;
-  result.summary = static_cast<yl_summary *>(start);
-  result.layers = reinterpret_cast<yl_parts *>(result.summary + 1);
-  result.rows = result.layers + out.layers.size();
-  auto *const completion = reinterpret_cast<yl_completion *>(result.rows + out.rows.size());
-  auto *const stats = reinterpret_cast<yl_stats *>(completion + 1);
-  auto *const offender = reinterpret_cast<yl_offender *>(stats + count);
+  result.summary = static_cast<yl_summary *>(place(sizeof(yl_summary)));
+  result.layers = static_cast<yl_parts *>(place(count * sizeof(yl_parts)));
+  result.rows = static_cast<yl_parts *>(place(out.rows.size() * sizeof(yl_parts)));
+  auto *const completion = static_cast<yl_completion *>(place(sizeof(yl_completion)));
+  auto *const stats = static_cast<yl_stats *>(place(count * sizeof(yl_stats)));
+  auto *const offender = static_cast<yl_offender *>(place(sizeof(yl_offender)));
   if (s.extras) {
     result.stats = stats;
     result.offender = offender;
@@ -279,7 +298,8 @@ inline Output run(const Case &c, const Setup &s) {
       }
     }
   }
-  if (async) CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK && yl_cuda_free_host(start) == YL_OK, yl_last_error());
+  if (async) CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK, yl_last_error());
+  for (void *at : pinned) CHECK(yl_cuda_free_host(at) == YL_OK, yl_last_error());
   yl_plan_destroy(plan);
   return out;
 }

@@ -1,6 +1,8 @@
 // The stand-in runtime: memory that knows whose it is, streams and events that must live, graphs that are replayed.
 #include "runtime.h"
 
+#include <sys/mman.h>
+
 #include <map>
 #include <set>
 #include <vector>
@@ -26,12 +28,16 @@ struct Allocation {
   size_t bytes;
   cudaMemoryType type;
   int device;
+  char *mapped;  // pages around it, the first and the last of which nobody may touch
+  size_t pages;
 };
 std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
 std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
 thread_local int current_device = 0;
 constexpr int kDevices = 2;
 constexpr size_t kMemory = size_t(16) << 30;  // of a device
+constexpr size_t kPage = 4096;
+constexpr char kPattern = 0x5C;  // between an allocation and the pages that nobody may touch
 
 int accesses = 0;  // that live; guarded by device_mutex
 
@@ -63,12 +69,22 @@ bool asked_to_fail(const char *variable, int &number) {
 cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   const DeviceAccess access;
   static int number = 0;
-  if (bytes == 0 || bytes > kMemory || asked_to_fail("SIMT_FAIL_ALLOCATION", number) ||
-      posix_memalign(memory, 256, bytes) != 0)
-    return cudaErrorMemoryAllocation;
+  if (bytes == 0 || bytes > kMemory || asked_to_fail("SIMT_FAIL_ALLOCATION", number)) return cudaErrorMemoryAllocation;
+  const size_t pages = (bytes + kPage - 1) / kPage + 2;
+  void *const mapped = mmap(nullptr, pages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return cudaErrorMemoryAllocation;
+  char *const start = static_cast<char *>(mapped), *const last = start + (pages - 1) * kPage;
+  if (mprotect(start, kPage, PROT_NONE) != 0 || mprotect(last, kPage, PROT_NONE) != 0) fault("mprotect failed");
+  *memory = last - (bytes + 255) / 256 * 256;  // as close to the end as a device's alignment lets it be
+  std::memset(start + kPage, kPattern, (pages - 2) * kPage);
   std::memset(*memory, 0xA5, bytes);
-  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device};
+  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device, start, pages};
   return cudaSuccess;
+}
+
+void require_pattern(const char *from, const char *to) {
+  for (; from < to; ++from)
+    if (*from != kPattern) fault("written beside device or pinned memory, at %p", static_cast<const void *>(from));
 }
 
 cudaError_t release(void *memory, cudaMemoryType type) {
@@ -76,8 +92,12 @@ cudaError_t release(void *memory, cudaMemoryType type) {
   if (!memory) return cudaSuccess;
   const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
   if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
+  const Allocation &a = found->second;
+  char *const start = static_cast<char *>(memory);
+  require_pattern(a.mapped + kPage, start);
+  require_pattern(start + a.bytes, a.mapped + (a.pages - 1) * kPage);
+  munmap(a.mapped, a.pages * kPage);
   allocations.erase(found);
-  std::free(memory);
   return cudaSuccess;
 }
 

@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
@@ -9,18 +10,19 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
-import java.nio.file.FileSystems;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.FileAttribute;
+import java.nio.file.attribute.FileTime;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Locale;
@@ -43,6 +45,9 @@ final class NativeLibrary {
 
   private static final String FIX_CACHE =
       "; set -D" + CACHE_PROPERTY + " to a folder that can be written and executed from";
+
+  private static final String PART = ".part"; // a library that is not whole yet
+  private static final int OTHERS_WRITE = 022; // mode: group and all
 
   private static NativeLibrary loaded;
 
@@ -164,7 +169,7 @@ final class NativeLibrary {
 
   /**
    * Into a folder named after the content, by an atomic rename: any number of JVMs may do this at
-   * once.
+   * once, and one that is killed leaves nothing that another would load.
    */
   private static NativeLibrary unpack(byte[] library) throws IOException {
     String folder = version() + "-" + sha256(library).substring(0, 12);
@@ -172,12 +177,13 @@ final class NativeLibrary {
     try {
       Path home = cacheHome().resolve(folder);
       createPrivate(home);
+      requireOwn(home);
       Path file = home.resolve("libyololoss.so");
-      if (!Files.exists(file) || !Arrays.equals(Files.readAllBytes(file), library)) {
+      if (!isOwn(file) || !Arrays.equals(Files.readAllBytes(file), library)) {
         replace(file, library);
       }
       return open(file, "from the jar", FIX_CACHE);
-    } catch (IOException | YoloLossException e) { // not writable, or not executable
+    } catch (IOException | YoloLossException e) { // not writable, not executable, not safe
       if (System.getProperty(CACHE_PROPERTY) != null) {
         throw e; // asked for by name
       }
@@ -192,6 +198,47 @@ final class NativeLibrary {
     } finally { // a loaded library needs its file no more
       Files.deleteIfExists(file);
       Files.deleteIfExists(home);
+    }
+  }
+
+  /**
+   * Refuses a folder in which another user could put a library, or in whose place another folder:
+   * it must be this user's, those above it this user's or root's, and none may be written by others
+   * (but a folder like /tmp, in which each may rename only what is his).
+   */
+  private static void requireOwn(Path folder) throws IOException {
+    int user = user();
+    Path real = folder.toRealPath();
+    for (Path each = real; each != null; each = each.getParent()) {
+      int owner = (int) Files.getAttribute(each, "unix:uid");
+      int mode = (int) Files.getAttribute(each, "unix:mode");
+      boolean sticky = (mode & 01000) != 0 && each != real;
+      if (owner != user && (owner != 0 || each == real) || (mode & OTHERS_WRITE) != 0 && !sticky) {
+        throw new IOException(
+            "%s belongs to user %d and has mode %o: another user than %d could put a library there"
+                .formatted(each, owner, mode & 07777, user));
+      }
+    }
+  }
+
+  /** Whether it is a file that this user alone can have written. */
+  private static boolean isOwn(Path file) throws IOException {
+    return Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS)
+        && (int) Files.getAttribute(file, "unix:uid") == user()
+        && ((int) Files.getAttribute(file, "unix:mode") & OTHERS_WRITE) == 0;
+  }
+
+  private static int user() {
+    Linker linker = Linker.nativeLinker();
+    try {
+      return (int)
+          linker
+              .downcallHandle(
+                  linker.defaultLookup().findOrThrow("geteuid"),
+                  FunctionDescriptor.of(ValueLayout.JAVA_INT))
+              .invokeExact();
+    } catch (Throwable t) {
+      throw new AssertionError(t); // the function takes nothing and throws nothing
     }
   }
 
@@ -212,14 +259,12 @@ final class NativeLibrary {
   }
 
   private static void replace(Path file, byte[] content) throws IOException {
-    Path part = Files.createTempFile(file.getParent(), "libyololoss", ".part");
+    removeRemains(file.getParent());
+    Path part = Files.createTempFile(file.getParent(), "libyololoss", PART);
     try {
-      try (FileChannel out = FileChannel.open(part, StandardOpenOption.WRITE)) {
-        ByteBuffer bytes = ByteBuffer.wrap(content);
-        while (bytes.hasRemaining()) {
-          out.write(bytes);
-        }
-        out.force(true);
+      try (FileOutputStream out = new FileOutputStream(part.toFile())) { // deaf to interrupts
+        out.write(content);
+        out.getFD().sync();
       }
       Files.move(part, file, StandardCopyOption.ATOMIC_MOVE);
     } finally {
@@ -227,14 +272,24 @@ final class NativeLibrary {
     }
   }
 
-  private static void createPrivate(Path folder) throws IOException {
-    if (FileSystems.getDefault().supportedFileAttributeViews().contains("posix")) {
-      FileAttribute<?> owner =
-          PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
-      Files.createDirectories(folder, owner);
-    } else {
-      Files.createDirectories(folder);
+  /** What JVMs left that were killed while they unpacked, an hour ago at least. */
+  private static void removeRemains(Path folder) throws IOException {
+    FileTime old = FileTime.from(Instant.now().minus(Duration.ofHours(1)));
+    try (DirectoryStream<Path> parts = Files.newDirectoryStream(folder, "libyololoss*" + PART)) {
+      for (Path part : parts) {
+        if (Files.getLastModifiedTime(part).compareTo(old) < 0) {
+          Files.deleteIfExists(part);
+        }
+      }
+    } catch (NoSuchFileException e) {
+      // another JVM was faster
     }
+  }
+
+  private static void createPrivate(Path folder) throws IOException {
+    FileAttribute<?> owner =
+        PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------"));
+    Files.createDirectories(folder, owner);
   }
 
   private static String sha256(byte[] content) {

@@ -2,17 +2,22 @@ package io.github.yololoss;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.yololoss.cli.TestFiles;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermission;
 import java.nio.file.attribute.PosixFilePermissions;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -34,6 +39,10 @@ class LibraryTest {
   private Process start(
       List<String> arguments, Path classes, Map<String, String> environment, String... options)
       throws IOException {
+    return start(command(arguments, classes, options), environment);
+  }
+
+  private static List<String> command(List<String> arguments, Path classes, String... options) {
     List<String> command =
         new ArrayList<>(
             List.of(
@@ -56,6 +65,11 @@ class LibraryTest {
                     .collect(java.util.stream.Collectors.joining(":")),
             "io.github.yololoss.cli.Main"));
     command.addAll(arguments);
+    return command;
+  }
+
+  private static Process start(List<String> command, Map<String, String> environment)
+      throws IOException {
     ProcessBuilder builder = new ProcessBuilder(command).redirectErrorStream(true);
     builder.environment().remove("YOLOLOSS_LIBRARY");
     builder.environment().putAll(environment);
@@ -147,6 +161,122 @@ class LibraryTest {
     Files.writeString(file, "damaged");
     assertEquals(0, end(start(CLASSES, Map.of(), option)).code);
     assertTrue(java.util.Arrays.equals(whole, Files.readAllBytes(file)), "repaired");
+    assertEquals("rw-------", PosixFilePermissions.toString(Files.getPosixFilePermissions(file)));
+    Path elsewhere = Files.write(folder.resolve("elsewhere.so"), whole);
+    Files.delete(file);
+    Files.createSymbolicLink(file, elsewhere);
+    assertEquals(0, end(start(CLASSES, Map.of(), option)).code);
+    assertTrue(Files.isRegularFile(file, LinkOption.NOFOLLOW_LINKS), "no link is followed");
+    Files.setPosixFilePermissions(file, PosixFilePermissions.fromString("rw-rw-rw-"));
+    assertEquals(0, end(start(CLASSES, Map.of(), option)).code);
+    assertEquals(
+        "rw-------",
+        PosixFilePermissions.toString(Files.getPosixFilePermissions(file)),
+        "what others could have written is written anew");
+  }
+
+  /** Nothing is loaded from where another user could have put it. */
+  @Test
+  void aCacheThatOthersCanWrite() throws Exception {
+    Path open = Files.createDirectories(folder.resolve("open/cache"));
+    Set<PosixFilePermission> all = PosixFilePermissions.fromString("rwxrwxrwx");
+    Files.setPosixFilePermissions(open.getParent(), all);
+    String words = "another user than";
+    refused(words, Map.of(), "-Dyololoss.cache=" + open);
+    refused(open.getParent() + " belongs to user", Map.of(), "-Dyololoss.cache=" + open);
+    Ended ended = end(start(CLASSES, Map.of("XDG_CACHE_HOME", open.toString())));
+    assertTrue(ended.code == 0 && ended.text.contains("for this process only"), ended.text);
+    Files.setPosixFilePermissions(open.getParent(), PosixFilePermissions.fromString("rwxr-xr-x"));
+    assertEquals(0, end(start(CLASSES, Map.of(), "-Dyololoss.cache=" + open)).code);
+    try (Stream<Path> folders = Files.list(open)) {
+      Path leaf = folders.findFirst().orElseThrow();
+      Files.setPosixFilePermissions(leaf, all);
+      refused(leaf + " belongs to user", Map.of(), "-Dyololoss.cache=" + open);
+      Files.setPosixFilePermissions(leaf, PosixFilePermissions.fromString("rwx------"));
+      assumeTrue(System.getProperty("user.name").equals("root"), "only root can give files away");
+      Files.setAttribute(leaf, "unix:uid", 12345);
+      refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
+    }
+  }
+
+  /** A limit on the size of files stands for a disk that is full. */
+  @Test
+  void aFullDisk() throws Exception {
+    Path cache = folder.resolve("full");
+    List<String> java = command(List.of("info"), CLASSES, "-Dyololoss.cache=" + cache);
+    List<String> limited =
+        new ArrayList<>(List.of("bash", "-c", "ulimit -f 1000; exec \"$@\"", "bash"));
+    limited.addAll(java);
+    Ended ended = end(start(limited, Map.of()));
+    assertEquals(4, ended.code, ended.text);
+    assertTrue(
+        ended.text.contains("could not be unpacked: java.io.IOException: File too large")
+            && ended.text.contains("set -Dyololoss.cache to a folder"),
+        ended.text);
+    assertEquals(List.of(), files(cache), "nothing is left behind");
+    assertEquals(0, end(start(CLASSES, Map.of(), "-Dyololoss.cache=" + cache)).code);
+  }
+
+  /** The first use, on a thread that is interrupted. */
+  static final class Interrupted {
+    public static void main(String[] arguments) {
+      Thread.currentThread().interrupt();
+      System.out.println(YoloLoss.libraryInfo() + ", interrupted: " + Thread.interrupted());
+    }
+  }
+
+  @Test
+  void loadedByAnInterruptedThread() throws Exception {
+    Path cache = folder.resolve("interrupted");
+    List<String> command =
+        List.of(
+            Path.of(System.getProperty("java.home"), "bin/java").toString(),
+            "--enable-native-access=ALL-UNNAMED",
+            "-Dyololoss.cache=" + cache,
+            "-cp",
+            CLASSES + ":" + CLASSES.resolveSibling("test-classes"),
+            Interrupted.class.getName());
+    for (int i = 0; i < 2; i++) { // unpacked, and used again
+      Ended ended = end(start(command, Map.of()));
+      assertTrue(ended.text.contains(cache.toString()), ended.text);
+      assertTrue(ended.text.contains("from the jar), interrupted: true"), ended.text);
+    }
+  }
+
+  private static List<Path> files(Path folder) throws IOException {
+    try (Stream<Path> files = Files.walk(folder)) {
+      return files.filter(Files::isRegularFile).toList();
+    }
+  }
+
+  /** JVMs that are killed while they unpack leave a cache that works, and in time no remains. */
+  @Test
+  void killedWhileUnpacking() throws Exception {
+    Path cache = folder.resolve("killed");
+    String option = "-Dyololoss.cache=" + cache;
+    Files.createDirectories(
+        cache, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+    int hit = 0;
+    for (int round = 0; round < 40 && hit < 3; round++) {
+      Process process = start(CLASSES, Map.of(), option);
+      while (process.isAlive() && files(cache).size() == hit) {
+        Thread.onSpinWait();
+      }
+      process.destroyForcibly().waitFor();
+      for (Path file : files(cache)) {
+        if (file.toString().endsWith(".so")) { // it was too late
+          Files.delete(file);
+        }
+      }
+      hit = files(cache).size();
+    }
+    assertEquals(3, hit, "killed with a part of a library");
+    for (Path part : files(cache)) {
+      Files.setLastModifiedTime(part, FileTime.fromMillis(0));
+    }
+    Ended ended = end(start(CLASSES, Map.of(), option));
+    assertEquals(0, ended.code, ended.text);
+    assertEquals(1, files(cache).size(), files(cache).toString());
   }
 
   @Test
