@@ -154,7 +154,9 @@ bool shape_call(FuzzedDataProvider &input, Arrays &a, yl_call &call, yl_boxes &b
     case 2: return spoilt(a.grads[l]), refused(call.grads);
     case 3: return spoilt(a.maps[2][l]), refused(result.cell_loss);
     case 4: return a.grads[0] = a.grads[1], refused(call.grads);
-    case 5: return a.grads[0] = const_cast<float *>(a.y_true[0]), refused(call.grads && call.y_true);
+    case 5:
+      if (!call.y_true) return allowed;  // then it would be memory like any other, of another size
+      return a.grads[0] = const_cast<float *>(a.y_true[0]), refused(call.grads);
     case 6: return call.feats = nullptr, false;
     case 7: return call.normaliser_at = a.y_true[0], call.normaliser = YL_NORMALISER_VALUE, false;
     case 8: call.struct_size = input.ConsumeIntegral<uint8_t>(); break;
