@@ -91,7 +91,7 @@ class Cpu final : public Backend {
         partial_sums_(shape.max_batch * spans_.size()),
         partial_extras_(new Extra[partial_sums_.size()]),
         layer_extras_(shape.layers.size()) {
-    for (int32_t worker = 0; worker < shape.threads; ++worker) scratch_.emplace_back(new Scratch(shape));
+    for (int32_t worker = 0; worker < shape.threads; ++worker) scratch_.push_back(std::make_unique<Scratch>(shape));
     for (int32_t l = 0; l < shape.layer_count(); ++l)
       for (int64_t first = 0; first < shape.layers[l].cells; first += kPiece)
         pieces_.push_back({l, 0, first, std::min(first + kPiece, shape.layers[l].cells)});
