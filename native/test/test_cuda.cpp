@@ -423,6 +423,81 @@ void failures_of_the_device(const Golden &g) {
     }
 }
 
+// Each call of the runtime fails once, in yl_plan_create and in yl_loss; then it and all that follow, as after a fault in a
+// kernel: a status with a sentence, no memory lost, and the process goes on, at last with the CPU.
+void each_call_fails(const Golden &g) {
+  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
+  CHECK(yl_cuda_device_info(0, &info) == YL_OK);
+  if (!std::strstr(info.name, "SIMT")) return;
+  const int64_t free_memory = info.free_memory;
+  const auto fail = [](const char *variable, int call, bool sticky) {
+    setenv(variable, std::to_string(call).c_str(), 1);
+    if (sticky) setenv("SIMT_STICKY", "1", 1);
+  };
+  const auto mend = [] {
+    for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION", "SIMT_STICKY"}) unsetenv(variable);
+    void *memory = nullptr;  // what succeeds is counted from 0 again
+    CHECK(yl_cuda_malloc(0, 1, &memory) == YL_OK && yl_cuda_free(memory) == YL_OK, yl_last_error());
+  };
+  int failed = 0;
+  for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION"})
+    for (const int32_t memory : {YL_MEMORY_HOST, YL_MEMORY_DEVICE})
+      for (int call = 0; call < 1000; ++call) {
+        Config c;
+        c.config.device = YL_DEVICE_CUDA;
+        c.config.memory = memory;
+        c.config.threads = 2;
+        fail(variable, call, false);
+        const yl_status status = c.create();
+        mend();
+        if (status == YL_OK) {
+          CHECK(call >= 2, variable);
+          break;
+        }
+        ++failed;
+        CHECK(!c.plan && (status == YL_OUT_OF_MEMORY || status == YL_DEVICE_FAILED) && says("while"), yl_last_error());
+        CHECK(yl_cuda_device_info(0, &info) == YL_OK && info.free_memory == free_memory,
+              std::to_string(free_memory - info.free_memory) + " bytes of device memory are lost");
+      }
+  Plan on_cpu(g, YL_DEVICE_CPU, 2);
+  CHECK(on_cpu.run(true) == YL_OK);
+  const auto cpu_rows = on_cpu.rows;
+  for (const bool sticky : {false, true})
+    for (int call = 0; call < 1000; ++call) {
+      Plan p(g, YL_DEVICE_CUDA, 1);
+      CHECK(p.run(false) == YL_OK, yl_last_error());
+      const auto rows = p.rows;
+      fail("SIMT_FAIL_CALL", call, sticky);
+      const yl_status status = p.run(false);
+      if (status == YL_OK) {
+        mend();
+        CHECK(same_bits(p.rows, rows) && call > 3);
+        break;
+      }
+      ++failed;
+      CHECK(status == YL_DEVICE_FAILED && says("CUDA failed while"), yl_last_error());
+      if (sticky) {
+        REFUSED(p.run(false), YL_DEVICE_FAILED, "CUDA failed while");
+        yl_plan *other = nullptr;
+        std::vector<yl_layer> layers;
+        const yl_config config = config_of(g, {"", YL_DEVICE_CUDA, 1}, layers);
+        CHECK(yl_plan_create(&config, &other) == YL_DEVICE_FAILED && !other, yl_last_error());
+        CHECK(on_cpu.run(true) == YL_OK && same_bits(on_cpu.rows, cpu_rows), yl_last_error());
+      } else {
+        mend();
+        CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows),
+              "call " + std::to_string(call) + ": " + yl_last_error());
+      }
+      if (sticky && call % 2 == 0) mend();  // else the plan is destroyed while the device is broken
+      if (!sticky || call % 2 == 0) continue;
+      yl_plan_destroy(p.plan);
+      p.plan = nullptr;
+      mend();
+    }
+  CHECK(yl_cuda_device_info(0, &info) == YL_OK && info.free_memory == free_memory, "device memory is lost");
+  std::printf("guarantee: %d failures of the device, each a status; no memory lost; the process goes on\n", failed);
+}
+
 void refused_plans() {
   Config c;
   c.config.device = YL_DEVICE_CUDA;
@@ -452,5 +527,6 @@ int main() {
   side_by_side(small);
   captured_calls(crowded);
   failures_of_the_device(small);
+  each_call_fails(small);
   return report("cuda");
 }

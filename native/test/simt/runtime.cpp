@@ -66,7 +66,21 @@ bool asked_to_fail(const char *variable, int &number) {
   return asked && number == std::atoi(asked) + 1;
 }
 
+// As the environment's SIMT_FAIL_CALL asks: the call of that number, from 0; with SIMT_STICKY all that follow, as after a fault
+// in a kernel. Calls that free or destroy succeed.
+bool call_fails() {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  static int number = 0;
+  static bool broken = false;
+  const bool fails = asked_to_fail("SIMT_FAIL_CALL", number);
+  broken = std::getenv("SIMT_STICKY") && (broken || fails);
+  return fails || broken;
+}
+#define MAY_FAIL() \
+  if (simt::call_fails()) return cudaErrorLaunchFailure
+
 cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
+  MAY_FAIL();
   const DeviceAccess access;
   static int number = 0;
   if (bytes == 0 || bytes > kMemory || asked_to_fail("SIMT_FAIL_ALLOCATION", number)) return cudaErrorMemoryAllocation;
@@ -102,6 +116,7 @@ cudaError_t release(void *memory, cudaMemoryType type) {
 }
 
 template <class Handle> cudaError_t make_handle(Handle *handle) {
+  MAY_FAIL();
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   *handle = reinterpret_cast<Handle>(new char);
   live_handles.insert(*handle);
@@ -141,7 +156,7 @@ bool captured(cudaStream_t stream, const std::function<void()> &launch) {
 bool launch_fails() {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   static int number = 0;
-  return asked_to_fail("SIMT_FAIL_LAUNCH", number);
+  return asked_to_fail("SIMT_FAIL_LAUNCH", number) || call_fails();
 }
 
 }  // namespace simt
@@ -179,6 +194,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
+  MAY_FAIL();
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   *free = *total = simt::kMemory;
   for (const auto &[at, allocation] : allocations)
@@ -218,11 +234,13 @@ cudaError_t cudaFreeHost(void *memory) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
+  MAY_FAIL();
   forbid_in_capture("cudaDeviceSynchronize");
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  MAY_FAIL();
   require_live(stream);
   forbid_in_capture("cudaMemcpyAsync");  // no call that may be captured copies
   const DeviceAccess access;
@@ -231,6 +249,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
+  MAY_FAIL();
   require_live(stream);
   forbid_in_capture("cudaMemsetAsync");
   const DeviceAccess access;
@@ -244,18 +263,21 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return simt
 cudaError_t cudaEventDestroy(cudaEvent_t event) { return simt::destroy_handle(event); }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  MAY_FAIL();
   require_live(stream);
   forbid_in_capture("cudaStreamSynchronize");
   return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  MAY_FAIL();
   require_live(event);
   require_live(stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  MAY_FAIL();
   require_live(event);
   forbid_in_capture("cudaEventSynchronize");
   return cudaSuccess;

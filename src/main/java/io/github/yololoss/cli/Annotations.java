@@ -18,8 +18,8 @@ import javax.imageio.stream.ImageInputStream;
 /**
  * An annotation file of keras-yolo3: a line for each image, {@code path
  * x_min,y_min,x_max,y_max,class ...}, whole pixels of the original image, paths relative to the
- * file. Boxes are letterboxed into the input as its get_random_data does without augmentation, but
- * all are kept, in file order.
+ * file and within its folder. Boxes are letterboxed into the input as its get_random_data does
+ * without augmentation, but all are kept, in file order.
  */
 final class Annotations {
   private Annotations() {}
@@ -53,13 +53,7 @@ final class Annotations {
 
   private static float[][] image(Path file, int lineNumber, String[] words, YoloSpec spec) {
     String where = file + ": line " + lineNumber + ": ";
-    Path picture;
-    try {
-      picture = file.resolveSibling(words[0]);
-    } catch (InvalidPathException e) {
-      throw new InputException(where + "not a path: " + e.getReason());
-    }
-    int[] size = imageSize(where, picture);
+    int[] size = imageSize(where, picture(file, where, words[0]));
     float[][] boxes = new float[words.length - 1][];
     for (int t = 0; t < boxes.length; t++) {
       boxes[t] =
@@ -67,6 +61,29 @@ final class Annotations {
               box(where, words[t + 1]), size[0], size[1], spec.inputWidth(), spec.inputHeight());
     }
     return boxes;
+  }
+
+  /**
+   * The picture that a line of a list names: within the list's folder, for a list that came from
+   * elsewhere must not choose which of this user's files are read. (What that folder holds, links
+   * too, is the user's choice.)
+   *
+   * @param where of the line, for the refusal
+   */
+  static Path picture(Path list, String where, String name) {
+    Path folder = list.toAbsolutePath().normalize().getParent();
+    try {
+      if (!folder.resolve(name).normalize().startsWith(folder)) {
+        throw new InputException(
+            where
+                + name
+                + " lies outside the folder of the list; put the list into a folder above its"
+                + " pictures");
+      }
+      return list.resolveSibling(name);
+    } catch (InvalidPathException e) {
+      throw new InputException(where + "not a path: " + e.getReason());
+    }
   }
 
   private static int[] box(String where, String word) {

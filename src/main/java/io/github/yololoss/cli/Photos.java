@@ -11,7 +11,6 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -60,16 +59,20 @@ final class Photos {
 
   private static List<Path> inList(Path list) throws IOException {
     List<Path> files = new ArrayList<>();
+    List<String> lines;
     try {
-      for (String line : Files.readAllLines(list)) {
-        if (!line.isBlank()) {
-          Path whole = list.resolveSibling(line.strip());
-          files.add(
-              Files.exists(whole) ? whole : list.resolveSibling(line.strip().split("\\s+")[0]));
-        }
-      }
-    } catch (CharacterCodingException | InvalidPathException e) {
+      lines = Files.readAllLines(list);
+    } catch (CharacterCodingException e) {
       throw new InputException(list + ": not a list of paths in UTF-8");
+    }
+    for (int i = 0; i < lines.size(); i++) {
+      String line = lines.get(i).strip();
+      if (!line.isEmpty()) {
+        String where = list + ": line " + (i + 1) + ": ";
+        Path whole = list.resolveSibling(line.replace('\0', ' '));
+        String name = Files.exists(whole) ? line : line.split("\\s+")[0];
+        files.add(Annotations.picture(list, where, name));
+      }
     }
     return files;
   }
@@ -82,6 +85,9 @@ final class Photos {
   /** A photograph in the input as keras-yolo3's loader puts it there, as a JPEG in a data URI. */
   String dataUri(int image, YoloSpec spec) throws IOException {
     Path file = files.get(image);
+    if (!Files.isRegularFile(file)) { // a pipe would be waited for
+      throw new InputException(file + ": no such file");
+    }
     BufferedImage photo;
     try {
       photo = ImageIO.read(file.toFile());

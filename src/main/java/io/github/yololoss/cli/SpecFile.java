@@ -1,6 +1,7 @@
 package io.github.yololoss.cli;
 
 import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.JsonLocation;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.yololoss.LossRules;
@@ -132,13 +133,9 @@ final class SpecFile {
       }
       return root;
     } catch (JacksonException e) {
-      throw new InputException(
-          file
-              + ": not JSON: "
-              + e.getOriginalMessage()
-              + " (line "
-              + e.getLocation().getLineNr()
-              + ")");
+      JsonLocation at = e.getLocation(); // null where a limit of the parser is passed
+      String line = at == null ? "" : " (line " + at.getLineNr() + ")";
+      throw new InputException(file + ": not JSON: " + e.getOriginalMessage() + line);
     }
   }
 

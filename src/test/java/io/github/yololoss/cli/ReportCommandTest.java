@@ -314,6 +314,8 @@ class ReportCommandTest extends CommandTest {
     refused(3, "a.png: cannot be read", with(start, list));
     Files.writeString(list, spec + "\n" + spec);
     refused(3, "expected.json: not a picture", with(start, list));
+    Files.writeString(list, "a.png\n/etc/hostname\n");
+    refused(3, "list.txt: line 2: /etc/hostname lies outside the folder", with(start, list));
     refused(3, "no such file", with(start, folder.resolve("none")));
     refused(2, "--output", "report", sample, "--spec", spec);
     refused(2, "--worst is -1", "report", sample, "--spec", spec, "--output", html, "--worst", -1);

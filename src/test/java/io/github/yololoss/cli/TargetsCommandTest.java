@@ -64,6 +64,10 @@ class TargetsCommandTest extends CommandTest {
         "p640.img 1,2,3,4,x | the box '1,2,3,4,x' is not",
         "none.jpg 1,2,30,40,0 | none.jpg: no such file",
         "train.txt 1,2,30,40,0 | train.txt: not a picture",
+        "../p640.img 1,2,30,40,0 | train.txt: line 1: ../p640.img lies outside the folder of the"
+            + " list; put the list into a folder above its pictures",
+        "x/../../p640.img 1,2,30,40,0 | lies outside",
+        "/etc/hostname 1,2,30,40,0 | line 1: /etc/hostname lies outside",
         "p640.img 10,20,300,400,3 | image 0, row 0 [1, 10, 30, 48, 3] has a class that is not a"
             + " whole number in 0..C-1",
         "p640.img 10,20,10,400,1 | has no area"
