@@ -132,6 +132,8 @@ void refused_calls(const Golden &g, const DeviceCase &device) {
   FIELD(p.grads[1], (const_cast<char *>(static_cast<const char *>(p.feats[1])) + 4), YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.result.rows, reinterpret_cast<yl_parts *>(p.grads[2]), YL_INVALID_ARGUMENT, "overlap")
   FIELD(p.result.struct_size, 4u, YL_INVALID_ARGUMENT, "result.struct_size is 4")
+  FIELD(p.result.struct_size, sizeof p.result - 4, YL_INVALID_ARGUMENT, "a multiple of 8")  // half a pointer
+  FIELD(p.call.struct_size, sizeof p.call - 3, YL_INVALID_ARGUMENT, "a multiple of 8")
   REFUSED(yl_loss(nullptr, &p.call, &p.result), YL_INVALID_ARGUMENT, "plan is NULL");
   REFUSED(yl_loss(p.plan, nullptr, &p.result), YL_INVALID_ARGUMENT, "call is NULL");
   REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a cuda plan");

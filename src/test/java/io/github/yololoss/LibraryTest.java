@@ -173,6 +173,8 @@ class LibraryTest {
         "rw-------",
         PosixFilePermissions.toString(Files.getPosixFilePermissions(file)),
         "what others could have written is written anew");
+    System.out.println(
+        "guarantee: a library that is damaged, a link, or writable by others is replaced: 3 ways");
   }
 
   /** Nothing is loaded from where another user could have put it. */
@@ -196,6 +198,8 @@ class LibraryTest {
       assumeTrue(System.getProperty("user.name").equals("root"), "only root can give files away");
       Files.setAttribute(leaf, "unix:uid", 12345);
       refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
+      System.out.println(
+          "guarantee: 5 caches that another user could have written: none was loaded from");
     }
   }
 
@@ -214,6 +218,7 @@ class LibraryTest {
             && ended.text.contains("set -Dyololoss.cache to a folder"),
         ended.text);
     assertEquals(List.of(), files(cache), "nothing is left behind");
+    System.out.println("guarantee: a full disk: refused, says what to set, leaves nothing behind");
     assertEquals(0, end(start(CLASSES, Map.of(), "-Dyololoss.cache=" + cache)).code);
   }
 
@@ -277,6 +282,8 @@ class LibraryTest {
     Ended ended = end(start(CLASSES, Map.of(), option));
     assertEquals(0, ended.code, ended.text);
     assertEquals(1, files(cache).size(), files(cache).toString());
+    System.out.printf(
+        "guarantee: %d JVMs killed while they unpacked: the next one loads a whole library%n", hit);
   }
 
   @Test
@@ -299,6 +306,8 @@ class LibraryTest {
     try (Stream<Path> left = Files.list(temporary)) {
       assertEquals(List.of(), left.filter(p -> !p.toString().contains("hsperfdata")).toList());
     }
+    System.out.println(
+        "guarantee: a cache that cannot be written: another folder, for this process alone");
   }
 
   @Test
@@ -315,6 +324,7 @@ class LibraryTest {
     try (Stream<Path> files = Files.walk(cache)) {
       assertEquals(1, files.filter(Files::isRegularFile).count());
     }
+    System.out.println("guarantee: 8 JVMs that start at once share one library");
   }
 
   /** A small runtime image: calls are no events, and nothing else is missing. */

@@ -265,6 +265,7 @@ class ReportCommandTest extends CommandTest {
     assertTrue(report.page.texts("label").contains("</style><script>alert(2)</script>"));
     assertFalse(report.page.source().contains("<img src=x"));
     assertFalse(report.page.source().contains("<script"));
+    System.out.println("guarantee: names of HTML and of script stay text in a report");
     assertFalse(report.page.source().contains("<b onclick"));
 
     // The photograph: red left half, black right half, grey above and below.
@@ -311,11 +312,12 @@ class ReportCommandTest extends CommandTest {
     Path photos = Files.createDirectories(folder.resolve("photos"));
     refused(3, "photos: 0 pictures, the batch has 2 images", with(start, photos));
     Path list = Files.writeString(folder.resolve("list.txt"), "a.png\nexpected.json\n");
-    refused(3, "a.png: cannot be read", with(start, list));
+    refused(3, "a.png: no such file", with(start, list));
     Files.writeString(list, spec + "\n" + spec);
     refused(3, "expected.json: not a picture", with(start, list));
     Files.writeString(list, "a.png\n/etc/hostname\n");
     refused(3, "list.txt: line 2: /etc/hostname lies outside the folder", with(start, list));
+    System.out.println("guarantee: no path of a list is followed outside its folder");
     refused(3, "no such file", with(start, folder.resolve("none")));
     refused(2, "--output", "report", sample, "--spec", spec);
     refused(2, "--worst is -1", "report", sample, "--spec", spec, "--output", html, "--worst", -1);
