@@ -1,5 +1,7 @@
 // What the cpu device does beside the golden cases: every length of a tail, in memory whose neighbours must not be touched;
 // gradients so large that they are written past the caches; and what the environment says.
+#include <sys/wait.h>
+
 #include <random>
 
 #include "compare.h"
@@ -164,6 +166,27 @@ void other_calls(const Case &c) {
     }
 }
 
+// That the guards are seen: processes that touch them end, those that write beside memory count a failure.
+void guards() {
+  for (const bool before : {false, true})
+    for (const int64_t place : {-4097, -1, 100, 4096}) {
+      const pid_t child = fork();
+      if (child == 0) {
+        std::fclose(stdout);
+        std::fclose(stderr);
+        const int known = failures;
+        Guarded::guard_before = before;
+        {
+          Guarded memory(100);
+          memory.data()[place] = 1;
+        }
+        _exit(failures > known ? 1 : 0);
+      }
+      int status = 0;
+      CHECK(child > 0 && waitpid(child, &status, 0) == child && status != 0, "byte " + std::to_string(place));
+    }
+}
+
 void tails() {
   const std::vector<int32_t> dtypes = {YL_F32, YL_F16, YL_BF16};
   for (const bool before : {false, true}) {
@@ -281,6 +304,9 @@ void environment() {
 int main() {
   environment();
   changed_before_a_refresh();
+#if !defined(__SANITIZE_THREAD__)  // which does not fork while there are threads
+  guards();
+#endif
   tails();
   past_the_caches();
   std::string isas;
