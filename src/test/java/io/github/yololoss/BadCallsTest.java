@@ -4,8 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assertions.fail;
 
-import io.github.yololoss.BadCalls.Call;
-import io.github.yololoss.BadCalls.Harm;
+import io.github.yololoss.CallMemory.Call;
+import io.github.yololoss.CallMemory.Harm;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
