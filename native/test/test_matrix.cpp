@@ -62,8 +62,8 @@ void matrix(const Golden &golden) {
             // Neither the type of the gradient, nor threads, nor the way to a device change the rows; on the host nor the
             // layout. (Tiles of a CUDA device are cells in the order of memory.)
             if (layout == YL_NHWC && grad_dtype == YL_GRAD_LIKE_FEATS &&
-                (device.threads <= 1 || device.way == Way::kHost))
-              if (first.rows.empty() || device.device != YL_DEVICE_CPU || device.threads == 1) first = got;
+                (device.threads <= kThreads[0] || device.way == Way::kHost))
+              if (first.rows.empty() || device.device != YL_DEVICE_CPU || device.threads == kThreads[0]) first = got;
             if (layout == YL_NHWC || device.device != YL_DEVICE_CUDA)
               CHECK(same_bits(got.rows, first.rows), named(c, s));
             if (grad_dtype == YL_GRAD_LIKE_FEATS && options.grad_mode == YL_GRAD_OVERWRITE && options.gradient) {

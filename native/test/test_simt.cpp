@@ -65,14 +65,13 @@ void overwritten(int *out) {
 void two_writers(int *) { simt::shared<int, 1>(__LINE__)[0] = 1; }
 void outside(int *) { simt::shared<int, 4>(__LINE__)[threadIdx.x] = 1; }
 void nothing(int *) {}
-#if defined(__SANITIZE_ADDRESS__)
 int *device_memory() {
   void *memory = nullptr;
   cudaMalloc(&memory, 8);
   return static_cast<int *>(memory);
 }
 void beyond_the_end(int *out) { out[2] = 1; }
-#endif
+void far_beyond_the_end(int *out) { out[256 / sizeof(int)] = 1; }
 
 // body must end the program, saying the words.
 template <class Body> void dies(const char *words, const Body &body) {
@@ -120,7 +119,14 @@ int main() {
     cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
     cudaMalloc(&memory, 8);
   });
-#if defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__)
+  dies("written beside device or pinned memory", [&] {
+    int *const memory = device_memory();
+    launch(beyond_the_end, memory);
+    cudaFree(memory);
+  });
+  dies("", [&] { launch(far_beyond_the_end, device_memory()); });  // a page that nobody may touch
+#else
   dies("AddressSanitizer", [&] { *device_memory() = 1; });  // the host has no business there
   dies("AddressSanitizer", [&] { launch(beyond_the_end, device_memory()); });
 #endif

@@ -92,6 +92,8 @@ cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   *memory = last - (bytes + 255) / 256 * 256;  // as close to the end as a device's alignment lets it be
   std::memset(start + kPage, kPattern, (pages - 2) * kPage);
   std::memset(*memory, 0xA5, bytes);
+  ASAN_POISON_MEMORY_REGION(start + kPage, (pages - 2) * kPage);
+  ASAN_UNPOISON_MEMORY_REGION(*memory, bytes);
   allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device, start, pages};
   return cudaSuccess;
 }
@@ -108,6 +110,7 @@ cudaError_t release(void *memory, cudaMemoryType type) {
   if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
   const Allocation &a = found->second;
   char *const start = static_cast<char *>(memory);
+  ASAN_UNPOISON_MEMORY_REGION(a.mapped + kPage, (a.pages - 2) * kPage);
   require_pattern(a.mapped + kPage, start);
   require_pattern(start + a.bytes, a.mapped + (a.pages - 1) * kPage);
   munmap(a.mapped, a.pages * kPage);
