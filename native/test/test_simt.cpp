@@ -129,6 +129,7 @@ int main() {
 #else
   dies("AddressSanitizer", [&] { *device_memory() = 1; });  // the host has no business there
   dies("AddressSanitizer", [&] { launch(beyond_the_end, device_memory()); });
+  dies("AddressSanitizer", [&] { launch(far_beyond_the_end, device_memory()); });
 #endif
   return report("simt");
 }
