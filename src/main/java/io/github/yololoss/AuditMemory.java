@@ -76,7 +76,8 @@ final class AuditMemory {
       found.put(reason, counts.getAtIndex(JAVA_LONG, reason.ordinal()));
     }
     List<Audit.Finding> list = new ArrayList<>();
-    for (int i = 0; i < Math.min(found(), capacity); i++) {
+    long listed = Math.min(found(), capacity);
+    for (int i = 0; i < listed; i++) {
       list.add(finding(i * Layouts.FINDING.byteSize() / Integer.BYTES));
     }
     List<List<Long>> use = new ArrayList<>();
