@@ -42,8 +42,8 @@ final class ReportCommand implements Callable<Integer> {
       paramLabel = "FOLDER|LIST",
       description =
           "The photographs of the batch, in its order: a folder, by names, or a file with a path in"
-              + " each line, as an annotation file. They are letterboxed as keras-yolo3's loader"
-              + " does.")
+              + " each line (in its own folder or below), as an annotation file. They are"
+              + " letterboxed as keras-yolo3's loader does.")
   private Path images;
 
   @Option(
