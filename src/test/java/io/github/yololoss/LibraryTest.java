@@ -2,7 +2,6 @@ package io.github.yololoss;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.github.yololoss.cli.TestFiles;
@@ -195,11 +194,14 @@ class LibraryTest {
       Files.setPosixFilePermissions(leaf, all);
       refused(leaf + " belongs to user", Map.of(), "-Dyololoss.cache=" + open);
       Files.setPosixFilePermissions(leaf, PosixFilePermissions.fromString("rwx------"));
-      assumeTrue(System.getProperty("user.name").equals("root"), "only root can give files away");
-      Files.setAttribute(leaf, "unix:uid", 12345);
-      refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
-      System.out.println(
-          "guarantee: 5 caches that another user could have written: none was loaded from");
+      boolean root = System.getProperty("user.name").equals("root"); // who can give files away
+      if (root) {
+        Files.setAttribute(leaf, "unix:uid", 12345);
+        refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
+      }
+      System.out.printf(
+          "guarantee: %d caches that another user could have written: none was loaded from%n",
+          root ? 5 : 4);
     }
   }
 
