@@ -5,8 +5,7 @@
 
 namespace {
 
-// What a plan of this config would be made for, in bytes, or -1: too much to try here. What cannot be addressed at all must
-// be refused, and is tried.
+// Whether a plan of this config can be tried here: it is small, or so large that it cannot be addressed and must be refused.
 bool is_affordable(const yl_config &config, const std::vector<yl_layer> &layers) {
   double cells = 0;
   for (const yl_layer &layer : layers)
