@@ -516,6 +516,29 @@ typedef struct yl_audit_result {
 YL_API yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
                           float poor_iou, const yl_audit_result *result);
 
+/* Rows of any number of calls, threads, ranks and machines as one sum: exact, so that order and grouping change no bit,
+   and rounded once, to nearest even, when its result is asked for. A sum is YL_SUM_WORDS(L) int64 in memory of the
+   caller's on the host (8.7 kB for three layers); all zero it is that of no rows. Two sums are merged by adding word to
+   word: by yl_sum_merge, or by whatever adds int64 over a network, such as MPI_Allreduce with MPI_INT64_T and MPI_SUM or
+   ncclAllReduce with ncclInt64 and ncclSum, of up to 2^30 sums at once. Equal sums that a function below wrote are equal
+   words, in files too (of machines of one byte order); Java's LossSum is made of the same words. The total may differ
+   from yl_summary.total in the last bits, whose sums are rounded at each addition.
+   Errors: YL_INVALID_ARGUMENT; then nothing has been written. Each call of one sum at a time. */
+#define YL_SUM_WORDS(layer_count) (6 + 360 * (layer_count))
+
+/* Adds batch images (0 or more) of yl_result.rows, and yl_summary.boxes or NULL. */
+YL_API yl_status yl_sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch,
+                            const yl_box_counts *boxes);
+
+/* Adds another sum; other may be sum. */
+YL_API yl_status yl_sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other);
+
+/* The rounded sums of the layers (layer_count of them), divided by the normaliser, and of all parts of all layers, in
+   summary; either may be NULL. normaliser: YL_NORMALISER_..., with BATCH all images that were added, at least 1;
+   normaliser_value: for VALUE, finite and > 0 always. A sum that met both infinities, or a NaN, is NaN. */
+YL_API yl_status yl_sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
+                               yl_summary *summary, yl_parts *layers);
+
 /* CUDA devices, memory and streams, for callers that have no binding of CUDA; the CUDA runtime's own functions may use
    and free them too. Without a usable device: YL_NO_DEVICE, and yl_last_error() says why. Errors of all:
    YL_INVALID_ARGUMENT, YL_NO_DEVICE, YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */

@@ -12,6 +12,7 @@
 #include "cpu/isa.h"
 #include "cuda/cuda.h"
 #include "dlpack.h"
+#include "exact.h"
 
 struct yl_plan {
   yl::Shape shape;
@@ -343,6 +344,23 @@ yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_true, con
 yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
                            float poor_iou, const yl_audit_result *result, ...) {
   return audit(plan, batch, y_true, boxes, poor_iou, result);
+}
+
+yl_status yl_sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch,
+                     const yl_box_counts *boxes) {
+  return guarded([&] { yl::sum_add(sum, layer_count, rows, batch, boxes); });
+}
+
+yl_status yl_sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other) {
+  return guarded([&] { yl::sum_merge(sum, layer_count, other); });
+}
+
+yl_status yl_sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
+                        yl_summary *summary, yl_parts *layers) {
+  return guarded([&] {
+    const yl_summary made = yl::sum_result(sum, layer_count, normaliser, normaliser_value, layers);
+    if (summary) *summary = made;
+  });
 }
 
 yl_status yl_cuda_device_count(int32_t *count) {

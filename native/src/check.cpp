@@ -39,6 +39,18 @@ int64_t product(const char *what, std::initializer_list<int64_t> factors) {
   return result;
 }
 
+void check_array(const char *name, const void *start, int64_t bytes, size_t alignment) {
+  if (!start) fail(YL_INVALID_ARGUMENT, "%s is NULL, %lld bytes are expected", name, static_cast<long long>(bytes));
+  if (reinterpret_cast<uintptr_t>(start) % alignment)
+    fail(YL_INVALID_ARGUMENT, "%s at %p is not aligned to %zu bytes", name, start, alignment);
+}
+
+void check_normaliser(int32_t normaliser, double value) {
+  check_between("normaliser", normaliser, YL_NORMALISER_BATCH, YL_NORMALISER_VALUE);
+  if (!std::isfinite(value) || !(value > 0))
+    fail(YL_INVALID_ARGUMENT, "normaliser_value is %g, a finite number > 0 is expected", value);
+}
+
 namespace {
 
 void check_batch(const Shape &shape, int32_t batch) {
@@ -53,11 +65,7 @@ std::string text_of(const Range &range) {
 
 // Memory of values of 4 bytes, or of structs.
 void add_range(std::vector<Range> &ranges, const Range &range, size_t alignment = sizeof(float)) {
-  if (!range.start)
-    fail(YL_INVALID_ARGUMENT, "%s is NULL, %lld bytes are expected", text_of(range).c_str(),
-         static_cast<long long>(range.bytes));
-  if (reinterpret_cast<uintptr_t>(range.start) % alignment)
-    fail(YL_INVALID_ARGUMENT, "%s at %p is not aligned to %zu bytes", text_of(range).c_str(), range.start, alignment);
+  check_array(text_of(range).c_str(), range.start, range.bytes, alignment);
   ranges.push_back(range);
 }
 
@@ -168,11 +176,9 @@ void fail_boxes(const Shape &shape, int32_t image, int32_t t, const BoxRow &row)
 Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
                 std::vector<Range> &ranges) {
   check_batch(shape, call.batch);
-  check_between("normaliser", call.normaliser, YL_NORMALISER_BATCH, YL_NORMALISER_VALUE);
+  check_normaliser(call.normaliser, call.normaliser_value);
   check_between("grad_mode", call.grad_mode, YL_GRAD_OVERWRITE, YL_GRAD_ACCUMULATE);
   check_between("scan", call.scan, YL_SCAN_USED, YL_SCAN_ALL);
-  if (!std::isfinite(call.normaliser_value) || !(call.normaliser_value > 0))
-    fail(YL_INVALID_ARGUMENT, "normaliser_value is %g, a finite number > 0 is expected", call.normaliser_value);
   if (!std::isfinite(call.grad_scale))
     fail(YL_INVALID_ARGUMENT, "grad_scale is %g, a finite number is expected", call.grad_scale);
   if ((call.normaliser_at || call.grad_scale_at) && shape.device != YL_DEVICE_CUDA)

@@ -39,6 +39,10 @@ template <class T> T take_sized(const char *name, const T *given, T defaults, si
 
 void check_between(const char *name, int64_t value, int64_t least, int64_t most);
 void check_at_least_one(const char *name, int32_t value);
+// An array of the caller's: not NULL, aligned.
+void check_array(const char *name, const void *start, int64_t bytes, size_t alignment = sizeof(int64_t));
+void check_normaliser(int32_t normaliser, double value);
+constexpr int32_t kMostLayers = 4096;
 void check_zero(const char *name, int32_t value);
 // Of sizes; refuses what cannot be addressed.
 int64_t product(const char *what, std::initializer_list<int64_t> factors);

@@ -125,7 +125,7 @@ void check_device(int32_t device, int32_t device_index) {
 }
 
 Shape check_config(const yl_config &config) {
-  check_between("layer_count", config.layer_count, 1, 4096);
+  check_between("layer_count", config.layer_count, 1, kMostLayers);
   check_at_least_one("anchor_count", config.anchor_count);
   check_at_least_one("input_height", config.input_height);
   check_at_least_one("input_width", config.input_width);

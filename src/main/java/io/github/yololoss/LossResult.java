@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import java.io.Serializable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -288,7 +289,7 @@ public final class LossResult {
 
   /**
    * {@return parts and counts of one image in one layer, as raw sums: rows of the shards of a batch
-   * add up}
+   * add up, without rounding in a {@link LossSum}}
    *
    * @param image 0..B-1
    * @param layer 0..L-1
@@ -343,7 +344,8 @@ public final class LossResult {
       long ignored,
       long ignoredBackground,
       long nonFinite,
-      long foundInf) {
+      long foundInf)
+      implements Serializable {
 
     /** Nothing, to add to. */
     public static final Parts ZERO = new Parts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0);

@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import java.io.Serializable;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
@@ -124,7 +125,8 @@ public sealed interface Targets {
    * @param dropped used rows whose best anchor is in no layer
    * @param collided times that a used row took a cell which an earlier row of the image had
    */
-  record BoxCounts(long used, long skipped, long clamped, long dropped, long collided) {}
+  record BoxCounts(long used, long skipped, long clamped, long dropped, long collided)
+      implements Serializable {}
 
   /**
    * Dense truths, one segment for each layer.

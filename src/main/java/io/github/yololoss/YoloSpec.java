@@ -5,6 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import java.io.Serializable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -34,7 +35,8 @@ public record YoloSpec(
     int numClasses,
     float ignoreThresh,
     List<Anchor> anchors,
-    List<Layer> layers) {
+    List<Layer> layers)
+    implements Serializable {
 
   /**
    * An anchor.
@@ -42,7 +44,7 @@ public record YoloSpec(
    * @param width in input pixels
    * @param height in input pixels
    */
-  public record Anchor(float width, float height) {
+  public record Anchor(float width, float height) implements Serializable {
     /** Checks that both are finite and positive. */
     public Anchor {
       if (!(width > 0 && height > 0 && Float.isFinite(width) && Float.isFinite(height))) {
@@ -59,7 +61,8 @@ public record YoloSpec(
    * @param gridWidth W
    * @param anchorMask A indices into the spec's anchors
    */
-  public record Layer(int gridHeight, int gridWidth, List<Integer> anchorMask) {
+  public record Layer(int gridHeight, int gridWidth, List<Integer> anchorMask)
+      implements Serializable {
     /** Checks the sizes; the mask is copied. */
     public Layer {
       atLeastOne("grid height", gridHeight);

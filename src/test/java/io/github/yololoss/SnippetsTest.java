@@ -9,6 +9,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -95,5 +96,28 @@ class SnippetsTest {
       // @end
     }
     assertEquals(3, Files.readAllLines(folder.resolve("run.jsonl")).size());
+  }
+
+  @Test
+  void aSum() {
+    YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
+    List<Integer> shards = List.of(1, 4, 2);
+    // @start region="sum"
+    LossSum all =
+        shards.parallelStream() // or on the executors of a cluster
+            .map(
+                images -> {
+                  try (Arena arena = Arena.ofConfined();
+                      YoloLoss loss = YoloLoss.builder(spec).maxBatch(images).threads(1).open()) {
+                    MemorySegment[] feats = spec.allocate(arena, images); // of the shard
+                    MemorySegment boxes = arena.allocate(ValueLayout.JAVA_FLOAT, images * 20L * 5);
+                    return LossSum.of(loss.compute(images, feats, Targets.boxes(boxes, 20), null));
+                  }
+                })
+            .reduce(LossSum.zero(spec.layers().size()), LossSum::merge);
+    double loss = all.total(LossOptions.Normaliser.BATCH); // of all images
+    // @end
+    assertEquals(7, all.images());
+    assertTrue(loss > 0);
   }
 }

@@ -1,0 +1,155 @@
+#include "exact.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace yl {
+
+namespace {
+
+enum { kNaN = kDigits, kInfinity, kMinusInfinity };
+constexpr int32_t kLeastExponent = -1074;      // of a double's bits
+constexpr int32_t kRowsBeforeCarry = 1 << 24;  // far fewer than a word could take
+
+// Words wrap: of content that is none of ours nothing is promised but that it does no harm.
+int64_t plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+
+void add_double(int64_t *words, double x) {
+  if (!std::isfinite(x)) {
+    int64_t &count = words[std::isnan(x) ? kNaN : x > 0 ? kInfinity : kMinusInfinity];
+    count = plus(count, 1);
+    return;
+  }
+  uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const auto exponent = static_cast<int32_t>(bits >> 52 & 0x7ff);
+  const uint64_t fraction = bits & ((uint64_t(1) << 52) - 1);
+  const uint64_t mantissa = exponent ? fraction | uint64_t(1) << 52 : fraction;
+  const int32_t place = exponent ? exponent - 1 : 0, shift = place % 32;  // of the mantissa's last bit
+  const uint64_t low = mantissa << shift, high = shift ? mantissa >> (64 - shift) : 0;
+  const uint64_t digits[] = {low & 0xffffffff, low >> 32, high};
+  for (int32_t i = 0; i < 3; ++i) {
+    const auto digit = static_cast<int64_t>(digits[i]);
+    words[place / 32 + i] = plus(words[place / 32 + i], bits >> 63 ? -digit : digit);
+  }
+}
+
+// Every digit but the last into 0..2^32-1: then equal sums are equal words.
+void carry(int64_t *words) {
+  for (int32_t i = 0; i + 1 < kDigits; ++i) {
+    words[i + 1] = plus(words[i + 1], words[i] >> 32);
+    words[i] &= 0xffffffff;
+  }
+}
+
+using Exact = std::array<int64_t, kExactWords>;
+
+// Rounded once, to nearest even.
+double value_of(Exact words) {
+  const bool up = words[kInfinity], down = words[kMinusInfinity];
+  if (words[kNaN] || (up && down)) return std::numeric_limits<double>::quiet_NaN();
+  if (up || down) return up ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity();
+  carry(words.data());
+  const bool negative = words[kDigits - 1] < 0;
+  if (negative) {
+    for (int32_t i = 0; i < kDigits; ++i) words[i] = static_cast<int64_t>(0 - static_cast<uint64_t>(words[i]));
+    carry(words.data());
+  }
+  int32_t top = kDigits - 1;
+  while (top > 0 && !words[top]) --top;
+  if (!words[top]) return 0;
+  // The first 63 bits, the last of them set if any after it is: more than the 55 that rounding needs.
+  const int32_t length = 32 * top + 64 - __builtin_clzll(static_cast<uint64_t>(words[top]));
+  const int32_t place = length > 63 ? length - 63 : 0, first = place / 32, cut = place % 32;
+  int64_t window = words[first] >> cut;
+  for (int32_t i = first + 1; i <= top; ++i) window |= words[i] << (32 * i - place);
+  bool more = words[first] & ((int64_t(1) << cut) - 1);
+  for (int32_t i = 0; i < first; ++i) more |= words[i] != 0;
+  const double value = std::ldexp(static_cast<double>(window | more), place + kLeastExponent);
+  return negative ? -value : value;
+}
+
+template <class Word> Word *layer_of(Word *sum, int32_t l) { return sum + kHeadWords + int64_t(l) * kLayerWords; }
+
+void carry_layers(int64_t *sum, int32_t layer_count) {
+  for (int32_t l = 0; l < layer_count; ++l)
+    for (int32_t field = 0; field < kSums; ++field) carry(layer_of(sum, l) + kSums + field * kExactWords);
+}
+
+void check_sum(const char *name, const void *sum, int32_t layer_count) {
+  check_between("layer_count", layer_count, 1, kMostLayers);
+  check_array(name, sum, YL_SUM_WORDS(int64_t(layer_count)) * int64_t(sizeof(int64_t)));
+}
+
+}  // namespace
+
+void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch, const yl_box_counts *boxes) {
+  check_sum("sum", sum, layer_count);
+  check_between("batch", batch, 0, INT32_MAX);
+  if (batch > 0) check_array("rows", rows, int64_t(batch) * layer_count * int64_t(sizeof(yl_parts)));
+  sum[0] = plus(sum[0], batch);
+  if (boxes) {
+    const int64_t counts[] = {boxes->used, boxes->skipped, boxes->clamped, boxes->dropped, boxes->collided};
+    for (int32_t i = 0; i < 5; ++i) sum[1 + i] = plus(sum[1 + i], counts[i]);
+  }
+  for (int32_t image = 0; image < batch; ++image) {
+    for (int32_t l = 0; l < layer_count; ++l) {
+      const yl_parts &row = rows[int64_t(image) * layer_count + l];
+      int64_t *layer = layer_of(sum, l);
+      for (int32_t field = 0; field < kSums; ++field) {
+        layer[field] = plus(layer[field], field_of<int64_t>(row, kSums + field));
+        add_double(layer + kSums + field * kExactWords, field_of<double>(row, field));
+      }
+    }
+    if (image % kRowsBeforeCarry == kRowsBeforeCarry - 1) carry_layers(sum, layer_count);
+  }
+  carry_layers(sum, layer_count);
+}
+
+void sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other) {
+  check_sum("sum", sum, layer_count);
+  check_sum("other", other, layer_count);
+  for (int64_t i = 0; i < YL_SUM_WORDS(int64_t(layer_count)); ++i) sum[i] = plus(sum[i], other[i]);
+  carry_layers(sum, layer_count);
+}
+
+yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
+                      yl_parts *layers) {
+  check_sum("sum", sum, layer_count);
+  check_normaliser(normaliser, normaliser_value);
+  yl_summary summary{};
+  summary.boxes = {sum[1], sum[2], sum[3], sum[4], sum[5]};
+  yl_parts counts{};
+  for (int32_t l = 0; l < layer_count; ++l)
+    for (int32_t field = 0; field < kSums; ++field) {
+      int64_t &count = field_of<int64_t>(counts, kSums + field);
+      count = plus(count, layer_of(sum, l)[field]);
+    }
+  summary.objects = counts.objects;
+  summary.ignored = counts.ignored;
+  summary.ignored_background = counts.ignored_background;
+  summary.non_finite = counts.non_finite;
+  summary.found_inf = counts.found_inf;
+  summary.normaliser = normaliser == YL_NORMALISER_BATCH
+                           ? static_cast<double>(std::max<int64_t>(sum[0], 1))
+                           : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
+  Exact total{};
+  for (int32_t l = 0; l < layer_count; ++l) {
+    for (int32_t field = 0; field < kSums; ++field) {
+      Exact part;
+      std::copy_n(layer_of(sum, l) + kSums + field * kExactWords, kExactWords, part.begin());
+      carry(part.data());  // others may have added its words
+      for (int32_t i = 0; i < kExactWords; ++i) total[i] = plus(total[i], part[i]);
+      if (!layers) continue;
+      field_of<double>(layers[l], field) = value_of(part) / summary.normaliser;
+      field_of<int64_t>(layers[l], kSums + field) = layer_of(sum, l)[field];
+    }
+  }
+  summary.total = value_of(total) / summary.normaliser;
+  return summary;
+}
+
+}  // namespace yl

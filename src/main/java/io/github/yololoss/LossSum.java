@@ -1,0 +1,270 @@
+package io.github.yololoss;
+
+import io.github.yololoss.LossOptions.Normaliser;
+import io.github.yololoss.LossResult.Parts;
+import io.github.yololoss.Targets.BoxCounts;
+import java.io.InvalidObjectException;
+import java.io.Serial;
+import java.io.Serializable;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Objects;
+import java.util.stream.IntStream;
+
+/**
+ * The rows of any number of images, from any number of calls, threads and machines, as one sum. It
+ * is exact: neither the order nor the grouping of {@link #merge} changes a bit, and what is read
+ * was rounded once, to nearest even. So a data set gives the same loss however it is cut into
+ * shards and whichever of them comes first.
+ *
+ * {@snippet class="io.github.yololoss.SnippetsTest" region="sum"}
+ *
+ * <p>Immutable and serialisable, about 3 kB for each layer. It needs no native library. Equal sums
+ * are {@link #equals equal}, and so are their {@link #words}. {@link #total} may differ from {@link
+ * LossResult#total()} in the last bits, whose sums are rounded at each addition.
+ */
+public final class LossSum implements Serializable {
+  @Serial private static final long serialVersionUID = 1;
+
+  private static final int HEAD = 6; // images and the five of BoxCounts
+  private static final int SUMS = 5; // of a layer, and as many counts before them
+  private static final int LAYER = SUMS + SUMS * Exact.WORDS;
+
+  private final long[] words; // as YL_SUM_WORDS of the native header; carried
+
+  private LossSum(long[] words) {
+    this.words = words;
+    for (int l = 0; l < layers(); l++) {
+      for (int field = 0; field < SUMS; field++) {
+        Exact.carry(words, sum(l, field));
+      }
+    }
+  }
+
+  /**
+   * {@return the sum of no images}
+   *
+   * @param layers L, at least 1
+   * @throws IllegalArgumentException if layers is less
+   */
+  public static LossSum zero(int layers) {
+    if (layers < 1 || layers > 4096) {
+      throw new IllegalArgumentException("layers is " + layers + ", 1..4096 is expected");
+    }
+    return new LossSum(new long[HEAD + layers * LAYER]);
+  }
+
+  /**
+   * {@return the sum of all rows of a call, and its counts of boxes}
+   *
+   * @param result of a call; waits for it
+   * @throws YoloLossException if the device refused a row of boxes or failed
+   */
+  public static LossSum of(LossResult result) {
+    BoxCounts boxes = result.boxes();
+    long[] words = zero(result.layers()).words;
+    words[0] = result.batch();
+    words[1] = boxes.used();
+    words[2] = boxes.skipped();
+    words[3] = boxes.clamped();
+    words[4] = boxes.dropped();
+    words[5] = boxes.collided();
+    for (int image = 0; image < result.batch(); image++) {
+      for (int l = 0; l < result.layers(); l++) {
+        add(words, l, result.row(image, l));
+      }
+    }
+    return new LossSum(words);
+  }
+
+  /**
+   * {@return the sum of one image, from rows that were kept}
+   *
+   * @param image its raw row in each layer, as {@link LossResult#row}
+   * @throws IllegalArgumentException if there are none
+   */
+  public static LossSum of(List<Parts> image) {
+    long[] words = zero(image.size()).words;
+    words[0] = 1;
+    for (int l = 0; l < image.size(); l++) {
+      add(words, l, image.get(l));
+    }
+    return new LossSum(words);
+  }
+
+  private static void add(long[] words, int l, Parts row) {
+    int at = HEAD + l * LAYER;
+    words[at] += row.objects();
+    words[at + 1] += row.ignored();
+    words[at + 2] += row.ignoredBackground();
+    words[at + 3] += row.nonFinite();
+    words[at + 4] += row.foundInf();
+    Exact.add(words, sum(l, 0), row.xy());
+    Exact.add(words, sum(l, 1), row.wh());
+    Exact.add(words, sum(l, 2), row.confidenceObject());
+    Exact.add(words, sum(l, 3), row.confidenceBackground());
+    Exact.add(words, sum(l, 4), row.classes());
+  }
+
+  /** The first word of a layer's sum. */
+  private static int sum(int l, int field) {
+    return HEAD + l * LAYER + SUMS + field * Exact.WORDS;
+  }
+
+  /**
+   * {@return the sum of both} Associative and commutative, to the last bit.
+   *
+   * @param other of as many layers
+   * @throws IllegalArgumentException if it is of another number of layers
+   */
+  public LossSum merge(LossSum other) {
+    if (other.words.length != words.length) {
+      throw new IllegalArgumentException(
+          "a sum of "
+              + other.layers()
+              + " layers, "
+              + layers()
+              + " are expected; only sums of one network can be merged");
+    }
+    long[] both = words.clone();
+    Arrays.setAll(both, i -> both[i] + other.words[i]);
+    return new LossSum(both);
+  }
+
+  /** {@return L} */
+  public int layers() {
+    return words.length / LAYER;
+  }
+
+  /** {@return how many images were added up} */
+  public long images() {
+    return words[0];
+  }
+
+  /** {@return what became of the boxes of all calls} */
+  public BoxCounts boxes() {
+    return new BoxCounts(words[1], words[2], words[3], words[4], words[5]);
+  }
+
+  /**
+   * {@return sums and counts of a layer, raw}
+   *
+   * @param l 0..L-1
+   * @throws IndexOutOfBoundsException if there is no such layer
+   */
+  public Parts layer(int l) {
+    int at = HEAD + Objects.checkIndex(l, layers()) * LAYER;
+    return new Parts(
+        Exact.value(words, sum(l, 0)),
+        Exact.value(words, sum(l, 1)),
+        Exact.value(words, sum(l, 2)),
+        Exact.value(words, sum(l, 3)),
+        Exact.value(words, sum(l, 4)),
+        words[at],
+        words[at + 1],
+        words[at + 2],
+        words[at + 3],
+        words[at + 4]);
+  }
+
+  /** {@return cells with m != 0, of all images and layers} */
+  public long objects() {
+    return IntStream.range(0, layers()).mapToLong(l -> words[HEAD + l * LAYER]).sum();
+  }
+
+  /** {@return all parts of all layers, raw} */
+  public double total() {
+    long[] all = new long[Exact.WORDS];
+    for (int l = 0; l < layers(); l++) {
+      for (int field = 0; field < SUMS; field++) {
+        for (int i = 0; i < Exact.WORDS; i++) {
+          all[i] += words[sum(l, field) + i];
+        }
+      }
+    }
+    Exact.carry(all, 0);
+    return Exact.value(all, 0);
+  }
+
+  /**
+   * {@return the loss: all parts of all layers, divided}
+   *
+   * @param normaliser by what: batch stands for all images, objects for all objects, at least 1
+   * @throws IllegalArgumentException if it lies in device memory
+   */
+  public double total(Normaliser normaliser) {
+    return total() / divisor(normaliser);
+  }
+
+  /**
+   * {@return what a normaliser divides these sums by}
+   *
+   * @param normaliser batch stands for all images, objects for all objects, at least 1
+   * @throws IllegalArgumentException if it lies in device memory
+   */
+  public double divisor(Normaliser normaliser) {
+    if (normaliser.at() != null) {
+      throw new IllegalArgumentException(
+          "the normaliser lies in device memory, a value is expected; use Normaliser.value");
+    }
+    return switch (normaliser.kind()) {
+      case BATCH -> Math.max(1, images());
+      case NONE -> 1;
+      case OBJECTS -> Math.max(1, objects());
+      case VALUE -> normaliser.value();
+    };
+  }
+
+  /**
+   * {@return the words that this sum is made of, a copy: 6 + 360 * L} Sums are merged by adding
+   * word to word, by whatever adds 64-bit integers over a network: {@code MPI_Allreduce} with
+   * {@code MPI_INT64_T} and {@code MPI_SUM}, {@code ncclAllReduce} with {@code ncclInt64} and
+   * {@code ncclSum}, up to 2^30 sums at once. The native header's {@code yl_sum_...} take the same
+   * words.
+   */
+  public long[] words() {
+    return words.clone();
+  }
+
+  /**
+   * {@return the sum of words that were added elsewhere, or made by the native library}
+   *
+   * @param words 6 + 360 * L
+   * @throws IllegalArgumentException if there are not so many
+   */
+  public static LossSum ofWords(long... words) {
+    if (words.length < HEAD + LAYER || (words.length - HEAD) % LAYER != 0) {
+      throw new IllegalArgumentException(
+          words.length + " words, 6 + 360 for each layer are expected");
+    }
+    return new LossSum(words.clone());
+  }
+
+  @Serial
+  private Object readResolve() throws InvalidObjectException {
+    try {
+      return ofWords(words);
+    } catch (IllegalArgumentException | NullPointerException e) {
+      throw new InvalidObjectException("LossSum: " + e.getMessage(), e);
+    }
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof LossSum sum && Arrays.equals(words, sum.words);
+  }
+
+  @Override
+  public int hashCode() {
+    return Arrays.hashCode(words);
+  }
+
+  /** The loss table, divided by the images. */
+  @Override
+  public String toString() {
+    double images = divisor(Normaliser.BATCH);
+    return LossResult.table(
+        IntStream.range(0, layers()).mapToObj(l -> layer(l).dividedBy(images)).toList(),
+        total(Normaliser.BATCH));
+  }
+}
