@@ -1,0 +1,20 @@
+package io.github.yololoss.examples.spark;
+
+import io.github.yololoss.Layout;
+import io.github.yololoss.Targets.BoxPolicy;
+import io.github.yololoss.YoloSpec;
+import java.io.Serializable;
+
+/**
+ * What the executors need to know.
+ *
+ * @param spec of the network
+ * @param layout of feats
+ * @param badBoxes what happens to rows of boxes that name no object
+ * @param batch most images of a call
+ * @param poorIou boxes are told whose best anchor fits worse
+ * @param findings most findings that are listed of a shard
+ */
+record Settings(
+    YoloSpec spec, Layout layout, BoxPolicy badBoxes, int batch, float poorIou, int findings)
+    implements Serializable {}

@@ -1,0 +1,167 @@
+package io.github.yololoss.examples.spark;
+
+import io.github.yololoss.Audit;
+import io.github.yololoss.Device;
+import io.github.yololoss.LossOptions;
+import io.github.yololoss.LossResult;
+import io.github.yololoss.LossResult.Parts;
+import io.github.yololoss.LossSum;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloLossException;
+import io.github.yololoss.examples.spark.Shard.Batch;
+import java.io.IOException;
+import java.io.Serializable;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.EnumMap;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * What an executor makes of a shard. A shard that cannot be read, or whose labels are refused, has
+ * an error and no images: which of them came before the fault changes nothing.
+ *
+ * @param shard its name
+ * @param error one sentence; null: none
+ * @param sum of all images
+ * @param images the rows of each
+ * @param findings the first ones of the audit of its labels
+ * @param counts how many there are, also those that were not listed
+ */
+record ShardResult(
+    String shard,
+    String error,
+    LossSum sum,
+    List<ImageLoss> images,
+    List<Finding> findings,
+    Map<Audit.Reason, Long> counts)
+    implements Serializable {
+
+  /**
+   * An image.
+   *
+   * @param index in its shard
+   * @param image its name, or null
+   * @param dense whether its truths are y_true
+   * @param layers raw sums and counts
+   */
+  record ImageLoss(String shard, int index, String image, boolean dense, List<Parts> layers)
+      implements Serializable {
+
+    /** The costliest first, a NaN before all; images that cost the same in the order of names. */
+    static final Comparator<ImageLoss> WORST_FIRST =
+        Comparator.comparingDouble(ImageLoss::loss)
+            .reversed()
+            .thenComparing(ImageLoss::shard)
+            .thenComparingInt(ImageLoss::index);
+
+    double loss() {
+      return LossSum.of(layers).total();
+    }
+  }
+
+  /** A finding, with the image's place in its shard. */
+  record Finding(
+      String shard,
+      int index,
+      String image,
+      String reason,
+      String action,
+      int row,
+      int other,
+      int layer,
+      int gridRow,
+      int gridColumn,
+      int anchor,
+      float value)
+      implements Serializable {}
+
+  /**
+   * Computes a shard.
+   *
+   * @param threads of the loss
+   */
+  static ShardResult of(String shard, Settings settings, int threads) {
+    List<ImageLoss> images = new ArrayList<>();
+    List<Finding> findings = new ArrayList<>();
+    Map<Audit.Reason, Long> counts = new EnumMap<>(Audit.Reason.class);
+    LossSum none = LossSum.zero(settings.spec().layers().size());
+    LossSum sum = none;
+    try (Shard open = Shard.open(shard, settings);
+        YoloLoss loss =
+            YoloLoss.builder(settings.spec())
+                .maxBatch(settings.batch())
+                .dataType(open.dataType())
+                .layout(settings.layout())
+                .device(Device.CPU)
+                .threads(threads)
+                .open()) {
+      LossResult result = loss.newResult();
+      for (Batch batch; (batch = open.next()) != null; ) {
+        audit(shard, images.size(), batch, loss, settings, findings, counts);
+        loss.compute(
+            batch.images(), batch.feats(), batch.truths(), null, LossOptions.DEFAULT, result);
+        sum = sum.merge(LossSum.of(result));
+        boolean dense = batch.truths() instanceof Targets.Dense;
+        for (int i = 0; i < batch.images(); i++) {
+          List<Parts> layers = new ArrayList<>();
+          for (int l = 0; l < result.layers(); l++) {
+            layers.add(result.row(i, l));
+          }
+          images.add(new ImageLoss(shard, images.size(), name(batch, i), dense, layers));
+        }
+      }
+      return new ShardResult(shard, null, sum, images, findings, counts);
+    } catch (YoloLossException e) {
+      switch (e.status()) {
+        case INVALID_BOXES, INVALID_ARGUMENT -> {} // of this shard
+        default -> throw e; // of this executor: the task fails, and is tried elsewhere
+      }
+      return new ShardResult(shard, e.getMessage(), none, List.of(), findings, counts);
+    } catch (IOException | RuntimeException e) {
+      String sentence =
+          e instanceof IOException || e.getMessage() == null ? text(e) : e.getMessage();
+      return new ShardResult(shard, sentence, none, List.of(), findings, counts);
+    }
+  }
+
+  private static String text(Exception e) {
+    return e instanceof java.nio.file.NoSuchFileException
+        ? e.getMessage() + ": no such file"
+        : e.getMessage() == null ? e.toString() : e.getMessage();
+  }
+
+  private static String name(Batch batch, int i) {
+    return batch.names().isEmpty() ? null : batch.names().get(i);
+  }
+
+  private static void audit(
+      String shard,
+      int first,
+      Batch batch,
+      YoloLoss loss,
+      Settings settings,
+      List<Finding> findings,
+      Map<Audit.Reason, Long> counts) {
+    int most = settings.findings() - findings.size();
+    Audit audit = loss.audit(batch.images(), batch.truths(), settings.poorIou(), most);
+    audit.counts().forEach((reason, count) -> counts.merge(reason, count, Long::sum));
+    for (Audit.Finding f : audit.findings()) {
+      findings.add(
+          new Finding(
+              shard,
+              first + f.image(),
+              name(batch, f.image()),
+              f.reason().name().toLowerCase(java.util.Locale.ROOT),
+              f.action().name().toLowerCase(java.util.Locale.ROOT),
+              f.row(),
+              f.other(),
+              f.layer(),
+              f.gridRow(),
+              f.gridColumn(),
+              f.anchor(),
+              f.value()));
+    }
+  }
+}
