@@ -1,5 +1,6 @@
 package io.github.yololoss.examples.djl;
 
+import io.github.yololoss.YoloSpec;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -7,8 +8,26 @@ import java.util.List;
 import java.util.Random;
 
 /** Anchors of a data set: k-means over widths and heights with the distance 1 - IoU, as YOLOv2. */
-final class Anchors {
+public final class Anchors {
   private Anchors() {}
+
+  /**
+   * A network with three anchors for each scale, the largest for the coarsest.
+   *
+   * @param sizes width and height of each box of the data set
+   * @param scales 2 (strides 32, 16) or 3 (8 too)
+   */
+  public static YoloSpec spec(
+      List<double[]> sizes, int scales, int classes, int height, int width, long seed) {
+    int count = 3 * scales;
+    float[][] anchors = kMeans(sizes, count, new Random(seed));
+    int[][] masks = new int[scales][];
+    for (int l = 0; l < scales; l++) {
+      int first = count - 3 * (l + 1);
+      masks[l] = new int[] {first, first + 1, first + 2};
+    }
+    return YoloSpec.of(anchors, masks, classes, 0.5f, height, width);
+  }
 
   /** Pairs of width and height, smallest area first; the best of several starts. */
   static float[][] kMeans(List<double[]> sizes, int k, Random random) {

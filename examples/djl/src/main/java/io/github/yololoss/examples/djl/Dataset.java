@@ -25,7 +25,7 @@ import javax.imageio.ImageIO;
  * Photographs and their boxes, from an annotation file of keras-yolo3: a line for each image,
  * {@code path x_min,y_min,x_max,y_max,class ...}, paths relative to the file.
  */
-final class Dataset {
+public final class Dataset {
   /**
    * A batch off the heap, to be closed.
    *
@@ -34,7 +34,8 @@ final class Dataset {
    * @param boxes (B, T, 5): x_min, y_min, x_max, y_max in input pixels, class; unused rows are zero
    * @param boxesPerImage T
    */
-  record Batch(int size, Arena arena, MemorySegment images, MemorySegment boxes, int boxesPerImage)
+  public record Batch(
+      int size, Arena arena, MemorySegment images, MemorySegment boxes, int boxesPerImage)
       implements AutoCloseable {
     @Override
     public void close() {
@@ -60,7 +61,7 @@ final class Dataset {
    * @param width of the network's input in pixels, height alike
    * @throws IllegalArgumentException for a line that is not an annotation
    */
-  Dataset(Path annotations, int numClasses, int width, int height) throws IOException {
+  public Dataset(Path annotations, int numClasses, int width, int height) throws IOException {
     this.width = width;
     this.height = height;
     int number = 0;
@@ -97,7 +98,8 @@ final class Dataset {
         where + ": '" + word + "' is not x_min,y_min,x_max,y_max,class with class < " + numClasses);
   }
 
-  int size() {
+  /** {@return images} */
+  public int size() {
     return samples.size();
   }
 
@@ -106,7 +108,7 @@ final class Dataset {
   }
 
   /** Width and height of each box when its image is letterboxed, for the anchors. */
-  List<double[]> boxSizes() throws IOException {
+  public List<double[]> boxSizes() throws IOException {
     List<double[]> sizes = new ArrayList<>();
     for (int i = 0; i < samples.size(); i++) {
       for (Box box : letterboxed(i).boxes()) {
@@ -244,7 +246,7 @@ final class Dataset {
   }
 
   /** The images of an epoch in an order that only its seed decides; the last batch may be small. */
-  List<int[]> shuffledBatches(int batchSize, long seed) {
+  public List<int[]> shuffledBatches(int batchSize, long seed) {
     List<Integer> order = new ArrayList<>();
     for (int i = 0; i < size(); i++) {
       order.add(i);
@@ -263,7 +265,7 @@ final class Dataset {
   /**
    * @param random for augmentation; null: none
    */
-  Batch batch(int[] images, Random random) throws IOException {
+  public Batch batch(int[] images, Random random) throws IOException {
     Arena arena = Arena.ofShared();
     try {
       MemorySegment pixels = arena.allocate(4L * images.length * 3 * height * width, 64);

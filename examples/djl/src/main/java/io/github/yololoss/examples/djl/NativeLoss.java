@@ -16,12 +16,18 @@ import java.lang.foreign.MemorySegment;
  * predictions the layers' outputs (B, A*(5+C), H, W), both on the CPU. Predictions are read where
  * DJL has them, and the gradient is written where DJL reads it: nothing is copied.
  */
-final class NativeLoss extends Loss implements AutoCloseable {
+public final class NativeLoss extends Loss implements AutoCloseable {
   private final YoloLoss loss;
+  private final LossOptions options;
   private final LossResult result;
 
-  NativeLoss(YoloSpec spec, int maxBatch) {
+  /**
+   * @param options with a normaliser other than the batch where a batch is spread over several
+   *     calls or processes
+   */
+  public NativeLoss(YoloSpec spec, int maxBatch, LossOptions options) {
     super("yololoss");
+    this.options = options;
     loss = YoloLoss.builder(spec).maxBatch(maxBatch).layout(Layout.NCHW).open();
     result = loss.newResult();
   }
@@ -57,7 +63,7 @@ final class NativeLoss extends Loss implements AutoCloseable {
         segments(predictions),
         Targets.boxes(segment(boxes), perImage),
         grads == null ? null : segments(grads),
-        LossOptions.DEFAULT,
+        options,
         result);
   }
 
@@ -66,12 +72,12 @@ final class NativeLoss extends Loss implements AutoCloseable {
   }
 
   /** The array's own memory: it is contiguous, as outputs of a convolution and new arrays are. */
-  static MemorySegment segment(NDArray array) {
+  public static MemorySegment segment(NDArray array) {
     return MemorySegment.ofBuffer(array.toByteBuffer(true));
   }
 
   /** The parts of the last call. */
-  LossResult result() {
+  public LossResult result() {
     return result;
   }
 

@@ -21,11 +21,12 @@ import java.util.List;
  * 8, each fed by its stage of the backbone and by the coarser output's features, doubled in size.
  * Outputs are (B, A*(5+C), H, W), what yololoss calls NCHW.
  */
-final class Network extends AbstractBlock {
+public final class Network extends AbstractBlock {
   private static final int[] CHANNELS = {256, 128, 64}; // of the backbone at strides 32, 16, 8
 
   private final int scales;
   private final int outputs;
+  private final boolean batchNorm;
   private final Block stem; // to stride 8
   private final Block to16;
   private final Block to32;
@@ -34,11 +35,15 @@ final class Network extends AbstractBlock {
   private final List<Block> heads = new ArrayList<>();
 
   /**
+   * @param scales 2 or 3
    * @param outputs channels of each output, A*(5+C)
+   * @param batchNorm after each convolution; else biases: then no image knows of its batch, so that
+   *     a batch may be divided among processes
    */
-  Network(int scales, int outputs) {
+  public Network(int scales, int outputs, boolean batchNorm) {
     this.scales = scales;
     this.outputs = outputs;
+    this.batchNorm = batchNorm;
     stem =
         addChildBlock(
             "stem",
@@ -72,18 +77,21 @@ final class Network extends AbstractBlock {
     }
   }
 
-  private static Block convolution(int channels, int size, int stride) {
-    return new SequentialBlock()
-        .add(
-            Conv2d.builder()
-                .setKernelShape(new Shape(size, size))
-                .optStride(new Shape(stride, stride))
-                .optPadding(new Shape(size / 2, size / 2))
-                .setFilters(channels)
-                .optBias(false)
-                .build())
-        .add(BatchNorm.builder().build())
-        .add(Activation.leakyReluBlock(0.1f));
+  private Block convolution(int channels, int size, int stride) {
+    SequentialBlock block =
+        new SequentialBlock()
+            .add(
+                Conv2d.builder()
+                    .setKernelShape(new Shape(size, size))
+                    .optStride(new Shape(stride, stride))
+                    .optPadding(new Shape(size / 2, size / 2))
+                    .setFilters(channels)
+                    .optBias(!batchNorm)
+                    .build());
+    if (batchNorm) {
+      block.add(BatchNorm.builder().build());
+    }
+    return block.add(Activation.leakyReluBlock(0.1f));
   }
 
   @Override

@@ -14,13 +14,14 @@ import java.util.Random;
 import javax.imageio.ImageIO;
 
 /** A small data set that is drawn: discs, squares and triangles on a noisy ground. */
-final class Shapes {
+public final class Shapes {
   private static final int SIZE = 128;
 
   private Shapes() {}
 
   /** Writes images, {@code train.txt}, {@code val.txt} and {@code classes.txt}. */
-  static void write(Path folder, int training, int validation, long seed) throws IOException {
+  public static void write(Path folder, int training, int validation, long seed)
+      throws IOException {
     Files.createDirectories(folder.resolve("images"));
     Files.write(folder.resolve("classes.txt"), List.of("disc", "square", "triangle"));
     Random random = new Random(seed);

@@ -14,6 +14,7 @@ import ai.djl.training.Trainer;
 import ai.djl.training.loss.Loss;
 import ai.djl.training.tracker.Tracker;
 import io.github.yololoss.LossLog;
+import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.YoloSpec;
@@ -70,8 +71,14 @@ final class Training implements AutoCloseable {
     validation =
         new Dataset(options.data.resolve("val.txt"), classes.size(), options.width, options.height);
     Engine.getInstance().setRandomSeed(options.seed);
-    spec = spec();
-    loss = new NativeLoss(spec, options.batch);
+    List<double[]> sizes = training.boxSizes();
+    spec =
+        Anchors.spec(
+            sizes, options.scales, classes.size(), options.height, options.width, options.seed);
+    say(
+        "%d training and %d validation images, %d boxes; anchors %s",
+        training.size(), validation.size(), sizes.size(), spec.anchors());
+    loss = new NativeLoss(spec, options.batch, LossOptions.DEFAULT);
     operations = new OperationsLoss(loss.library());
 
     int batches = (training.size() + options.batch - 1) / options.batch;
@@ -89,7 +96,9 @@ final class Training implements AutoCloseable {
     optimizer = new Adam(learningRate);
     model.setBlock(
         new Network(
-            options.scales, spec.layers().getFirst().anchorMask().size() * (5 + classes.size())));
+            options.scales,
+            spec.layers().getFirst().anchorMask().size() * (5 + classes.size()),
+            true));
     if (options.resume) {
       checkpoint.load(history, model, optimizer);
       say("resumed after epoch %d", history.size());
@@ -100,22 +109,6 @@ final class Training implements AutoCloseable {
                 .optOptimizer(optimizer)
                 .optDevices(new Device[] {Device.cpu()}));
     trainer.initialize(new Shape(1, 3, options.height, options.width));
-  }
-
-  /** Three anchors for each scale, the largest for the coarsest. */
-  private YoloSpec spec() throws IOException {
-    List<double[]> sizes = training.boxSizes();
-    int count = 3 * options.scales;
-    float[][] anchors = Anchors.kMeans(sizes, count, new Random(options.seed));
-    int[][] masks = new int[options.scales][];
-    for (int l = 0; l < options.scales; l++) {
-      int first = count - 3 * (l + 1);
-      masks[l] = new int[] {first, first + 1, first + 2};
-    }
-    say(
-        "%d training and %d validation images, %d boxes; anchors %s",
-        training.size(), validation.size(), sizes.size(), Arrays.deepToString(anchors));
-    return YoloSpec.of(anchors, masks, classes.size(), 0.5f, options.height, options.width);
   }
 
   void run() throws Exception {
