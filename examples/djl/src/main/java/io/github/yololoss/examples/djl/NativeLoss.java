@@ -3,6 +3,7 @@ package io.github.yololoss.examples.djl;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.training.loss.Loss;
+import io.github.yololoss.DataType;
 import io.github.yololoss.Layout;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
@@ -22,13 +23,14 @@ public final class NativeLoss extends Loss implements AutoCloseable {
   private final LossResult result;
 
   /**
+   * @param type of predictions and gradients
    * @param options with a normaliser other than the batch where a batch is spread over several
    *     calls or processes
    */
-  public NativeLoss(YoloSpec spec, int maxBatch, LossOptions options) {
+  public NativeLoss(YoloSpec spec, int maxBatch, DataType type, LossOptions options) {
     super("yololoss");
     this.options = options;
-    loss = YoloLoss.builder(spec).maxBatch(maxBatch).layout(Layout.NCHW).open();
+    loss = YoloLoss.builder(spec).maxBatch(maxBatch).dataType(type).layout(Layout.NCHW).open();
     result = loss.newResult();
   }
 
@@ -38,7 +40,7 @@ public final class NativeLoss extends Loss implements AutoCloseable {
     NDArray boxes = labels.singletonOrThrow();
     NDList grads = new NDList();
     for (NDArray prediction : predictions) {
-      grads.add(prediction.getManager().create(prediction.getShape()));
+      grads.add(prediction.getManager().create(prediction.getShape(), prediction.getDataType()));
     }
     compute(boxes, predictions, grads);
     NDArray product = null;
@@ -82,7 +84,7 @@ public final class NativeLoss extends Loss implements AutoCloseable {
   }
 
   /** For decoding and truths. */
-  YoloLoss library() {
+  public YoloLoss library() {
     return loss;
   }
 

@@ -78,7 +78,9 @@ final class Training implements AutoCloseable {
     say(
         "%d training and %d validation images, %d boxes; anchors %s",
         training.size(), validation.size(), sizes.size(), spec.anchors());
-    loss = new NativeLoss(spec, options.batch, LossOptions.DEFAULT);
+    loss =
+        new NativeLoss(
+            spec, options.batch, io.github.yololoss.DataType.FLOAT32, LossOptions.DEFAULT);
     operations = new OperationsLoss(loss.library());
 
     int batches = (training.size() + options.batch - 1) / options.batch;

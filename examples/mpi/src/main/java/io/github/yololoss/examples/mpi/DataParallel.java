@@ -54,7 +54,9 @@ final class DataParallel implements AutoCloseable {
   private final Mpi mpi;
   private final Dataset data;
   private final NativeLoss loss;
+  private final DataType type; // of weights, outputs and gradients
   private final Model model = Model.newInstance("yolov3", Device.cpu());
+  private final Optimizer optimizer;
   private final Trainer trainer;
   private final Arena arena = Arena.ofShared();
   private final List<NDArray> parameters = new ArrayList<>();
@@ -79,17 +81,26 @@ final class DataParallel implements AutoCloseable {
         Anchors.spec(
             data.boxSizes(), options.scales, classes, options.height, options.width, options.seed);
     loss =
-        new NativeLoss(spec, options.microBatch(mpi.size()), new LossOptions(Normaliser.NONE, 1));
+        new NativeLoss(
+            spec,
+            options.microBatch(mpi.size()),
+            options.float64
+                ? io.github.yololoss.DataType.FLOAT64
+                : io.github.yololoss.DataType.FLOAT32,
+            new LossOptions(Normaliser.NONE, 1));
+    type = options.float64 ? DataType.FLOAT64 : DataType.FLOAT32;
+    model.setDataType(type);
     Engine.getInstance().setRandomSeed(options.seed);
     model.setBlock(new Network(options.scales, 3 * (5 + classes), false));
+    optimizer =
+        Optimizer.sgd()
+            .setLearningRateTracker(Tracker.fixed(options.learningRate))
+            .optMomentum(0.9f)
+            .build();
     trainer =
         model.newTrainer(
             new DefaultTrainingConfig(loss)
-                .optOptimizer(
-                    Optimizer.sgd()
-                        .setLearningRateTracker(Tracker.fixed(options.learningRate))
-                        .optMomentum(0.9f)
-                        .build())
+                .optOptimizer(optimizer)
                 .optDevices(new Device[] {Device.cpu()}));
     trainer.initialize(new Shape(1, 3, options.height, options.width));
     long count = 0;
@@ -127,21 +138,21 @@ final class DataParallel implements AutoCloseable {
       MemorySegment gradient =
           gradient(images, mpi.rank() * share, share, ofThisStep); // of this rank's raw sums
       long computed = System.nanoTime();
-      mpi.sumFloats(gradient);
+      mpi.sum(gradient, options.float64);
       ofStep = LossSum.ofWords(mpi.sumLongs(ofStep.words()));
       long reduced = System.nanoTime();
-      float scale = (float) (1 / ofStep.divisor(options.normaliser()));
-      for (long i = 0; i < weights; i++) {
-        gradient.setAtIndex(JAVA_FLOAT, i, gradient.getAtIndex(JAVA_FLOAT, i) * scale);
-      }
+      divide(gradient, ofStep.divisor(options.normaliser()));
       long at = 0;
       for (NDArray parameter : parameters) {
         MemorySegment ofParameter = NativeLoss.segment(parameter.getGradient());
         ofParameter.copyFrom(gradient.asSlice(at, ofParameter.byteSize()));
         at += ofParameter.byteSize();
       }
-      trainer.step();
-      parameters.forEach(p -> NativeLoss.segment(p.getGradient()).fill((byte) 0));
+      for (NDArray parameter : parameters) { // as Trainer.step, which knows float32 alone
+        NDArray ofParameter = parameter.getGradient();
+        optimizer.update(parameter.getUid(), parameter, ofParameter);
+        NativeLoss.segment(ofParameter).fill((byte) 0);
+      }
       long stepped = System.nanoTime();
       seconds.add(
           new double[] {
@@ -172,12 +183,32 @@ final class DataParallel implements AutoCloseable {
     MemorySegment sum = gradient(images, first, half, in);
     try (Arena right = Arena.ofConfined()) {
       MemorySegment other = gradient(images, first + half, count - half, right);
-      for (long i = 0; i < weights; i++) {
-        sum.setAtIndex(
-            JAVA_FLOAT, i, sum.getAtIndex(JAVA_FLOAT, i) + other.getAtIndex(JAVA_FLOAT, i));
-      }
+      add(sum, other);
     }
     return sum;
+  }
+
+  private void add(MemorySegment sum, MemorySegment other) {
+    for (long i = 0; i < weights; i++) {
+      if (options.float64) {
+        double both = sum.getAtIndex(JAVA_DOUBLE, i) + other.getAtIndex(JAVA_DOUBLE, i);
+        sum.setAtIndex(JAVA_DOUBLE, i, both);
+      } else {
+        float both = sum.getAtIndex(JAVA_FLOAT, i) + other.getAtIndex(JAVA_FLOAT, i);
+        sum.setAtIndex(JAVA_FLOAT, i, both);
+      }
+    }
+  }
+
+  private void divide(MemorySegment gradient, double normaliser) {
+    for (long i = 0; i < weights; i++) {
+      if (options.float64) {
+        gradient.setAtIndex(JAVA_DOUBLE, i, gradient.getAtIndex(JAVA_DOUBLE, i) / normaliser);
+      } else {
+        gradient.setAtIndex(
+            JAVA_FLOAT, i, (float) (gradient.getAtIndex(JAVA_FLOAT, i) / normaliser));
+      }
+    }
   }
 
   private MemorySegment ofMicroBatch(int[] images, int first, Arena in) throws IOException {
@@ -188,9 +219,10 @@ final class DataParallel implements AutoCloseable {
             trainer.forward(
                 new NDList(
                     array(
-                        manager,
-                        batch.images(),
-                        new Shape(batch.size(), 3, options.height, options.width))));
+                            manager,
+                            batch.images(),
+                            new Shape(batch.size(), 3, options.height, options.width))
+                        .toType(type, false)));
         NDArray boxes =
             array(manager, batch.boxes(), new Shape(batch.size(), batch.boxesPerImage(), 5));
         long start = System.nanoTime();
@@ -199,7 +231,7 @@ final class DataParallel implements AutoCloseable {
         collector.backward(value);
       }
       keep(loss.result(), first - mpi.rank() * options.batch / mpi.size());
-      MemorySegment gradient = in.allocate(JAVA_FLOAT, weights);
+      MemorySegment gradient = in.allocate(type.getNumOfBytes() * weights, 8);
       long at = 0;
       for (NDArray parameter : parameters) {
         MemorySegment ofParameter = NativeLoss.segment(parameter.getGradient());
@@ -250,14 +282,14 @@ final class DataParallel implements AutoCloseable {
         options.batch,
         options.scales,
         10);
-    MemorySegment all = arena.allocate(JAVA_FLOAT, weights);
+    MemorySegment all = arena.allocate(type.getNumOfBytes() * weights, 8);
     long at = 0;
     for (NDArray parameter : parameters) {
       MemorySegment values = NativeLoss.segment(parameter);
       all.asSlice(at, values.byteSize()).copyFrom(values);
       at += values.byteSize();
     }
-    Npy.write(options.output.resolve("parameters.npy"), all, weights);
+    Npy.write(options.output.resolve("parameters.npy"), loss.library().dataType(), all, weights);
     System.out.printf(
         Locale.ROOT,
         "%d ranks, micro-batches of %d, %d weights; median of a step: network %.2f ms, loss %.3f"
@@ -267,7 +299,7 @@ final class DataParallel implements AutoCloseable {
         weights,
         median(0),
         median(1),
-        (4.0 * weights + 8.0 * ofStep.words().length) / 1e6,
+        ((double) type.getNumOfBytes() * weights + 8 * ofStep.words().length) / 1e6,
         median(2),
         median(3));
   }

@@ -107,10 +107,11 @@ final class Mpi implements AutoCloseable {
     return size;
   }
 
-  /** Every rank gets the sum of all ranks' float32. */
-  void sumFloats(MemorySegment values) {
-    int count = Math.toIntExact(values.byteSize() / Float.BYTES);
-    call(allReduce, IN_PLACE, values, count, symbol("ompi_mpi_float"), sum, world);
+  /** Every rank gets the sum of all ranks' numbers, float64 or float32. */
+  void sum(MemorySegment values, boolean float64) {
+    int count = Math.toIntExact(values.byteSize() / (float64 ? Double.BYTES : Float.BYTES));
+    MemorySegment type = symbol(float64 ? "ompi_mpi_double" : "ompi_mpi_float");
+    call(allReduce, IN_PLACE, values, count, type, sum, world);
   }
 
   /** {@return the sum of all ranks' words} Integers: exact, in any order. */

@@ -74,6 +74,9 @@ final class Train implements Callable<Integer> {
   @Option(names = "--normaliser", defaultValue = "batch", description = "batch or objects.")
   By by;
 
+  @Option(names = "--float64", description = "Weights, outputs and gradients; default float32.")
+  boolean float64;
+
   @Option(names = "--learning-rate", defaultValue = "0.0001", description = "Of SGD.")
   float learningRate;
 

@@ -112,9 +112,12 @@ class DataParallelTest {
 
   @Test
   void wholeSharesGiveTheSameParametersUpToRounding() throws Exception {
-    succeed(1, "whole1");
-    succeed(2, "whole2");
-    for (String other : List.of("whole2", "micro4")) { // 2 x 4, 4 x 2
+    for (int ranks : new int[] {1, 2, 4}) {
+      // In float64: at the kink of an activation, and at the threshold of the ignore mask, the last
+      // bit decides, which in float32 now and then moves a parameter by 1e-5.
+      succeed(ranks, "whole" + ranks, "--float64");
+    }
+    for (String other : List.of("whole2", "whole4")) {
       double difference = difference(values("whole1", "parameters"), values(other, "parameters"));
       System.out.printf("%s and 1 rank x 8: parameters differ by %.1e%n", other, difference);
       assertTrue(difference < 1e-6, other + " differs by " + difference);

@@ -63,6 +63,10 @@ final class LossJob {
       String output)
       throws IOException {
     JavaSparkContext context = JavaSparkContext.fromSparkContext(spark.sparkContext());
+    Path folder = new Path(output);
+    if (folder.getFileSystem(context.hadoopConfiguration()).exists(folder)) {
+      throw new IOException(output + ": is there already, a new folder is expected");
+    }
     JavaRDD<ShardResult> results =
         context
             .parallelize(shards, partitions)

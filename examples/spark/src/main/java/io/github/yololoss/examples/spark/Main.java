@@ -7,6 +7,7 @@ import io.github.yololoss.examples.spark.LossJob.Outcome;
 import java.io.File;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.security.CodeSource;
 import java.util.List;
@@ -63,7 +64,9 @@ final class Main implements Callable<Integer> {
   @Option(
       names = "--master",
       paramLabel = "URL",
-      description = "Of the cluster, where spark-submit does not say it; local-cluster[2,1,1024].")
+      description =
+          "Of the cluster, where spark-submit does not say it: local-cluster[2,1,1024] has two"
+              + " executors on this machine; default local[*], this JVM alone.")
   private String master;
 
   @Option(
@@ -139,6 +142,9 @@ final class Main implements Callable<Integer> {
         print(out, outcome, shards.size());
         return outcome.failed().isEmpty() ? 0 : 3;
       }
+    } catch (NoSuchFileException e) {
+      command.commandLine().getErr().println("spark: " + e.getMessage() + ": no such file");
+      return 3;
     } catch (IOException e) {
       command.commandLine().getErr().println("spark: " + e.getMessage());
       return 3;
@@ -156,6 +162,7 @@ final class Main implements Callable<Integer> {
     if (master != null) {
       conf.setMaster(master);
     }
+    conf.setIfMissing("spark.master", "local[*]");
     conf.setIfMissing("spark.app.name", "yololoss");
     conf.setIfMissing(
         "spark.locality.wait", "0s"); // results are small: any executor may write them
