@@ -30,7 +30,8 @@ public final class LossSum implements Serializable {
   private static final int SUMS = 5; // of a layer, and as many counts before them
   private static final int LAYER = SUMS + SUMS * Exact.WORDS;
 
-  private final long[] words; // as YL_SUM_WORDS of the native header; carried
+  /** As {@link #words()}; every digit is carried. */
+  private final long[] words;
 
   private LossSum(long[] words) {
     this.words = words;
@@ -240,6 +241,11 @@ public final class LossSum implements Serializable {
     return new LossSum(words.clone());
   }
 
+  /**
+   * {@return the sum of the words that were read}
+   *
+   * @throws InvalidObjectException if there are none, or not so many as a sum has
+   */
   @Serial
   private Object readResolve() throws InvalidObjectException {
     try {

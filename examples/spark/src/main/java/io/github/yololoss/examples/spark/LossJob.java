@@ -10,7 +10,10 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import org.apache.hadoop.fs.FileStatus;
 import org.apache.hadoop.fs.FileSystem;
 import org.apache.hadoop.fs.Path;
@@ -37,12 +40,14 @@ final class LossJob {
    * @param failed the sentence of each that has one
    * @param worst the costliest images, the costliest first
    * @param counts of the audit
+   * @param devices of the executors: where there are several, the bits depend on who did what
    */
   record Outcome(
       LossSum sum,
       Map<String, String> failed,
       List<ImageLoss> worst,
-      Map<Audit.Reason, Long> counts) {}
+      Map<Audit.Reason, Long> counts,
+      Set<String> devices) {}
 
   /**
    * Runs it and writes {@code rows}, {@code shards}, {@code worst}, {@code findings} (Parquet; see
@@ -83,6 +88,9 @@ final class LossJob {
                   .filter(r -> r.error() != null)
                   .mapToPair(r -> new scala.Tuple2<>(r.shard(), r.error()))
                   .collectAsMap());
+      Set<String> devices =
+          new TreeSet<>(
+              results.map(ShardResult::device).filter(Objects::nonNull).distinct().collect());
       Map<Audit.Reason, Long> counts = new EnumMap<>(Audit.Reason.class);
       results
           .map(ShardResult::counts)
@@ -109,7 +117,7 @@ final class LossJob {
         ranked.add(Tables.worst(ranked.size(), image));
       }
       write(spark, context.parallelize(ranked, 1), Tables.WORST, output + "/worst");
-      Outcome outcome = new Outcome(sum, failed, costliest, counts);
+      Outcome outcome = new Outcome(sum, failed, costliest, counts, devices);
       Path json = new Path(output, "loss.json");
       try (OutputStream out = json.getFileSystem(context.hadoopConfiguration()).create(json)) {
         out.write(Json.of(outcome, shards.size()).getBytes(StandardCharsets.UTF_8));

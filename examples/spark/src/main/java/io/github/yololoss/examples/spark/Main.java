@@ -72,7 +72,7 @@ final class Main implements Callable<Integer> {
   @Option(
       names = "--partitions",
       paramLabel = "N",
-      description = "Tasks; default one for each shard, at most 10000.")
+      description = "Tasks; default four for each core of the cluster, at most one a shard.")
   private Integer partitions;
 
   @Option(
@@ -104,6 +104,15 @@ final class Main implements Callable<Integer> {
   private int worst;
 
   @Option(
+      names = "--findings",
+      paramLabel = "N",
+      defaultValue = "100",
+      description =
+          "How many findings of a shard's labels are listed; all are counted; default"
+              + " ${DEFAULT-VALUE}.")
+  private int findings;
+
+  @Option(
       names = "--poor-iou",
       paramLabel = "X",
       defaultValue = "0.3",
@@ -121,13 +130,14 @@ final class Main implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     check(batch >= 1, "--batch is " + batch + ", at least 1 is expected");
+    check(findings >= 0, "--findings is " + findings + ", at least 0 is expected");
     check(worst >= 0, "--worst is " + worst + ", at least 0 is expected");
     check(poorIou >= 0 && poorIou <= 1, "--poor-iou is " + poorIou + ", 0..1 is expected");
     check(partitions == null || partitions >= 1, "--partitions: at least 1 is expected");
     PrintWriter out = command.commandLine().getOut();
     try {
       Settings settings =
-          new Settings(Json.readSpec(specFile), layout, badBoxes, batch, poorIou, 100);
+          new Settings(Json.readSpec(specFile), layout, badBoxes, batch, poorIou, findings);
       try (SparkSession spark = session(new SparkConf(), master, isa)) {
         List<String> shards =
             LossJob.shards(roots, JavaSparkContext.fromSparkContext(spark.sparkContext()));
@@ -137,7 +147,8 @@ final class Main implements Callable<Integer> {
                   + ": no shard is there; folders with feats_0.npy, .npz or"
                   + " .parquet files are expected");
         }
-        int tasks = partitions == null ? Math.min(shards.size(), 10_000) : partitions;
+        int most = 4 * spark.sparkContext().defaultParallelism();
+        int tasks = partitions == null ? Math.min(shards.size(), most) : partitions;
         Outcome outcome = LossJob.run(spark, settings, shards, tasks, worst, output);
         print(out, outcome, shards.size());
         return outcome.failed().isEmpty() ? 0 : 3;
@@ -207,6 +218,12 @@ final class Main implements Callable<Integer> {
     outcome.counts().entrySet().stream()
         .filter(c -> c.getValue() > 0)
         .forEach(c -> out.println("labels: " + c.getValue() + "  " + c.getKey().text()));
+    if (outcome.devices().size() > 1) {
+      out.println(
+          "executors differ ("
+              + String.join(" | ", outcome.devices())
+              + "); --isa with the least of theirs gives the same bits wherever a shard goes");
+    }
     outcome.failed().forEach((shard, error) -> out.println("failed: " + shard + ": " + error));
     out.println(
         "wrote %1$s: rows, shards, worst, findings, loss.json; the worst images: yololoss report"

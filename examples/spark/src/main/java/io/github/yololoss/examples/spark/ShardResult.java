@@ -28,6 +28,7 @@ import java.util.Map;
  * @param images the rows of each
  * @param findings the first ones of the audit of its labels
  * @param counts how many there are, also those that were not listed
+ * @param device of the executor: another instruction set rounds in another way; null: none
  */
 record ShardResult(
     String shard,
@@ -35,7 +36,8 @@ record ShardResult(
     LossSum sum,
     List<ImageLoss> images,
     List<Finding> findings,
-    Map<Audit.Reason, Long> counts)
+    Map<Audit.Reason, Long> counts,
+    String device)
     implements Serializable {
 
   /**
@@ -88,6 +90,7 @@ record ShardResult(
     Map<Audit.Reason, Long> counts = new EnumMap<>(Audit.Reason.class);
     LossSum none = LossSum.zero(settings.spec().layers().size());
     LossSum sum = none;
+    String device = null;
     try (Shard open = Shard.open(shard, settings);
         YoloLoss loss =
             YoloLoss.builder(settings.spec())
@@ -98,6 +101,7 @@ record ShardResult(
                 .threads(threads)
                 .open()) {
       LossResult result = loss.newResult();
+      device = loss.deviceWhy();
       for (Batch batch; (batch = open.next()) != null; ) {
         audit(shard, images.size(), batch, loss, settings, findings, counts);
         loss.compute(
@@ -112,17 +116,17 @@ record ShardResult(
           images.add(new ImageLoss(shard, images.size(), name(batch, i), dense, layers));
         }
       }
-      return new ShardResult(shard, null, sum, images, findings, counts);
+      return new ShardResult(shard, null, sum, images, findings, counts, device);
     } catch (YoloLossException e) {
       switch (e.status()) {
         case INVALID_BOXES, INVALID_ARGUMENT -> {} // of this shard
         default -> throw e; // of this executor: the task fails, and is tried elsewhere
       }
-      return new ShardResult(shard, e.getMessage(), none, List.of(), findings, counts);
+      return new ShardResult(shard, e.getMessage(), none, List.of(), findings, counts, device);
     } catch (IOException | RuntimeException e) {
       String sentence =
           e instanceof IOException || e.getMessage() == null ? text(e) : e.getMessage();
-      return new ShardResult(shard, sentence, none, List.of(), findings, counts);
+      return new ShardResult(shard, sentence, none, List.of(), findings, counts, device);
     }
   }
 

@@ -61,8 +61,8 @@ class LossJobTest {
   void start(@TempDir Path temporary) throws IOException {
     folder = temporary;
     String target = System.getProperty("target");
-    String given = System.getProperty("data", "");
-    data = given.isEmpty() ? DataSet.drawn(60) : DataSet.annotated(Path.of(given));
+    Path bccd = Path.of("../../../shared/bccd"); // beside the clone
+    data = Files.isDirectory(bccd) ? DataSet.annotated(bccd) : DataSet.drawn(60);
     Files.writeString(Path.of(target, "home", "RELEASE"), ""); // a local cluster looks for it
     SparkConf conf =
         new SparkConf()
@@ -155,7 +155,11 @@ class LossJobTest {
       assertSameAsUndisturbed(outcome, "partitions" + partitions);
     }
     System.out.println(
-        "guarantee: 1, 2, 4 and " + SHARDS + " partitions over two executors, the same bits");
+        "guarantee: 1, 2, 4 and "
+            + SHARDS
+            + " partitions over two executors, the same bits ("
+            + data.images.size()
+            + " images)");
   }
 
   private void assertSameAsUndisturbed(Outcome outcome, String output) {
