@@ -32,7 +32,7 @@ import picocli.CommandLine.Parameters;
     description =
         "Computes the YOLOv3 loss of a data set of shards over a cluster: the loss, a row for each"
             + " image and layer, the worst images, and what is wrong with labels.")
-final class Main implements Callable<Integer> {
+public final class Main implements Callable<Integer> {
   private static final String NATIVE_ACCESS = "--enable-native-access=ALL-UNNAMED";
   private static final String EXECUTOR_OPTIONS = "spark.executor.extraJavaOptions";
 
@@ -149,8 +149,9 @@ final class Main implements Callable<Integer> {
         }
         int most = 4 * spark.sparkContext().defaultParallelism();
         int tasks = partitions == null ? Math.min(shards.size(), most) : partitions;
+        long start = System.nanoTime();
         Outcome outcome = LossJob.run(spark, settings, shards, tasks, worst, output);
-        print(out, outcome, shards.size());
+        print(out, outcome, shards.size(), (System.nanoTime() - start) / 1e9);
         return outcome.failed().isEmpty() ? 0 : 3;
       }
     } catch (NoSuchFileException e) {
@@ -198,11 +199,16 @@ final class Main implements Callable<Integer> {
     return SparkSession.builder().config(conf).getOrCreate();
   }
 
-  private void print(PrintWriter out, Outcome outcome, int shards) {
+  private void print(PrintWriter out, Outcome outcome, int shards, double seconds) {
     out.print(outcome.sum());
     out.println(
-        "%d images in %d of %d shards"
-            .formatted(outcome.sum().images(), shards - outcome.failed().size(), shards));
+        String.format(
+            Locale.ROOT,
+            "%d images in %d of %d shards, %.1f s",
+            outcome.sum().images(),
+            shards - outcome.failed().size(),
+            shards,
+            seconds));
     outcome.worst().stream()
         .limit(5)
         .forEach(
