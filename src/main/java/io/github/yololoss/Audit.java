@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import java.io.Serializable;
 import java.util.List;
 import java.util.Map;
 
@@ -105,7 +106,18 @@ public record Audit(
       int gridRow,
       int gridColumn,
       int anchor,
-      float value) {
+      float value)
+      implements Serializable {
+
+    /**
+     * {@return the same, of an image that is numbered otherwise, as within a larger batch}
+     *
+     * @param newImage its number
+     */
+    public Finding withImage(int newImage) {
+      return new Finding(
+          reason, action, newImage, row, other, layer, gridRow, gridColumn, anchor, value);
+    }
 
     /** One line. */
     @Override

@@ -37,7 +37,7 @@ final class Audits {
         Targets some = BatchFiles.slice(truths, batch, first, images);
         Audit audit = loss.audit(images, some, poorIou, most - findings.size());
         for (Audit.Finding f : audit.findings()) {
-          findings.add(inBatch(f, first));
+          findings.add(f.withImage(first + f.image()));
         }
         audit.counts().forEach((reason, count) -> counts.merge(reason, count, Long::sum));
         for (int l = 0; l < audit.anchorUse().size(); l++) {
@@ -52,20 +52,6 @@ final class Audits {
       }
     }
     return new Audit(findings, counts, use, bestIou);
-  }
-
-  private static Audit.Finding inBatch(Audit.Finding f, int first) {
-    return new Audit.Finding(
-        f.reason(),
-        f.action(),
-        first + f.image(),
-        f.row(),
-        f.other(),
-        f.layer(),
-        f.gridRow(),
-        f.gridColumn(),
-        f.anchor(),
-        f.value());
   }
 
   private static List<Long> sum(List<Long> a, List<Long> b) {

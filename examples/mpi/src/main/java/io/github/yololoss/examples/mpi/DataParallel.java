@@ -77,6 +77,15 @@ final class DataParallel implements AutoCloseable {
                 .filter(name -> !name.isBlank())
                 .count();
     data = new Dataset(options.data.resolve("train.txt"), classes, options.width, options.height);
+    if (data.size() < options.batch) {
+      throw new IOException(
+          options.data
+              + ": "
+              + data.size()
+              + " images, a batch of "
+              + options.batch
+              + " is wanted");
+    }
     YoloSpec spec =
         Anchors.spec(
             data.boxSizes(), options.scales, classes, options.height, options.width, options.seed);

@@ -123,6 +123,10 @@ final class Train implements Callable<Integer> {
         command.commandLine().getErr().flush();
         mpi.abort(); // the others wait for it
         return 3;
+      } catch (RuntimeException | Error e) {
+        e.printStackTrace();
+        mpi.abort();
+        return 70;
       }
     }
   }

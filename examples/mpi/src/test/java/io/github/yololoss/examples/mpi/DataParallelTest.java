@@ -172,6 +172,13 @@ class DataParallelTest {
 
   @Test
   void aRankThatCannotGoOnEndsAllWithASentence() throws Exception {
+    Path file = folder.resolve("one/shapes1"); // where the second rank wants a folder
+    Files.createDirectories(file.getParent());
+    Files.writeString(file, "");
+    Run one = run(2, "one");
+    assertNotEquals(0, one.exit);
+    assertTrue(one.output.contains("mpi: rank 1 of 2: "), one.output);
+    assertTrue(one.output.contains("shapes1"), one.output);
     Run run = run(2, "odd", "--batch", "9");
     assertNotEquals(0, run.exit);
     assertTrue(

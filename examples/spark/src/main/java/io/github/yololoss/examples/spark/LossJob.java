@@ -157,8 +157,7 @@ final class LossJob {
       FileSystem files = path.getFileSystem(context.hadoopConfiguration());
       collect(files, files.getFileStatus(path), shards);
     }
-    shards.sort(null);
-    return shards;
+    return shards.stream().distinct().sorted().toList(); // a root may lie in another
   }
 
   private static void collect(FileSystem files, FileStatus file, List<String> shards)

@@ -35,7 +35,7 @@ record ShardResult(
     String error,
     LossSum sum,
     List<ImageLoss> images,
-    List<Finding> findings,
+    List<Found> findings,
     Map<Audit.Reason, Long> counts,
     String device)
     implements Serializable {
@@ -47,8 +47,10 @@ record ShardResult(
    * @param image its name, or null
    * @param dense whether its truths are y_true
    * @param layers raw sums and counts
+   * @param loss all parts of all layers
    */
-  record ImageLoss(String shard, int index, String image, boolean dense, List<Parts> layers)
+  record ImageLoss(
+      String shard, int index, String image, boolean dense, List<Parts> layers, double loss)
       implements Serializable {
 
     /** The costliest first, a NaN before all; images that cost the same in the order of names. */
@@ -57,27 +59,15 @@ record ShardResult(
             .reversed()
             .thenComparing(ImageLoss::shard)
             .thenComparingInt(ImageLoss::index);
-
-    double loss() {
-      return LossSum.of(layers).total();
-    }
   }
 
-  /** A finding, with the image's place in its shard. */
-  record Finding(
-      String shard,
-      int index,
-      String image,
-      String reason,
-      String action,
-      int row,
-      int other,
-      int layer,
-      int gridRow,
-      int gridColumn,
-      int anchor,
-      float value)
-      implements Serializable {}
+  /**
+   * A finding.
+   *
+   * @param image the image's name, or null
+   * @param finding its image is the place in the shard
+   */
+  record Found(String shard, String image, Audit.Finding finding) implements Serializable {}
 
   /**
    * Computes a shard.
@@ -86,7 +76,7 @@ record ShardResult(
    */
   static ShardResult of(String shard, Settings settings, int threads) {
     List<ImageLoss> images = new ArrayList<>();
-    List<Finding> findings = new ArrayList<>();
+    List<Found> findings = new ArrayList<>();
     Map<Audit.Reason, Long> counts = new EnumMap<>(Audit.Reason.class);
     LossSum none = LossSum.zero(settings.spec().layers().size());
     LossSum sum = none;
@@ -113,7 +103,8 @@ record ShardResult(
           for (int l = 0; l < result.layers(); l++) {
             layers.add(result.row(i, l));
           }
-          images.add(new ImageLoss(shard, images.size(), name(batch, i), dense, layers));
+          double cost = LossSum.of(layers).total();
+          images.add(new ImageLoss(shard, images.size(), name(batch, i), dense, layers, cost));
         }
       }
       return new ShardResult(shard, null, sum, images, findings, counts, device);
@@ -124,9 +115,7 @@ record ShardResult(
       }
       return new ShardResult(shard, e.getMessage(), none, List.of(), findings, counts, device);
     } catch (IOException | RuntimeException e) {
-      String sentence =
-          e instanceof IOException || e.getMessage() == null ? text(e) : e.getMessage();
-      return new ShardResult(shard, sentence, none, List.of(), findings, counts, device);
+      return new ShardResult(shard, text(e), none, List.of(), findings, counts, device);
     }
   }
 
@@ -146,26 +135,13 @@ record ShardResult(
       Batch batch,
       YoloLoss loss,
       Settings settings,
-      List<Finding> findings,
+      List<Found> findings,
       Map<Audit.Reason, Long> counts) {
     int most = settings.findings() - findings.size();
     Audit audit = loss.audit(batch.images(), batch.truths(), settings.poorIou(), most);
     audit.counts().forEach((reason, count) -> counts.merge(reason, count, Long::sum));
     for (Audit.Finding f : audit.findings()) {
-      findings.add(
-          new Finding(
-              shard,
-              first + f.image(),
-              name(batch, f.image()),
-              f.reason().name().toLowerCase(java.util.Locale.ROOT),
-              f.action().name().toLowerCase(java.util.Locale.ROOT),
-              f.row(),
-              f.other(),
-              f.layer(),
-              f.gridRow(),
-              f.gridColumn(),
-              f.anchor(),
-              f.value()));
+      findings.add(new Found(shard, name(batch, f.image()), f.withImage(first + f.image())));
     }
   }
 }

@@ -1,10 +1,13 @@
 package io.github.yololoss.examples.spark;
 
+import io.github.yololoss.Audit;
 import io.github.yololoss.LossResult.Parts;
-import io.github.yololoss.examples.spark.ShardResult.Finding;
+import io.github.yololoss.examples.spark.ShardResult.Found;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.types.StructType;
@@ -62,13 +65,14 @@ final class Tables {
     return RowFactory.create(rank, image.shard(), image.index(), image.image(), image.loss());
   }
 
-  static Row finding(Finding f) {
+  static Row finding(Found found) {
+    Audit.Finding f = found.finding();
     return RowFactory.create(
-        f.shard(),
-        f.index(),
+        found.shard(),
         f.image(),
-        f.reason(),
-        f.action(),
+        found.image(),
+        f.reason().name().toLowerCase(Locale.ROOT),
+        f.action().name().toLowerCase(Locale.ROOT),
         f.row(),
         f.other(),
         f.layer(),
@@ -79,7 +83,7 @@ final class Tables {
   }
 
   private static Row row(Parts p, Object... key) {
-    List<Object> values = new ArrayList<>(java.util.Arrays.asList(key));
+    List<Object> values = new ArrayList<>(Arrays.asList(key));
     values.addAll(
         List.of(
             p.xy(),
