@@ -151,6 +151,10 @@ final class DataParallel implements AutoCloseable {
       ofStep = LossSum.ofWords(mpi.sumLongs(ofStep.words()));
       long reduced = System.nanoTime();
       divide(gradient, ofStep.divisor(options.normaliser()));
+      double norm = norm(gradient); // the same on every rank, as all that follows
+      if (norm > options.clip) {
+        divide(gradient, norm / options.clip);
+      }
       long at = 0;
       for (NDArray parameter : parameters) {
         MemorySegment ofParameter = NativeLoss.segment(parameter.getGradient());
@@ -209,15 +213,26 @@ final class DataParallel implements AutoCloseable {
     }
   }
 
-  private void divide(MemorySegment gradient, double normaliser) {
+  private void divide(MemorySegment gradient, double by) {
     for (long i = 0; i < weights; i++) {
       if (options.float64) {
-        gradient.setAtIndex(JAVA_DOUBLE, i, gradient.getAtIndex(JAVA_DOUBLE, i) / normaliser);
+        gradient.setAtIndex(JAVA_DOUBLE, i, gradient.getAtIndex(JAVA_DOUBLE, i) / by);
       } else {
-        gradient.setAtIndex(
-            JAVA_FLOAT, i, (float) (gradient.getAtIndex(JAVA_FLOAT, i) / normaliser));
+        gradient.setAtIndex(JAVA_FLOAT, i, (float) (gradient.getAtIndex(JAVA_FLOAT, i) / by));
       }
     }
+  }
+
+  private double norm(MemorySegment gradient) {
+    double sum = 0;
+    for (long i = 0; i < weights; i++) {
+      double g =
+          options.float64
+              ? gradient.getAtIndex(JAVA_DOUBLE, i)
+              : gradient.getAtIndex(JAVA_FLOAT, i);
+      sum += g * g;
+    }
+    return Math.sqrt(sum);
   }
 
   private MemorySegment ofMicroBatch(int[] images, int first, Arena in) throws IOException {

@@ -77,8 +77,18 @@ final class Train implements Callable<Integer> {
   @Option(names = "--float64", description = "Weights, outputs and gradients; default float32.")
   boolean float64;
 
-  @Option(names = "--learning-rate", defaultValue = "0.0001", description = "Of SGD.")
+  @Option(
+      names = "--learning-rate",
+      defaultValue = "0.001",
+      description = "Of SGD with a momentum of 0.9; default ${DEFAULT-VALUE}.")
   float learningRate;
+
+  @Option(
+      names = "--clip",
+      paramLabel = "NORM",
+      defaultValue = "10",
+      description = "A gradient that is longer is shortened to it; default ${DEFAULT-VALUE}.")
+  float clip;
 
   @Option(names = "--seed", defaultValue = "1", description = "Default ${DEFAULT-VALUE}.")
   int seed;
@@ -95,6 +105,8 @@ final class Train implements Callable<Integer> {
   public Integer call() {
     check(shapes != (data != null), "give DATA, or --shapes");
     check(scales == 2 || scales == 3, "--scales is " + scales + ", 2 or 3 is expected");
+    check(clip > 0, "--clip is " + clip + ", a number > 0 is expected");
+    check(learningRate > 0, "--learning-rate is " + learningRate + ", a number > 0 is expected");
     check(steps >= 1, "--steps is " + steps + ", at least 1 is expected");
     check(batch >= 1, "--batch is " + batch + ", at least 1 is expected");
     check(microBatch == null || microBatch >= 1, "--micro-batch: at least 1 is expected");
