@@ -371,7 +371,8 @@ public final class LossResult {
     }
 
     /**
-     * {@return both added up, as rows of the shards of a batch}
+     * {@return both added up, each sum rounded} A {@link LossSum} adds any number of rows without
+     * rounding, in any order.
      *
      * @param other divided by the same normaliser, or raw like this
      */

@@ -1,5 +1,6 @@
 package io.github.yololoss.examples.spark;
 
+import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
@@ -22,31 +23,35 @@ final class Json {
 
   /** A spec; rules of the loss are refused, since this job knows none. */
   static YoloSpec readSpec(Path file) throws IOException {
-    JsonNode root = MAPPER.readTree(Files.readAllBytes(file));
+    try {
+      return spec(file, MAPPER.readTree(Files.readAllBytes(file)));
+    } catch (JacksonException e) {
+      throw new IOException(file + ": " + e.getOriginalMessage(), e);
+    } catch (IllegalArgumentException e) {
+      throw new IOException(file + ": " + e.getMessage(), e);
+    }
+  }
+
+  private static YoloSpec spec(Path file, JsonNode root) throws IOException {
     for (String rule : List.of("weights", "class_weights", "label_smoothing", "ignore_scope")) {
       if (root.has(rule)) {
         throw new IOException(file + ": " + rule + " is given, this job computes the plain loss");
       }
     }
-    try {
-      float[][] anchors = MAPPER.treeToValue(required(file, root, "anchors"), float[][].class);
-      int[][] mask = MAPPER.treeToValue(required(file, root, "anchor_mask"), int[][].class);
-      int[] input = MAPPER.treeToValue(required(file, root, "input_shape"), int[].class);
-      int classes = required(file, root, "num_classes").intValue();
-      float threshold = required(file, root, "ignore_thresh").floatValue();
-      return root.has("strides")
-          ? YoloSpec.of(
-              anchors,
-              mask,
-              MAPPER.treeToValue(root.get("strides"), int[].class),
-              classes,
-              threshold,
-              input[0],
-              input[1])
-          : YoloSpec.of(anchors, mask, classes, threshold, input[0], input[1]);
-    } catch (IllegalArgumentException | IndexOutOfBoundsException e) {
-      throw new IOException(file + ": " + e.getMessage(), e);
+    float[][] anchors = MAPPER.treeToValue(required(file, root, "anchors"), float[][].class);
+    int[][] mask = MAPPER.treeToValue(required(file, root, "anchor_mask"), int[][].class);
+    int[] input = MAPPER.treeToValue(required(file, root, "input_shape"), int[].class);
+    if (input.length != 2) {
+      throw new IOException(
+          file + ": input_shape has " + input.length + " numbers, 2 are expected");
     }
+    int classes = required(file, root, "num_classes").intValue();
+    float threshold = required(file, root, "ignore_thresh").floatValue();
+    if (!root.has("strides")) {
+      return YoloSpec.of(anchors, mask, classes, threshold, input[0], input[1]);
+    }
+    int[] strides = MAPPER.treeToValue(root.get("strides"), int[].class);
+    return YoloSpec.of(anchors, mask, strides, classes, threshold, input[0], input[1]);
   }
 
   private static JsonNode required(Path file, JsonNode root, String field) throws IOException {
