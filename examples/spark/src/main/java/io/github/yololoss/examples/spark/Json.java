@@ -45,8 +45,8 @@ final class Json {
       throw new IOException(
           file + ": input_shape has " + input.length + " numbers, 2 are expected");
     }
-    int classes = required(file, root, "num_classes").intValue();
-    float threshold = required(file, root, "ignore_thresh").floatValue();
+    int classes = number(file, root, "num_classes").intValue();
+    float threshold = number(file, root, "ignore_thresh").floatValue();
     if (!root.has("strides")) {
       return YoloSpec.of(anchors, mask, classes, threshold, input[0], input[1]);
     }
@@ -59,6 +59,15 @@ final class Json {
       throw new IOException(file + ": " + field + " is missing");
     }
     return root.get(field);
+  }
+
+  /** A list of thresholds is a rule, too. */
+  private static JsonNode number(Path file, JsonNode root, String field) throws IOException {
+    JsonNode value = required(file, root, field);
+    if (!value.isNumber()) {
+      throw new IOException(file + ": " + field + " is " + value + ", a number is expected");
+    }
+    return value;
   }
 
   static String of(YoloSpec spec) {
