@@ -21,7 +21,7 @@ import java.util.zip.ZipInputStream;
 /** A folder of arrays, mapped; images.txt may name the images. */
 final class NpyShard implements Shard {
   private final Settings settings;
-  private final Path temporary; // deleted at the end; null: the folder is the user's
+  private final Path temporary; // deleted when this is closed; null: the folder is the user's
   private final Arena arena = Arena.ofConfined();
   private final MemorySegment[] feats;
   private final DataType dataType;
@@ -64,7 +64,7 @@ final class NpyShard implements Shard {
             list + ": " + names.size() + " names, " + images + " images are in feats_0.npy");
       }
     } catch (IOException | RuntimeException e) {
-      close();
+      arena.close(); // the folder is still the caller's
       throw e;
     }
   }

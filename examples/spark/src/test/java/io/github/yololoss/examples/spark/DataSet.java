@@ -180,6 +180,11 @@ final class DataSet {
   void npz(Path file, int first, int count) throws IOException {
     Path folder = Files.createTempDirectory("npz");
     folder(folder, first, count, false);
+    zip(folder, file);
+  }
+
+  /** A folder of arrays as a .npz; the folder is removed. */
+  static void zip(Path folder, Path file) throws IOException {
     try (OutputStream out = Files.newOutputStream(file);
         ZipOutputStream zip = new ZipOutputStream(out);
         var files = Files.list(folder)) {

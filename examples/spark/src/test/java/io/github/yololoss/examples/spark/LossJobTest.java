@@ -1,5 +1,6 @@
 package io.github.yololoss.examples.spark;
 
+import static java.nio.file.StandardCopyOption.REPLACE_EXISTING;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -241,6 +242,10 @@ class LossJobTest {
       }
     }
     Files.delete(part.resolveSibling("." + part.getFileName() + ".crc")); // Hadoop's own check
+    Path shape = folder.resolve("shape"); // unpacks, and then does not fit
+    data.folder(shape, 0, 5, false);
+    Files.copy(shape.resolve("feats_0.npy"), shape.resolve("feats_2.npy"), REPLACE_EXISTING);
+    DataSet.zip(shape, root.resolve("i-shape.npz"));
     Outcome outcome = run("with-bad", 3, "bad");
     outcome.failed().forEach((shard, error) -> System.out.println(shard + ": " + error));
     List<String> failed =
@@ -248,7 +253,10 @@ class LossJobTest {
             .map(f -> f.replaceFirst(".*/with-bad/", "").replaceFirst("[./].*", ""))
             .toList();
     assertEquals(
-        List.of("c-short", "d-cut", "e-noise", "f-label", "g-missing", "h-damaged"), failed);
+        List.of("c-short", "d-cut", "e-noise", "f-label", "g-missing", "h-damaged", "i-shape"),
+        failed);
+    String misfit = outcome.failed().get("file:" + root.resolve("i-shape.npz"));
+    assertTrue(misfit.contains("feats_2.npy: FLOAT32 of shape"), misfit);
     outcome.failed().values().forEach(sentence -> assertFalse(sentence.isBlank()));
     String label = outcome.failed().get("file:" + root.resolve("f-label"));
     assertTrue(label.contains("class"), label);
@@ -257,7 +265,7 @@ class LossJobTest {
     assertEquals(DataSet.sum(rows.subList(0, 8)).total(), outcome.sum().total());
     List<Row> shards =
         spark.read().parquet(folder.resolve("bad/shards").toString()).collectAsList();
-    assertEquals(6, shards.stream().filter(row -> row.getString(1) != null).count());
+    assertEquals(7, shards.stream().filter(row -> row.getString(1) != null).count());
     assertTrue(Files.readString(folder.resolve("bad/loss.json")).contains("c-short"));
   }
 
