@@ -108,8 +108,8 @@ void machine(cudaStream_t stream) {
   const double fill = device_clock(stream, 15, 1, [&] { OK(cudaMemsetAsync(to, 0, kBytes, stream)); });
   OK(cudaFree(from));
   OK(cudaFree(to));
-  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
-  ok(yl_cuda_device_info(0, &info), __LINE__);
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+  ok(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info), __LINE__);
   int driver = 0, runtime = 0;
   OK(cudaDriverGetVersion(&driver));
   OK(cudaRuntimeGetVersion(&runtime));
@@ -221,7 +221,7 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
   yl_result host_result = YL_RESULT_INIT, device_result = YL_RESULT_INIT;
   host_result.summary = &on_host;
   void *pinned;
-  ok(yl_cuda_malloc_host(sizeof(yl_summary), &pinned), __LINE__);
+  ok(yl_device_malloc_host(YL_DEVICE_CUDA, sizeof(yl_summary), &pinned), __LINE__);
   device_result.summary = static_cast<yl_summary *>(pinned);
   ok(yl_loss(device.plan, &call, &host_result), __LINE__);
   if (variant.refresh) call.grad_mode = YL_GRAD_REFRESH;
@@ -249,7 +249,7 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
     enqueue();
     OK(cudaStreamSynchronize(stream));
   });
-  ok(yl_cuda_free_host(pinned), __LINE__);
+  ok(yl_device_free_host(YL_DEVICE_CUDA, pinned), __LINE__);
 
   double pageable_us = 0, pinned_us = 0;
   if (!variant.refresh) {
@@ -262,7 +262,7 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
     std::vector<void *> memories;
     const auto pin = [&](const void *from, size_t l) {
       void *to;
-      ok(yl_cuda_malloc_host(host.bytes_of(l), &to), __LINE__);
+      ok(yl_device_malloc_host(YL_DEVICE_CUDA, host.bytes_of(l), &to), __LINE__);
       std::memcpy(to, from, static_cast<size_t>(host.bytes_of(l)));
       memories.push_back(to);
       return to;
@@ -273,7 +273,7 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
       host.grads[l] = pin(host.grads[l], l);
     }
     pinned_us = host_clock(0.2, 6, run).p50;
-    for (void *memory : memories) ok(yl_cuda_free_host(memory), __LINE__);
+    for (void *memory : memories) ok(yl_device_free_host(YL_DEVICE_CUDA, memory), __LINE__);
   }
   const int64_t bytes = needed_bytes(g, device.summary.objects, variant.dense, variant.gradient);
   std::printf(
@@ -314,7 +314,7 @@ void measure_forms(const Golden &g, cudaStream_t stream) {
           grads.push_back(held[3 * l + 2]->start());
         }
         void *pinned;
-        ok(yl_cuda_malloc_host(sizeof(yl_summary) + 3 * sizeof(yl_stats), &pinned), __LINE__);
+        ok(yl_device_malloc_host(YL_DEVICE_CUDA, sizeof(yl_summary) + 3 * sizeof(yl_stats), &pinned), __LINE__);
         yl_result result = YL_RESULT_INIT;
         result.summary = static_cast<yl_summary *>(pinned);
         if (stats) result.stats = reinterpret_cast<yl_stats *>(result.summary + 1);
@@ -332,7 +332,7 @@ void measure_forms(const Golden &g, cudaStream_t stream) {
             layout == YL_NCHW ? "NCHW" : "NHWC", stats ? " with statistics" : "", g.classes, g.batch, us,
             result.summary->total);
         std::fflush(stdout);
-        ok(yl_cuda_free_host(pinned), __LINE__);
+        ok(yl_device_free_host(YL_DEVICE_CUDA, pinned), __LINE__);
         yl_plan_destroy(plan);
       }
 }

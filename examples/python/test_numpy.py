@@ -121,12 +121,12 @@ class NumpyTest(unittest.TestCase):
         class OnDevice:
             def __init__(self, array):
                 self.memory = ctypes.c_void_p()
-                yololoss.check(yololoss.lib.yl_cuda_malloc(0, c_int64(array.nbytes), ctypes.byref(self.memory)))
+                yololoss.check(yololoss.lib.yl_device_malloc(yololoss.DEVICES["cuda"], 0, c_int64(array.nbytes), ctypes.byref(self.memory)))
                 self.shape, self.host = array.shape, np.ascontiguousarray(array)
                 self.copy(self.memory, self.host.ctypes.data_as(ctypes.c_void_p))
 
             def copy(self, to, start):
-                yololoss.check(yololoss.lib.yl_cuda_copy(0, to, start, c_int64(self.host.nbytes)))
+                yololoss.check(yololoss.lib.yl_device_copy(yololoss.DEVICES["cuda"], 0, to, start, c_int64(self.host.nbytes)))
 
             def fetch(self):
                 self.copy(self.host.ctypes.data_as(ctypes.c_void_p), self.memory)
@@ -139,7 +139,7 @@ class NumpyTest(unittest.TestCase):
                 return capsule
 
             def __del__(self):
-                yololoss.lib.yl_cuda_free(self.memory)
+                yololoss.lib.yl_device_free(yololoss.DEVICES["cuda"], self.memory)
 
         case = golden.Case("a_small_3scale")
         loss = yololoss.Loss(**case.spec, device="cuda:0", memory="device")
@@ -147,10 +147,10 @@ class NumpyTest(unittest.TestCase):
         grads = [OnDevice(np.zeros_like(f)) for f in case.feats]
         summary = OnDevice(np.zeros(ctypes.sizeof(yololoss.yl_summary) // 8))
         stream = ctypes.c_void_p()
-        yololoss.check(yololoss.lib.yl_cuda_stream_create(0, ctypes.byref(stream)))
+        yololoss.check(yololoss.lib.yl_stream_create(yololoss.DEVICES["cuda"], 0, ctypes.byref(stream)))
         loss.enqueue(feats, stream.value, summary.memory.value, boxes=boxes, grads=grads)
-        yololoss.check(yololoss.lib.yl_cuda_stream_synchronize(0, stream))
-        yololoss.check(yololoss.lib.yl_cuda_stream_destroy(0, stream))
+        yololoss.check(yololoss.lib.yl_stream_synchronize(yololoss.DEVICES["cuda"], 0, stream))
+        yololoss.check(yololoss.lib.yl_stream_destroy(yololoss.DEVICES["cuda"], 0, stream))
         self.assertAlmostEqual(summary.fetch()[0], case.expected["total"], delta=1e-3)
         self.check_gradient([g.fetch() for g in grads], case)
         with self.assertRaisesRegex(yololoss.YoloLossError, "feats\\[0\\] is on the CPU, this plan takes memory of cuda:0"):

@@ -23,6 +23,7 @@ LAYOUTS = {"nhwc": 0, "nchw": 1}
 MEMORIES = {"host": 0, "device": 1}
 SCOPES = {"layer": 0, "image": 1}
 POLICIES = {"error": 0, "skip": 1, "clamp": 2}
+DEVICES = {"auto": 0, "reference": 1, "cpu": 2, "cuda": 3}
 GRAD_MODES = {"overwrite": 0, "refresh": 1, "accumulate": 2}
 
 
@@ -146,8 +147,8 @@ def _load():
     library.yl_plan_create.argtypes = [POINTER(yl_config), POINTER(c_void_p)]
     library.yl_loss_dlpack.argtypes = [c_void_p, POINTER(yl_tensors), POINTER(yl_call), POINTER(yl_result)]
     library.yl_loss_dlpack_async.argtypes = [c_void_p, POINTER(yl_tensors), POINTER(yl_call), c_void_p, POINTER(yl_result)]
-    if library.yl_abi_version() != 2:
-        raise YoloLossError("YL_UNSUPPORTED", f"{path} has ABI version {library.yl_abi_version()}, this module needs 2")
+    if library.yl_abi_version() != 3:
+        raise YoloLossError("YL_UNSUPPORTED", f"{path} has ABI version {library.yl_abi_version()}, this module needs 3")
     return library
 
 

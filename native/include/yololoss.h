@@ -43,7 +43,7 @@ extern "C" {
 #define YL_VERSION_MAJOR 0
 #define YL_VERSION_MINOR 1
 #define YL_VERSION_PATCH 0
-#define YL_ABI_VERSION 2
+#define YL_ABI_VERSION 3
 
 typedef enum yl_status {
   YL_OK = 0,               /* success */
@@ -539,54 +539,47 @@ YL_API yl_status yl_sum_merge(int64_t *sum, int32_t layer_count, const int64_t *
 YL_API yl_status yl_sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
                                yl_summary *summary, yl_parts *layers);
 
-/* CUDA devices, memory and streams, for callers that have no binding of CUDA; the CUDA runtime's own functions may use
-   and free them too. Without a usable device: YL_NO_DEVICE, and yl_last_error() says why. Errors of all:
-   YL_INVALID_ARGUMENT, YL_NO_DEVICE, YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */
-typedef struct yl_cuda_device {
-  size_t struct_size;         /* sizeof(yl_cuda_device), set by YL_CUDA_DEVICE_INIT */
+/* Memory and streams of a kind of device (YL_DEVICE_CUDA), for callers that have no binding of it; the functions of its own
+   runtime may use and free them too. A kind that works on host memory (YL_DEVICE_CPU, YL_DEVICE_REFERENCE) has none:
+   YL_UNSUPPORTED. Without a usable device: YL_NO_DEVICE, and yl_last_error() says why. Errors of all:
+   YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE, YL_OUT_OF_MEMORY, YL_DEVICE_FAILED. */
+typedef struct yl_device_properties {
+  size_t struct_size;         /* sizeof(yl_device_properties), set by YL_DEVICE_PROPERTIES_INIT */
   int64_t total_memory;       /* bytes */
   int64_t free_memory;        /* bytes */
-  int32_t compute_capability; /* 10 * major + minor: 90 for an H200 */
+  int32_t compute_capability; /* CUDA: 10 * major + minor: 90 for an H200 */
   int32_t multiprocessors;
   char name[256];
-} yl_cuda_device;
+} yl_device_properties;
 
-#define YL_CUDA_DEVICE_INIT                   \
-  {                                           \
-    sizeof(yl_cuda_device), 0, 0, 0, 0, { 0 } \
+#define YL_DEVICE_PROPERTIES_INIT                   \
+  {                                                 \
+    sizeof(yl_device_properties), 0, 0, 0, 0, { 0 } \
   }
 
-/* *count = usable devices, numbered from 0. Where CUDA cannot be used *count is 0 and the status YL_NO_DEVICE. */
-YL_API yl_status yl_cuda_device_count(int32_t *count);
-YL_API yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info);
+/* *count = usable devices of the kind, numbered from 0. Where none can be used *count is 0 and the status YL_NO_DEVICE. */
+YL_API yl_status yl_device_count(int32_t device, int32_t *count);
+YL_API yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties);
 
-/* bytes >= 1 of device memory (aligned to 256), or of pinned host memory that every device can reach. On failure
-   *memory is NULL. Freeing waits for all that is enqueued on the device that it was allocated for; NULL is allowed. */
-YL_API yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory);
-YL_API yl_status yl_cuda_free(void *memory);
-YL_API yl_status yl_cuda_malloc_host(int64_t bytes, void **memory);
-YL_API yl_status yl_cuda_free_host(void *memory);
+/* bytes >= 1 of device memory (aligned to 256), or of pinned host memory that every device of the kind can reach. On
+   failure *memory is NULL. Freeing waits for all that is enqueued on the device that it was allocated for; NULL is
+   allowed. */
+YL_API yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory);
+YL_API yl_status yl_device_free(int32_t device, void *memory);
+YL_API yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory);
+YL_API yl_status yl_device_free_host(int32_t device, void *memory);
 
-/* Copies between any of host, pinned and device memory. yl_cuda_copy returns when it is done, ordered behind the legacy
-   default stream; yl_cuda_copy_async enqueues it on a stream of device_index. */
-YL_API yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
-YL_API yl_status yl_cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream);
+/* Copies between any of host, pinned and device memory. yl_device_copy returns when it is done, ordered behind the legacy
+   default stream; yl_device_copy_async enqueues it on a stream of device_index. */
+YL_API yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes);
+YL_API yl_status yl_device_copy_async(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes,
+                                      void *stream);
 
 /* A stream that does not wait for the legacy default stream. synchronize returns when all that was enqueued is done.
    Destroying returns at once; what is enqueued still runs. */
-YL_API yl_status yl_cuda_stream_create(int32_t device_index, void **stream);
-YL_API yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream);
-YL_API yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream);
-
-/* For bindings whose runtime keeps memory alive only for what is passed as an argument (java.lang.foreign): the same
-   functions with a tail of pointers that is not looked at. */
-YL_API yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...);
-YL_API yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result, ...);
-YL_API yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...);
-YL_API yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
-                                         yl_box_counts *counts, ...);
-YL_API yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
-                                  float poor_iou, const yl_audit_result *result, ...);
+YL_API yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream);
+YL_API yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream);
+YL_API yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream);
 
 /* The sentence of this thread's last failure; "" if there was none. Valid until the next failure on this thread. */
 YL_API const char *yl_last_error(void);
@@ -597,10 +590,6 @@ YL_API const char *yl_status_name(int32_t status);
 /* The version of the library that is loaded: "0.1.0", and its YL_ABI_VERSION. */
 YL_API const char *yl_version_string(void);
 YL_API int32_t yl_abi_version(void);
-
-/* For bindings to check their struct layouts: the offset of a field in bytes, or the size of the struct if field is
-   NULL; -1 for an unknown name. Example: yl_offset_of("yl_call", "grads"). */
-YL_API int64_t yl_offset_of(const char *struct_name, const char *field);
 
 #ifdef __cplusplus
 }

@@ -13,6 +13,7 @@
 #include "cuda/cuda.h"
 #include "dlpack.h"
 #include "exact.h"
+#include "yololoss_binding.h"
 
 struct yl_plan {
   yl::Shape shape;
@@ -194,6 +195,14 @@ template <class T, class Body> yl_status made_at(T *place, T none, const char *n
   });
 }
 
+// Refuses kinds of devices that have no memory of their own.
+void check_kind(int32_t device) {
+  yl::check_between("device", device, YL_DEVICE_REFERENCE, YL_DEVICE_CUDA);
+  if (device != YL_DEVICE_CUDA)
+    fail(YL_UNSUPPORTED, "the %s device works on host memory and has no memory or streams of its own; use malloc",
+         device == YL_DEVICE_CPU ? "cpu" : "reference");
+}
+
 struct Field {
   const char *struct_name, *name;
   int64_t offset;
@@ -256,9 +265,9 @@ const Field kFields[] = {
     YL_FIELD(yl_audit_result, best_iou),
     YL_SIZE(yl_completion), YL_FIELD(yl_completion, status), YL_FIELD(yl_completion, image),
     YL_FIELD(yl_completion, row), YL_FIELD(yl_completion, reserved),
-    YL_SIZE(yl_cuda_device), YL_FIELD(yl_cuda_device, struct_size), YL_FIELD(yl_cuda_device, total_memory),
-    YL_FIELD(yl_cuda_device, free_memory), YL_FIELD(yl_cuda_device, compute_capability),
-    YL_FIELD(yl_cuda_device, multiprocessors), YL_FIELD(yl_cuda_device, name),
+    YL_SIZE(yl_device_properties), YL_FIELD(yl_device_properties, struct_size), YL_FIELD(yl_device_properties, total_memory),
+    YL_FIELD(yl_device_properties, free_memory), YL_FIELD(yl_device_properties, compute_capability),
+    YL_FIELD(yl_device_properties, multiprocessors), YL_FIELD(yl_device_properties, name),
     YL_SIZE(yl_head), YL_FIELD(yl_head, struct_size), YL_FIELD(yl_head, feats), YL_FIELD(yl_head, grid),
     YL_FIELD(yl_head, box_xy), YL_FIELD(yl_head, box_wh), YL_FIELD(yl_head, box_confidence),
     YL_FIELD(yl_head, box_class_probs), YL_FIELD(yl_head, layer), YL_FIELD(yl_head, batch),
@@ -363,52 +372,56 @@ yl_status yl_sum_result(const int64_t *sum, int32_t layer_count, int32_t normali
   });
 }
 
-yl_status yl_cuda_device_count(int32_t *count) {
-  return made_at(count, 0, "count", [] { return yl::cuda_count(); });
+yl_status yl_device_count(int32_t device, int32_t *count) {
+  return made_at(count, 0, "count", [&] { return check_kind(device), yl::cuda_count(); });
 }
 
-yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info) {
+yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties) {
   return guarded([&] {
-    const auto given = yl::take_sized<yl_cuda_device>("info", info, YL_CUDA_DEVICE_INIT);
-    *info = yl::cuda_info(device_index);
-    info->struct_size = given.struct_size;
+    check_kind(device);
+    const auto given = yl::take_sized<yl_device_properties>("properties", properties, YL_DEVICE_PROPERTIES_INIT);
+    *properties = yl::cuda_info(device_index);
+    properties->struct_size = given.struct_size;
   });
 }
 
-yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory) {
-  return made_at<void *>(memory, nullptr, "memory", [&] { return yl::cuda_malloc(device_index, bytes); });
+yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory) {
+  return made_at<void *>(memory, nullptr, "memory",
+                         [&] { return check_kind(device), yl::cuda_malloc(device_index, bytes); });
 }
 
-yl_status yl_cuda_free(void *memory) {
-  return guarded([&] { yl::cuda_free(memory); });
+yl_status yl_device_free(int32_t device, void *memory) {
+  return guarded([&] { check_kind(device), yl::cuda_free(memory); });
 }
 
-yl_status yl_cuda_malloc_host(int64_t bytes, void **memory) {
-  return made_at<void *>(memory, nullptr, "memory", [&] { return yl::cuda_malloc_host(bytes); });
+yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory) {
+  return made_at<void *>(memory, nullptr, "memory", [&] { return check_kind(device), yl::cuda_malloc_host(bytes); });
 }
 
-yl_status yl_cuda_free_host(void *memory) {
-  return guarded([&] { yl::cuda_free_host(memory); });
+yl_status yl_device_free_host(int32_t device, void *memory) {
+  return guarded([&] { check_kind(device), yl::cuda_free_host(memory); });
 }
 
-yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {
-  return guarded([&] { yl::cuda_copy(device_index, to, from, bytes); });
+yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes) {
+  return guarded([&] { check_kind(device), yl::cuda_copy(device_index, to, from, bytes); });
 }
 
-yl_status yl_cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream) {
-  return guarded([&] { yl::cuda_copy_async(device_index, to, from, bytes, stream); });
+yl_status yl_device_copy_async(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes,
+                               void *stream) {
+  return guarded([&] { check_kind(device), yl::cuda_copy_async(device_index, to, from, bytes, stream); });
 }
 
-yl_status yl_cuda_stream_create(int32_t device_index, void **stream) {
-  return made_at<void *>(stream, nullptr, "stream", [&] { return yl::cuda_stream_create(device_index); });
+yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream) {
+  return made_at<void *>(stream, nullptr, "stream",
+                         [&] { return check_kind(device), yl::cuda_stream_create(device_index); });
 }
 
-yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream) {
-  return guarded([&] { yl::cuda_stream_destroy(device_index, stream); });
+yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream) {
+  return guarded([&] { check_kind(device), yl::cuda_stream_destroy(device_index, stream); });
 }
 
-yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream) {
-  return guarded([&] { yl::cuda_stream_synchronize(device_index, stream); });
+yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream) {
+  return guarded([&] { check_kind(device), yl::cuda_stream_synchronize(device_index, stream); });
 }
 
 const char *yl_last_error(void) { return last_error; }

@@ -100,19 +100,19 @@ inline const std::vector<DeviceCase> kDevices = [] {
 class Mirror {
  public:
   Mirror() = default;
-  ~Mirror() { yl_cuda_free(memory_); }
+  ~Mirror() { yl_device_free(YL_DEVICE_CUDA, memory_); }
   Mirror(const Mirror &) = delete;
   void *upload(const void *host, int64_t bytes) {
     if (!host || bytes == 0) return nullptr;
     if (bytes > bytes_) {
-      CHECK(yl_cuda_free(memory_) == YL_OK && yl_cuda_malloc(0, bytes + shift, &memory_) == YL_OK, yl_last_error());
+      CHECK(yl_device_free(YL_DEVICE_CUDA, memory_) == YL_OK && yl_device_malloc(YL_DEVICE_CUDA, 0, bytes + shift, &memory_) == YL_OK, yl_last_error());
       bytes_ = bytes;
     }
-    CHECK(yl_cuda_copy(0, start(), host, bytes) == YL_OK, yl_last_error());
+    CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, start(), host, bytes) == YL_OK, yl_last_error());
     return start();
   }
   void download(void *host, int64_t bytes) const {
-    CHECK(yl_cuda_copy(0, host, start(), bytes) == YL_OK, yl_last_error());
+    CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, host, start(), bytes) == YL_OK, yl_last_error());
   }
 
   int64_t shift = 0;  // bytes from an aligned address
@@ -217,24 +217,24 @@ class Plan {
     const auto layers = static_cast<size_t>(golden.layers);
     void *pinned = nullptr, *stream = nullptr;
     const size_t parts = layers + rows.size();
-    CHECK(yl_cuda_malloc_host(int64_t(sizeof(yl_summary) + parts * sizeof(yl_parts) + sizeof(yl_completion)),
+    CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, int64_t(sizeof(yl_summary) + parts * sizeof(yl_parts) + sizeof(yl_completion)),
                               &pinned) == YL_OK,
           yl_last_error());
-    CHECK(yl_cuda_stream_create(0, &stream) == YL_OK, yl_last_error());
+    CHECK(yl_stream_create(YL_DEVICE_CUDA, 0, &stream) == YL_OK, yl_last_error());
     yl_result at = YL_RESULT_INIT;
     at.summary = static_cast<yl_summary *>(pinned);
     at.layers = reinterpret_cast<yl_parts *>(at.summary + 1);
     at.rows = at.layers + layers;
     at.completion = reinterpret_cast<yl_completion *>(at.rows + rows.size());
     yl_status status = yl_loss_async(plan, &on_device, stream, &at);
-    CHECK(yl_cuda_stream_synchronize(0, stream) == YL_OK, yl_last_error());
+    CHECK(yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream) == YL_OK, yl_last_error());
     if (status == YL_OK) status = static_cast<yl_status>(at.completion->status);
     if (status == YL_OK) {
       summary = *at.summary;
       layers_out.assign(at.layers, at.layers + layers);
       std::copy(at.rows, at.rows + static_cast<size_t>(call.batch) * layers, rows.begin());
     }
-    CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK && yl_cuda_free_host(pinned) == YL_OK, yl_last_error());
+    CHECK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK, yl_last_error());
     return status;
   }
 

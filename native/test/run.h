@@ -229,13 +229,13 @@ inline Output run(const Case &c, const Setup &s) {
   // Results, each in memory of its own; pinned, where a device writes them itself.
   const bool async = s.device.way == Way::kAsync;
   void *stream = nullptr;
-  if (async) CHECK(yl_cuda_stream_create(0, &stream) == YL_OK, yl_last_error());
+  if (async) CHECK(yl_stream_create(YL_DEVICE_CUDA, 0, &stream) == YL_OK, yl_last_error());
   std::vector<std::unique_ptr<Guarded>> on_host;
   std::vector<void *> pinned;
   const auto place = [&](size_t bytes) {
     void *at = nullptr;
     if (async) {
-      CHECK(yl_cuda_malloc_host(static_cast<int64_t>(bytes), &at) == YL_OK, yl_last_error());
+      CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, static_cast<int64_t>(bytes), &at) == YL_OK, yl_last_error());
       pinned.push_back(at);
     } else {
       on_host.push_back(std::make_unique<Guarded>(static_cast<int64_t>(bytes)));
@@ -268,7 +268,7 @@ inline Output run(const Case &c, const Setup &s) {
   if (async) {
     result.completion = completion;
     out.status = yl_loss_async(plan, &call, stream, &result);
-    CHECK(yl_cuda_stream_synchronize(0, stream) == YL_OK, yl_last_error());
+    CHECK(yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream) == YL_OK, yl_last_error());
     if (out.status == YL_OK) out.status = static_cast<yl_status>(completion->status);
   } else {
     out.status = yl_loss(plan, &call, &result);
@@ -298,8 +298,8 @@ inline Output run(const Case &c, const Setup &s) {
       }
     }
   }
-  if (async) CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK, yl_last_error());
-  for (void *at : pinned) CHECK(yl_cuda_free_host(at) == YL_OK, yl_last_error());
+  if (async) CHECK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream) == YL_OK, yl_last_error());
+  for (void *at : pinned) CHECK(yl_device_free_host(YL_DEVICE_CUDA, at) == YL_OK, yl_last_error());
   yl_plan_destroy(plan);
   return out;
 }

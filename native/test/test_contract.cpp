@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "plan.h"
+#include "yololoss_binding.h"
 
 namespace {
 

@@ -127,54 +127,54 @@ void chunks() {
   for (size_t l = 0; l < 3; ++l) {  // feats and gradient pinned, over one another
     void *pinned = nullptr;
     const auto bytes = static_cast<int64_t>(g.feats[l].data.size() * sizeof(float));
-    CHECK(yl_cuda_malloc_host(bytes, &pinned) == YL_OK, yl_last_error());
+    CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, bytes, &pinned) == YL_OK, yl_last_error());
     std::memcpy(pinned, g.feats[l].data.data(), static_cast<size_t>(bytes));
     host.feats[l] = host.grads[l] = pinned;
   }
   CHECK(host.run(true) == YL_OK && same_bits(host.rows, device.rows), yl_last_error());
   for (size_t l = 0; l < 3; ++l) {
     CHECK(std::memcmp(host.grads[l], device.grad_data[l].data(), device.grad_data[l].size() * sizeof(float)) == 0);
-    CHECK(yl_cuda_free_host(host.grads[l]) == YL_OK);
+    CHECK(yl_device_free_host(YL_DEVICE_CUDA, host.grads[l]) == YL_OK);
   }
 }
 
 void devices_and_memory() {
   int32_t count = -1;
-  CHECK(yl_cuda_device_count(&count) == YL_OK && count >= 1);
-  REFUSED(yl_cuda_device_count(nullptr), YL_INVALID_ARGUMENT, "count is NULL");
+  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK && count >= 1);
+  REFUSED(yl_device_count(YL_DEVICE_CUDA, nullptr), YL_INVALID_ARGUMENT, "count is NULL");
   for (int32_t i = 0; i < count; ++i) {
-    yl_cuda_device info = YL_CUDA_DEVICE_INIT;
-    CHECK(yl_cuda_device_info(i, &info) == YL_OK && info.name[0] && info.free_memory > 0 && info.multiprocessors > 0);
+    yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+    CHECK(yl_device_get_properties(YL_DEVICE_CUDA, i, &info) == YL_OK && info.name[0] && info.free_memory > 0 && info.multiprocessors > 0);
     CHECK(info.free_memory <= info.total_memory && info.struct_size == sizeof info);
   }
-  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
-  REFUSED(yl_cuda_device_info(count, &info), YL_NO_DEVICE, "numbered from 0");
-  REFUSED(yl_cuda_device_info(-1, &info), YL_NO_DEVICE, "cuda:-1 cannot be used");
-  REFUSED(yl_cuda_device_info(0, nullptr), YL_INVALID_ARGUMENT, "info is NULL");
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, count, &info), YL_NO_DEVICE, "numbered from 0");
+  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, -1, &info), YL_NO_DEVICE, "cuda:-1 cannot be used");
+  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, 0, nullptr), YL_INVALID_ARGUMENT, "properties is NULL");
 
   void *device = &info, *pinned = &info, *stream = &info;
-  REFUSED(yl_cuda_malloc(0, 0, &device), YL_INVALID_ARGUMENT, "bytes is 0");
+  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 0, &device), YL_INVALID_ARGUMENT, "bytes is 0");
   CHECK(device == nullptr);
-  REFUSED(yl_cuda_malloc(0, int64_t(1) << 60, &device), YL_OUT_OF_MEMORY, "out of memory");
-  REFUSED(yl_cuda_malloc(0, 8, nullptr), YL_INVALID_ARGUMENT, "memory is NULL");
-  REFUSED(yl_cuda_malloc_host(-1, &pinned), YL_INVALID_ARGUMENT, "bytes is -1");
-  CHECK(yl_cuda_malloc(0, 1000, &device) == YL_OK && yl_cuda_malloc_host(1000, &pinned) == YL_OK);
+  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, int64_t(1) << 60, &device), YL_OUT_OF_MEMORY, "out of memory");
+  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, nullptr), YL_INVALID_ARGUMENT, "memory is NULL");
+  REFUSED(yl_device_malloc_host(YL_DEVICE_CUDA, -1, &pinned), YL_INVALID_ARGUMENT, "bytes is -1");
+  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1000, &device) == YL_OK && yl_device_malloc_host(YL_DEVICE_CUDA, 1000, &pinned) == YL_OK);
   CHECK(reinterpret_cast<uintptr_t>(device) % 256 == 0);
   std::vector<char> out(1000, 1), back(1000, 0);
-  CHECK(yl_cuda_copy(0, device, out.data(), 1000) == YL_OK && yl_cuda_stream_create(0, &stream) == YL_OK);
-  CHECK(yl_cuda_copy_async(0, pinned, device, 1000, stream) == YL_OK && yl_cuda_stream_synchronize(0, stream) == YL_OK);
-  CHECK(yl_cuda_copy(0, back.data(), pinned, 1000) == YL_OK && back == out);
-  REFUSED(yl_cuda_copy(0, nullptr, device, 8), YL_INVALID_ARGUMENT, "to is NULL");
-  REFUSED(yl_cuda_copy(0, device, nullptr, 8), YL_INVALID_ARGUMENT, "from is NULL");
-  REFUSED(yl_cuda_copy(0, device, pinned, 0), YL_INVALID_ARGUMENT, "bytes is 0");
-  CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK);
-  REFUSED(yl_cuda_stream_create(99, &stream), YL_NO_DEVICE, "cuda:99");
-  CHECK(stream == nullptr && yl_cuda_stream_destroy(0, nullptr) == YL_OK &&
-        yl_cuda_stream_synchronize(0, nullptr) == YL_OK);
-  CHECK(yl_cuda_free(device) == YL_OK && yl_cuda_free_host(pinned) == YL_OK);
-  REFUSED(yl_cuda_free(out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
-  REFUSED(yl_cuda_free_host(out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
-  CHECK(yl_cuda_free(nullptr) == YL_OK && yl_cuda_free_host(nullptr) == YL_OK);
+  CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, device, out.data(), 1000) == YL_OK && yl_stream_create(YL_DEVICE_CUDA, 0, &stream) == YL_OK);
+  CHECK(yl_device_copy_async(YL_DEVICE_CUDA, 0, pinned, device, 1000, stream) == YL_OK && yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream) == YL_OK);
+  CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, back.data(), pinned, 1000) == YL_OK && back == out);
+  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, nullptr, device, 8), YL_INVALID_ARGUMENT, "to is NULL");
+  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, nullptr, 8), YL_INVALID_ARGUMENT, "from is NULL");
+  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, pinned, 0), YL_INVALID_ARGUMENT, "bytes is 0");
+  CHECK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream) == YL_OK);
+  REFUSED(yl_stream_create(YL_DEVICE_CUDA, 99, &stream), YL_NO_DEVICE, "cuda:99");
+  CHECK(stream == nullptr && yl_stream_destroy(YL_DEVICE_CUDA, 0, nullptr) == YL_OK &&
+        yl_stream_synchronize(YL_DEVICE_CUDA, 0, nullptr) == YL_OK);
+  CHECK(yl_device_free(YL_DEVICE_CUDA, device) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK);
+  REFUSED(yl_device_free(YL_DEVICE_CUDA, out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+  REFUSED(yl_device_free_host(YL_DEVICE_CUDA, out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+  CHECK(yl_device_free(YL_DEVICE_CUDA, nullptr) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, nullptr) == YL_OK);
 }
 
 // Boxes in device memory are looked at by the device: nothing is written, the row is named, the plan goes on.
@@ -245,25 +245,25 @@ void unreachable_pointers(const Golden &g) {
   REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "grad_scale_at at");
   p.call.grad_scale_at = nullptr;
   int32_t count = 0;
-  CHECK(yl_cuda_device_count(&count) == YL_OK);
+  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK);
   if (count < 2) return;
   void *elsewhere = nullptr;
-  CHECK(yl_cuda_malloc(1, p.bytes_of(0), &elsewhere) == YL_OK, yl_last_error());
+  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 1, p.bytes_of(0), &elsewhere) == YL_OK, yl_last_error());
   feats[0] = elsewhere;
   REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "is memory of cuda:1, this plan is on cuda:0");
-  CHECK(yl_cuda_free(elsewhere) == YL_OK);
+  CHECK(yl_device_free(YL_DEVICE_CUDA, elsewhere) == YL_OK);
 }
 
 // Normaliser and scale that the device reads when it runs.
 void values_on_the_device(const Golden &g) {
   void *memory = nullptr;
-  CHECK(yl_cuda_malloc(0, 8, &memory) == YL_OK, yl_last_error());
+  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, &memory) == YL_OK, yl_last_error());
   const auto *values = static_cast<const float *>(memory);
   for (const Way way : {Way::kHost, Way::kDevice, Way::kAsync}) {
     Plan want(g, YL_DEVICE_CUDA, 1, 0, way), got(g, YL_DEVICE_CUDA, 1, 0, way);
     for (const float value : {2.5f, 7.0f}) {
       const float host[] = {value, -3 * value};
-      CHECK(yl_cuda_copy(0, memory, host, sizeof host) == YL_OK);
+      CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, memory, host, sizeof host) == YL_OK);
       want.call.normaliser = got.call.normaliser = YL_NORMALISER_VALUE;
       want.call.normaliser_value = value;
       want.call.grad_scale = -3 * value;
@@ -276,7 +276,7 @@ void values_on_the_device(const Golden &g) {
     got.call.normaliser = YL_NORMALISER_BATCH;
     REFUSED(got.run(true), YL_INVALID_ARGUMENT, "normaliser_at is given and normaliser is 0");
   }
-  CHECK(yl_cuda_free(memory) == YL_OK);
+  CHECK(yl_device_free(YL_DEVICE_CUDA, memory) == YL_OK);
 }
 
 // Plans and streams of several threads, and a plan on every device, side by side.
@@ -296,7 +296,7 @@ void side_by_side(const Golden &g) {
   for (std::thread &thread : threads) thread.join();
   for (const int w : wrong) CHECK(w == 0);
   int32_t count = 0;
-  CHECK(yl_cuda_device_count(&count) == YL_OK);
+  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK);
   double first = 0;
   for (int32_t i = 0; i < count; ++i) {
     Config c;
@@ -348,7 +348,7 @@ void captured_calls([[maybe_unused]] const Golden &g) {
   dense.grads = grads.data();
   sparse.boxes = &boxes;
   void *pinned = nullptr;
-  CHECK(yl_cuda_malloc_host(2 * sizeof(yl_summary), &pinned) == YL_OK);
+  CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, 2 * sizeof(yl_summary), &pinned) == YL_OK);
   auto *summaries = static_cast<yl_summary *>(pinned);
   summaries[0].total = summaries[1].total = -7;
   yl_result results[] = {YL_RESULT_INIT, YL_RESULT_INIT};
@@ -379,14 +379,14 @@ void captured_calls([[maybe_unused]] const Golden &g) {
     CHECK(same_bits(memory.grad_data[l], want.grad_data[l]));
   }
   CHECK(cudaGraphExecDestroy(replay) == cudaSuccess && cudaGraphDestroy(graph) == cudaSuccess);
-  CHECK(cudaStreamDestroy(stream) == cudaSuccess && yl_cuda_free_host(pinned) == YL_OK);
+  CHECK(cudaStreamDestroy(stream) == cudaSuccess && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK);
 #endif
 }
 
 // A kernel that cannot be started or a buffer that cannot be had is a status, and the plan goes on as if the call had not been.
 void failures_of_the_device(const Golden &g) {
-  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
-  CHECK(yl_cuda_device_info(0, &info) == YL_OK);
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK);
   if (!std::strstr(info.name, "SIMT")) return;  // a GPU does not fail when asked to
   {  // boxes that no buffer can hold: in pinned memory first and then on the device
     Plan p(g, YL_DEVICE_CUDA, 1);
@@ -426,8 +426,8 @@ void failures_of_the_device(const Golden &g) {
 // Each call of the runtime fails once, in yl_plan_create and in yl_loss; then it and all that follow, as after a fault in a
 // kernel: a status with a sentence, no memory lost, and the process goes on, at last with the CPU.
 void each_call_fails(const Golden &g) {
-  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
-  CHECK(yl_cuda_device_info(0, &info) == YL_OK);
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK);
   if (!std::strstr(info.name, "SIMT")) return;
   const int64_t free_memory = info.free_memory;
   const auto fail = [](const char *variable, int call, bool sticky) {
@@ -437,7 +437,7 @@ void each_call_fails(const Golden &g) {
   const auto mend = [] {
     for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION", "SIMT_STICKY"}) unsetenv(variable);
     void *memory = nullptr;  // what succeeds is counted from 0 again
-    CHECK(yl_cuda_malloc(0, 1, &memory) == YL_OK && yl_cuda_free(memory) == YL_OK, yl_last_error());
+    CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1, &memory) == YL_OK && yl_device_free(YL_DEVICE_CUDA, memory) == YL_OK, yl_last_error());
   };
   int failed = 0;
   for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION"})
@@ -456,7 +456,7 @@ void each_call_fails(const Golden &g) {
         }
         ++failed;
         CHECK(!c.plan && (status == YL_OUT_OF_MEMORY || status == YL_DEVICE_FAILED) && says("while"), yl_last_error());
-        CHECK(yl_cuda_device_info(0, &info) == YL_OK && info.free_memory == free_memory,
+        CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK && info.free_memory == free_memory,
               std::to_string(free_memory - info.free_memory) + " bytes of device memory are lost");
       }
   Plan on_cpu(g, YL_DEVICE_CPU, 2);
@@ -494,7 +494,7 @@ void each_call_fails(const Golden &g) {
       p.plan = nullptr;
       mend();
     }
-  CHECK(yl_cuda_device_info(0, &info) == YL_OK && info.free_memory == free_memory, "device memory is lost");
+  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK && info.free_memory == free_memory, "device memory is lost");
   std::printf("guarantee: %d failures of the device, each a status; no memory lost; the process goes on\n", failed);
 }
 

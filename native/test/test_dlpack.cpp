@@ -138,12 +138,12 @@ void same_bits(const Golden &g, const DeviceCase &device, int32_t layout, bool d
   yl_status status;
   if (device.way == Way::kAsync) {
     void *stream = nullptr, *pinned = nullptr;
-    CHECK(yl_cuda_stream_create(0, &stream) == YL_OK && yl_cuda_malloc_host(sizeof by_tensors, &pinned) == YL_OK);
+    CHECK(yl_stream_create(YL_DEVICE_CUDA, 0, &stream) == YL_OK && yl_device_malloc_host(YL_DEVICE_CUDA, sizeof by_tensors, &pinned) == YL_OK);
     result.summary = static_cast<yl_summary *>(pinned);
     status = yl_loss_dlpack_async(plan, &given, &options, stream, &result);
-    CHECK(yl_cuda_stream_synchronize(0, stream) == YL_OK);
+    CHECK(yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream) == YL_OK);
     std::memcpy(&by_tensors, pinned, sizeof by_tensors);
-    CHECK(yl_cuda_stream_destroy(0, stream) == YL_OK && yl_cuda_free_host(pinned) == YL_OK);
+    CHECK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK);
   } else {
     status = yl_loss_dlpack(plan, &given, &options, &result);
   }

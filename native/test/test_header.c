@@ -5,6 +5,7 @@
 #include "yololoss.h"
 #include "yololoss.h" /* twice is allowed */
 #include "yololoss_dlpack.h"
+#include "yololoss_binding.h"
 
 int main(void) {
   yl_config config = YL_CONFIG_INIT;

@@ -1,6 +1,7 @@
 // The header in strict C++17: it needs nothing before it, and its macros and fields are valid C++.
 #include "yololoss.h"
 #include "yololoss_dlpack.h"
+#include "yololoss_binding.h"
 
 int main() {
   const yl_config config = YL_CONFIG_INIT;

@@ -14,7 +14,7 @@ namespace {
 
 void check_cuda(int32_t device_index) { absent(device_index); }
 int32_t cuda_count() { absent(0); }
-yl_cuda_device cuda_info(int32_t device_index) { absent(device_index); }
+yl_device_properties cuda_info(int32_t device_index) { absent(device_index); }
 std::unique_ptr<Backend> make_cuda(const Shape &shape) { absent(shape.device_index); }
 void require_reachable(int32_t device_index, const char *, int32_t, const void *) { absent(device_index); }
 void *cuda_malloc(int32_t device_index, int64_t) { absent(device_index); }

@@ -13,7 +13,7 @@ constexpr int32_t kMaxCudaLayers = 16;  // their descriptions are parameters of 
 // NO_DEVICE, with the reason, unless the device can be used.
 void check_cuda(int32_t device_index);
 int32_t cuda_count();
-yl_cuda_device cuda_info(int32_t device_index);
+yl_device_properties cuda_info(int32_t device_index);
 
 std::unique_ptr<Backend> make_cuda(const Shape &shape);
 

@@ -20,7 +20,7 @@ class DevicePlan {
     describe_rules();
     if (load_gather() != cudaSuccess || load_visit(base_) != cudaSuccess) {
       cudaGetLastError();
-      const yl_cuda_device info = cuda_info(device_);
+      const yl_device_properties info = cuda_info(device_);
       fail(YL_NO_DEVICE,
            "cuda:%d cannot be used: %s has compute capability %d.%d, for which this build has no kernels; use the cpu "
            "device",

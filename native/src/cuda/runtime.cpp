@@ -26,7 +26,7 @@ void wait_for_device_of(const void *memory) {
   require(cudaPointerGetAttributes(&attributes, memory), "asking for the device of memory");
   if (attributes.type == cudaMemoryTypeUnregistered)
     fail(YL_INVALID_ARGUMENT,
-         "memory at %p is not memory of CUDA's; what yl_cuda_malloc or yl_cuda_malloc_host gave is "
+         "memory at %p is not memory of CUDA's; what yl_device_malloc or yl_device_malloc_host gave is "
          "expected",
          memory);
   const DeviceScope scope(attributes.device);
@@ -80,14 +80,14 @@ void check_cuda(int32_t device_index) {
 
 int32_t cuda_count() { return count_for(0); }
 
-yl_cuda_device cuda_info(int32_t device_index) {
+yl_device_properties cuda_info(int32_t device_index) {
   check_cuda(device_index);
   const DeviceScope scope(device_index);
   cudaDeviceProp properties;
   size_t free = 0, total = 0;
   require(cudaGetDeviceProperties(&properties, device_index), "reading the device's properties");
   require(cudaMemGetInfo(&free, &total), "reading the device's free memory");
-  yl_cuda_device info = YL_CUDA_DEVICE_INIT;
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
   info.total_memory = static_cast<int64_t>(total);
   info.free_memory = static_cast<int64_t>(free);
   info.compute_capability = 10 * properties.major + properties.minor;

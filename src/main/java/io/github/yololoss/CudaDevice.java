@@ -43,8 +43,8 @@ public record CudaDevice(
       Native.check(status);
       List<CudaDevice> devices = new ArrayList<>();
       for (int i = 0; i < count.get(JAVA_INT, 0); i++) {
-        MemorySegment info = scratch.allocate(Layouts.CUDA_DEVICE);
-        info.set(JAVA_LONG, offset("struct_size"), Layouts.CUDA_DEVICE.byteSize());
+        MemorySegment info = scratch.allocate(Layouts.DEVICE_PROPERTIES);
+        info.set(JAVA_LONG, offset("struct_size"), Layouts.DEVICE_PROPERTIES.byteSize());
         Native.check(Native.cudaDeviceInfo(i, info));
         devices.add(
             new CudaDevice(
@@ -60,7 +60,7 @@ public record CudaDevice(
   }
 
   private static long offset(String field) {
-    return Layouts.offset(Layouts.CUDA_DEVICE, field);
+    return Layouts.offset(Layouts.DEVICE_PROPERTIES, field);
   }
 
   /** {@return the device as {@link YoloLoss.Builder#device} takes it} */

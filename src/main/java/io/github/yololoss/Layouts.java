@@ -199,7 +199,7 @@ final class Layouts {
               JAVA_INT.withName("reserved"))
           .withName("yl_completion");
 
-  static final StructLayout CUDA_DEVICE =
+  static final StructLayout DEVICE_PROPERTIES =
       MemoryLayout.structLayout(
               JAVA_LONG.withName("struct_size"),
               JAVA_LONG.withName("total_memory"),
@@ -207,7 +207,7 @@ final class Layouts {
               JAVA_INT.withName("compute_capability"),
               JAVA_INT.withName("multiprocessors"),
               MemoryLayout.sequenceLayout(256, JAVA_BYTE).withName("name"))
-          .withName("yl_cuda_device");
+          .withName("yl_device_properties");
 
   static final StructLayout HEAD =
       MemoryLayout.structLayout(

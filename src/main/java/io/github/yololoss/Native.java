@@ -35,26 +35,26 @@ final class Native {
       bind("yl_device_why", FunctionDescriptor.of(TEXT, ADDRESS));
   private static final MethodHandle DEVICE_CHECK =
       bind("yl_device_check", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT));
-  private static final MethodHandle CUDA_DEVICE_COUNT =
-      bind("yl_cuda_device_count", FunctionDescriptor.of(JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_DEVICE_INFO =
-      bind("yl_cuda_device_info", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_MALLOC =
-      bind("yl_cuda_malloc", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
-  private static final MethodHandle CUDA_MALLOC_HOST =
-      bind("yl_cuda_malloc_host", FunctionDescriptor.of(JAVA_INT, JAVA_LONG, ADDRESS));
-  private static final MethodHandle CUDA_COPY =
-      bind("yl_cuda_copy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG));
-  private static final MethodHandle CUDA_STREAM_CREATE =
-      bind("yl_cuda_stream_create", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_STREAM_DESTROY =
-      bind("yl_cuda_stream_destroy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_STREAM_SYNCHRONIZE =
-      bind("yl_cuda_stream_synchronize", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_FREE =
-      bind("yl_cuda_free", FunctionDescriptor.of(JAVA_INT, ADDRESS));
-  private static final MethodHandle CUDA_FREE_HOST =
-      bind("yl_cuda_free_host", FunctionDescriptor.of(JAVA_INT, ADDRESS));
+  private static final MethodHandle DEVICE_COUNT =
+      bind("yl_device_count", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle DEVICE_GET_PROPERTIES =
+      bind("yl_device_get_properties", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle DEVICE_MALLOC =
+      bind("yl_device_malloc", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
+  private static final MethodHandle DEVICE_MALLOC_HOST =
+      bind("yl_device_malloc_host", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
+  private static final MethodHandle DEVICE_COPY =
+      bind("yl_device_copy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG));
+  private static final MethodHandle STREAM_CREATE =
+      bind("yl_stream_create", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle STREAM_DESTROY =
+      bind("yl_stream_destroy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle STREAM_SYNCHRONIZE =
+      bind("yl_stream_synchronize", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle DEVICE_FREE =
+      bind("yl_device_free", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
+  private static final MethodHandle DEVICE_FREE_HOST =
+      bind("yl_device_free_host", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
   private static final MethodHandle LAST_ERROR = bind("yl_last_error", FunctionDescriptor.of(TEXT));
   private static final MethodHandle VERSION_STRING =
       bind("yl_version_string", FunctionDescriptor.of(TEXT));
@@ -64,6 +64,9 @@ final class Native {
   private static final MethodHandle LOSS_ASYNC = bindLossAsync(Held.FEW);
   private static final MethodHandle YOLO_HEAD =
       bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
+
+  /** {@code YL_DEVICE_CUDA}: the one kind of device with memory and streams of its own. */
+  private static final int CUDA = Device.Kind.CUDA.ordinal();
 
   private Native() {}
 
@@ -259,100 +262,100 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_cuda_device_count(int32_t *count)}. */
+  /** {@code yl_status yl_device_count(int32_t device, int32_t *count)}. */
   static int cudaDeviceCount(MemorySegment count) {
     try {
-      return (int) CUDA_DEVICE_COUNT.invokeExact(count);
+      return (int) DEVICE_COUNT.invokeExact(CUDA, count);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_device_info(int32_t device_index, yl_cuda_device *info)}. */
+  /** {@code yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties)}. */
   static int cudaDeviceInfo(int index, MemorySegment info) {
     try {
-      return (int) CUDA_DEVICE_INFO.invokeExact(index, info);
+      return (int) DEVICE_GET_PROPERTIES.invokeExact(CUDA, index, info);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_malloc(int32_t device_index, int64_t bytes, void **memory)}. */
+  /** {@code yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory)}. */
   static int cudaMalloc(int index, long bytes, MemorySegment memory) {
     try {
-      return (int) CUDA_MALLOC.invokeExact(index, bytes, memory);
+      return (int) DEVICE_MALLOC.invokeExact(CUDA, index, bytes, memory);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_malloc_host(int64_t bytes, void **memory)}. */
+  /** {@code yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory)}. */
   static int cudaMallocHost(long bytes, MemorySegment memory) {
     try {
-      return (int) CUDA_MALLOC_HOST.invokeExact(bytes, memory);
+      return (int) DEVICE_MALLOC_HOST.invokeExact(CUDA, bytes, memory);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
   /**
-   * {@code yl_status yl_cuda_copy(int32_t device_index, void *to, const void *from, int64_t
+   * {@code yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void *from, int64_t
    * bytes)}.
    */
   static int cudaCopy(int index, MemorySegment to, MemorySegment from, long bytes) {
     try {
-      return (int) CUDA_COPY.invokeExact(index, to, from, bytes);
+      return (int) DEVICE_COPY.invokeExact(CUDA, index, to, from, bytes);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_stream_create(int32_t device_index, void **stream)}. */
+  /** {@code yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream)}. */
   static int cudaStreamCreate(int index, MemorySegment stream) {
     try {
-      return (int) CUDA_STREAM_CREATE.invokeExact(index, stream);
+      return (int) STREAM_CREATE.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_stream_destroy(int32_t device_index, void *stream)}. */
+  /** {@code yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream)}. */
   static int cudaStreamDestroy(int index, MemorySegment stream) {
     try {
-      return (int) CUDA_STREAM_DESTROY.invokeExact(index, stream);
+      return (int) STREAM_DESTROY.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
-  /** {@code yl_status yl_cuda_stream_synchronize(int32_t device_index, void *stream)}. */
+  /** {@code yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream)}. */
   static int cudaStreamSynchronize(int index, MemorySegment stream) {
     try {
-      return (int) CUDA_STREAM_SYNCHRONIZE.invokeExact(index, stream);
+      return (int) STREAM_SYNCHRONIZE.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
   /**
-   * {@code yl_status yl_cuda_free(void *memory)}; as a cleanup, which has nobody to tell of a
+   * {@code yl_status yl_device_free(int32_t device, void *memory)}; as a cleanup, which has nobody to tell of a
    * failure.
    */
   static void cudaFree(MemorySegment memory) {
     try {
-      int ignored = (int) CUDA_FREE.invokeExact(memory);
+      int ignored = (int) DEVICE_FREE.invokeExact(CUDA, memory);
     } catch (Throwable t) {
       throw rethrow(t);
     }
   }
 
   /**
-   * {@code yl_status yl_cuda_free_host(void *memory)}; as a cleanup, which has nobody to tell of a
+   * {@code yl_status yl_device_free_host(int32_t device, void *memory)}; as a cleanup, which has nobody to tell of a
    * failure.
    */
   static void cudaFreeHost(MemorySegment memory) {
     try {
-      int ignored = (int) CUDA_FREE_HOST.invokeExact(memory);
+      int ignored = (int) DEVICE_FREE_HOST.invokeExact(CUDA, memory);
     } catch (Throwable t) {
       throw rethrow(t);
     }

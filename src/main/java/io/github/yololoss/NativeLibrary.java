@@ -38,7 +38,7 @@ final class NativeLibrary {
   static final String SYSTEM_NAME = "libyololoss.so.0";
 
   /** YL_ABI_VERSION of the header that {@link Native} was written for. */
-  static final int ABI_VERSION = 2;
+  static final int ABI_VERSION = 3;
 
   private static final String FIX =
       "; set -D" + PROPERTY + " or " + ENVIRONMENT + " to a libyololoss.so of this version";

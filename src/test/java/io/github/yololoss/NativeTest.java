@@ -33,7 +33,7 @@ class NativeTest {
       Layouts.OFFENDER,
       Layouts.FINDING,
       Layouts.AUDIT_RESULT,
-      Layouts.CUDA_DEVICE,
+      Layouts.DEVICE_PROPERTIES,
       Layouts.HEAD
     };
   }

@@ -1,0 +1,31 @@
+/* yololoss_binding.h: what a language binding needs besides yololoss.h. C programs need none of it.
+
+   The functions keep memory alive that a garbage collected runtime would free during a call, and report the layout of the
+   structs, so that a binding can check its own. */
+#ifndef YOLOLOSS_BINDING_H
+#define YOLOLOSS_BINDING_H
+
+#include "yololoss.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The functions of yololoss.h without the suffix, with a tail of pointers that the callee ignores: java.lang.foreign keeps
+   only those segments alive that are arguments of a call, not those whose addresses are stored in a struct. */
+YL_API yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...);
+YL_API yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result, ...);
+YL_API yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...);
+YL_API yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
+                                         yl_box_counts *counts, ...);
+YL_API yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes,
+                                  float poor_iou, const yl_audit_result *result, ...);
+
+/* Returns the offset of a field in bytes, or the size of the struct if field is NULL; -1 for an unknown name. Example:
+   yl_offset_of("yl_call", "grads"). */
+YL_API int64_t yl_offset_of(const char *struct_name, const char *field);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
