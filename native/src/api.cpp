@@ -7,12 +7,12 @@
 #include <system_error>
 
 #include "audit.h"
-#include "cells.h"
-#include "check.h"
+#include "cpu/cells_scalar.h"
+#include "check/check.h"
 #include "cpu/isa.h"
 #include "cuda/cuda.h"
-#include "dlpack.h"
-#include "exact.h"
+#include "check/dlpack.h"
+#include "exact_sum.h"
 #include "yololoss_binding.h"
 
 struct yl_plan {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "lines.h"
-#include "storage.h"
+#include "cpu/prefetch.h"
+#include "dtype.h"
 
 namespace yl {
 

@@ -3,7 +3,7 @@
 # for a few bytes of those of the loss alone (the report is printed), and the gradient goes out in 16-byte stores.
 set(most_local 24)  # bytes a thread, of the rare path of an object
 set(report "")
-foreach(source IN ITEMS gather visit)  # cuda/report.sh wrote them
+foreach(source IN ITEMS truths cells)  # cuda/report.sh wrote them
   file(READ ${REPORTS}/${source}.cu.o.report of_source)
   string(APPEND report "${of_source}")
 endforeach()
@@ -13,7 +13,7 @@ foreach(kernel IN LISTS kernels)
   string(REGEX REPLACE ".*Compiling entry function '([_A-Z0-9a-z]*)' for '([a-z_0-9]*)'.*" "\\1;\\2" entry "${kernel}")
   list(GET entry 0 name)
   list(GET entry 1 arch)
-  string(REGEX REPLACE ".*[0-9](visit_cells|decode_cells|gather_[a-z]+|write_y_true|finish_gather)" "\\1" name "${name}")
+  string(REGEX REPLACE ".*[0-9]([a-z_]+_kernel)" "\\1" name "${name}")
   string(REGEX REPLACE "E+v?NS_(4Task|9LayerTask).*" "" name "${name}")
   string(REGEX REPLACE ".*\n +([0-9]+) bytes stack.*Used ([0-9]+) registers.*" "\\1;\\2" usage "${kernel}")
   list(GET usage 0 local)
@@ -21,13 +21,13 @@ foreach(kernel IN LISTS kernels)
   message(STATUS "${arch} ${name}: ${registers} registers, ${local} bytes of local memory")
   list(APPEND reported ${arch})
   list(APPEND kernels_${arch} ${name})
-  if(name MATCHES "visit_cells.*Lb1ELb1$")  # extras: on request, and a few bytes do not count
+  if(name MATCHES "cells_kernel.*Lb1ELb1$")  # extras: on request, and a few bytes do not count
     continue()
   endif()
-  if((name MATCHES "visit_cells" AND registers GREATER 64) OR local GREATER most_local)
+  if((name MATCHES "cells_kernel" AND registers GREATER 64) OR local GREATER most_local)
     message(FATAL_ERROR "a kernel needs too much: ${kernel}")
   endif()
-  if(local GREATER 0 AND NOT name MATCHES "visit_cells.*Lb0ELb0$")
+  if(local GREATER 0 AND NOT name MATCHES "cells_kernel.*Lb0ELb0$")
     message(FATAL_ERROR "a kernel uses local memory: ${kernel}")
   endif()
 endforeach()
@@ -43,14 +43,14 @@ endforeach()
 list(REMOVE_DUPLICATES architectures)
 foreach(arch IN LISTS architectures)
   list(LENGTH kernels_${arch} count)
-  if(NOT count EQUAL 32)  # visit: 3 types in 2 orders, with and without gradient, with extras; double with all; decode; 4 of stage 1
+  if(NOT count EQUAL 32)  # cells: 3 types in 2 orders, with and without gradient, with extras; double with all; decode; 4 of stage 1
     message(FATAL_ERROR "${count} kernels in the report for ${arch}, 32 are expected:\n${report}")
   endif()
 endforeach()
 
-execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -arch=sm_90 -ptx -o ${OUTPUT}/visit.ptx
-  ${SOURCES}/cuda/visit.cu COMMAND_ERROR_IS_FATAL ANY)
-file(STRINGS ${OUTPUT}/visit.ptx wide REGEX "st\\.global\\.v4\\.u32")
+execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -arch=sm_90 -ptx -o ${OUTPUT}/cells.ptx
+  ${SOURCES}/cuda/cells.cu COMMAND_ERROR_IS_FATAL ANY)
+file(STRINGS ${OUTPUT}/cells.ptx wide REGEX "st\\.global\\.v4\\.u32")
 if(wide STREQUAL "")
   message(FATAL_ERROR "no 16-byte store of the gradient")
 endif()

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "plan.h"
-#include "storage.h"
+#include "dtype.h"
 
 // Layers, truths and logits. Logits are kept as doubles in NHWC and stored as a run asks for.
 struct Case {

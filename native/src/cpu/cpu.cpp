@@ -1,8 +1,8 @@
 // The cpu backend: the data path in float32 (float64 for YL_F64), on several threads. Work is cut into spans of cells that
 // do not depend on the number of threads, and their sums are added in the order of the cells: the same bits for any number.
-#include "cells.h"
-#include "isa.h"
-#include "pool.h"
+#include "cpu/cells_scalar.h"
+#include "cpu/isa.h"
+#include "cpu/pool.h"
 
 namespace yl {
 namespace {

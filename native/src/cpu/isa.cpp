@@ -1,4 +1,4 @@
-#include "isa.h"
+#include "cpu/isa.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <string>
 
-#include "check.h"
+#include "check/check.h"
 
 namespace yl {
 namespace {

@@ -1,7 +1,7 @@
 // The instruction sets of the cpu backend.
 #pragma once
 
-#include "visit.h"
+#include "cpu/cells.h"
 
 namespace yl {
 

@@ -19,7 +19,7 @@
 #include <arm_neon.h>
 #endif
 
-#include "storage.h"
+#include "dtype.h"
 
 namespace yl {
 inline namespace YL_ISA {

@@ -1,5 +1,5 @@
 // In place of the other files of this folder where the library is built without CUDA.
-#include "check.h"
+#include "check/check.h"
 #include "cuda/cuda.h"
 
 namespace yl {

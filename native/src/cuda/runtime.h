@@ -3,7 +3,7 @@
 
 #include <cuda_runtime.h>
 
-#include "check.h"
+#include "check/check.h"
 #include "cuda/cuda.h"
 
 namespace yl {

@@ -3,14 +3,14 @@
 
 #include "boxes.h"
 #include "cuda/cuda.h"
-#include "extras.h"
+#include "statistics.h"
 
 namespace yl {
 
 // Cells of a block of stage 2, of stage 1 from y_true, and rows of a block of stage 1 from boxes. Each is a multiple of
 // a warp.
 constexpr int32_t kTile = 256;
-constexpr int32_t kGatherTile = 1024;
+constexpr int32_t kTruthsTile = 1024;
 constexpr int32_t kBoxRows = 128;
 
 struct LayerTask {
@@ -91,14 +91,14 @@ int64_t tiles_per_image(const Task &task, int32_t size);
 // Each returns a cudaError_t; stream is a cudaStream_t.
 // The kernels of a call are loaded, so that its first launch may be captured; fails where this build has none for the
 // current device.
-int load_gather();
-int load_visit(const Task &task);
-int launch_gather(const Task &task, void *stream);  // stage 1
-int launch_visit(const Task &task, void *stream);   // stages 2 and 3
-// After launch_gather, instead of launch_visit: the dense truths of the lists into y_true (L pointers); then counts and
+int load_truths();
+int load_cells(const Task &task);
+int launch_truths(const Task &task, void *stream);  // stage 1
+int launch_cells(const Task &task, void *stream);   // stages 2 and 3
+// After launch_truths, instead of launch_cells: the dense truths of the lists into y_true (L pointers); then counts and
 // objects, where the device can write them.
 int launch_write_y_true(const Task &task, float *const *y_true, void *stream);
-int launch_finish_gather(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream);
+int launch_finish_truths(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream);
 int launch_yolo_head(const Task &task, const yl_head &head, void *stream);
 
 }  // namespace yl

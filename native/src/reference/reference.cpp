@@ -1,5 +1,5 @@
 // The reference backend: the data path in double precision, on the caller's thread, in plain order.
-#include "cells.h"
+#include "cpu/cells_scalar.h"
 
 namespace yl {
 namespace {

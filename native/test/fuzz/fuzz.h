@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "storage.h"
+#include "dtype.h"
 #include "yololoss.h"
 
 #define REQUIRE(condition)                                                                                           \

@@ -1,9 +1,9 @@
 // Stage 2, the row of an object; and what a call gives on request besides loss and gradient.
 #pragma once
 
-#include "cuda/format.h"
-#include "extras.h"
-#include "sums.h"
+#include "cuda/feats.cuh"
+#include "statistics.h"
+#include "layer_sums.h"
 
 namespace yl {
 
@@ -95,7 +95,7 @@ struct Faults {
 // the others in every lane alike), its gradient. at: its place in arrays that are given on request;
 // extra is NULL without kExtras, so that the compiler need not keep one.
 template <class F, bool kGradient, bool kExtras>
-__device__ inline void visit_object(const Task &task, const LayerTask &layer, const Lists &lists, const F &format,
+__device__ inline void object_cells(const Task &task, const LayerTask &layer, const Lists &lists, const F &format,
                                     int32_t image, int32_t cell, int32_t listed, bool ignored, int64_t at,
                                     typename F::Number factor, yl_parts &sum, Faults &faults, Extra *extra) {
   using T = typename F::Number;

@@ -2,9 +2,9 @@
 // where it lies; host memory goes through chunks of images.
 #include <algorithm>
 
-#include "cells.h"
+#include "cpu/cells_scalar.h"
 #include "cuda/chunks.h"
-#include "cuda/plan.h"
+#include "cuda/workspace.h"
 
 namespace yl {
 namespace {
@@ -92,9 +92,9 @@ class Cuda final : public Backend {
     yl_box_counts counts{};
     const auto enqueue = [&](const Slot &slot, const Call &part, float *const *out) {
       const Task task = task_of(part, slot);
-      plan_->start([&] { return launch_gather(task, slot.stream); },
+      plan_->start([&] { return launch_truths(task, slot.stream); },
                    [&] { return launch_write_y_true(task, out, slot.stream); },
-                   [&] { return finish_gather(task, slot); });
+                   [&] { return finish_truths(task, slot); });
     };
     if (shape_.device_memory) {
       if (boxes.per_image > 0) require_reachable(device_, "boxes.data", -1, boxes.data);
@@ -126,12 +126,12 @@ class Cuda final : public Backend {
   int64_t grad_bytes(int32_t l) const { return shape_.f32_grads ? truth_bytes(l) : feats_bytes(l); }
   int64_t map_bytes(int32_t l) const { return shape_.layers[l].cells * int64_t(sizeof(float)); }
 
-  static int finish_gather(const Task &task, const Slot &slot) {
-    return launch_finish_gather(task, &slot.written().boxes, &slot.written().objects, slot.stream);
+  static int finish_truths(const Task &task, const Slot &slot) {
+    return launch_finish_truths(task, &slot.written().boxes, &slot.written().objects, slot.stream);
   }
 
   void start_loss(const Task &task, void *stream) {
-    plan_->start([&] { return launch_gather(task, stream); }, [&] { return launch_visit(task, stream); });
+    plan_->start([&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
   }
 
   // ---- a call ----
@@ -279,7 +279,7 @@ class Cuda final : public Backend {
             part.grads = nullptr;
             part.ignore_mask = part.best_iou = part.cell_loss = nullptr;
             const Task task = task_of(part, slot);
-            plan_->start([&] { return launch_gather(task, slot.stream); }, [&] { return finish_gather(task, slot); });
+            plan_->start([&] { return launch_truths(task, slot.stream); }, [&] { return finish_truths(task, slot); });
           },
           [&](const Slot &slot) { objects += slot.written().objects; });
       call.normaliser = YL_NORMALISER_VALUE;

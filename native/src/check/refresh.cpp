@@ -1,6 +1,6 @@
 // What the environment variable YOLOLOSS_DEBUG adds to the checks of a call: reading what a promise speaks of.
-#include "cells.h"
-#include "check.h"
+#include "cpu/cells_scalar.h"
+#include "check/check.h"
 
 namespace yl {
 

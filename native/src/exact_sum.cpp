@@ -1,4 +1,4 @@
-#include "exact.h"
+#include "exact_sum.h"
 
 #include <algorithm>
 #include <array>

@@ -3,9 +3,9 @@
 //
 // What makes it fast: five channels are read of a background cell, and four of these only where an object can be reached
 // (zone_of); the gradient is written once, in whole lines; the rows of objects stand apart.
-#include "cells.h"
-#include "row_stream.h"
-#include "visit.h"
+#include "cpu/cells_scalar.h"
+#include "cpu/gradient_stream.h"
+#include "cpu/cells.h"
 
 namespace yl {
 inline namespace YL_ISA {

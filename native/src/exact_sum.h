@@ -6,8 +6,8 @@
 
 #include <cstdint>
 
-#include "check.h"
-#include "sums.h"
+#include "check/check.h"
+#include "layer_sums.h"
 
 namespace yl {
 

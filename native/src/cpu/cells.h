@@ -1,7 +1,7 @@
 // Stage 2 of the cpu backend for float32 arithmetic: one function for each instruction set, type and order of feats.
 #pragma once
 
-#include "extras.h"
+#include "statistics.h"
 #include "truths.h"
 
 namespace yl {

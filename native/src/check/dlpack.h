@@ -1,7 +1,7 @@
 // A call whose arrays are DLPack tensors.
 #pragma once
 
-#include "check.h"
+#include "check/check.h"
 #include "yololoss_dlpack.h"
 
 namespace yl {

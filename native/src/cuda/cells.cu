@@ -1,8 +1,8 @@
 // Stage 2, cells, and the kernels of stages 2 and 3. And yolo_head.
-#include "cuda/finish.h"
+#include "cuda/sum.cuh"
 
 namespace yl {
-inline namespace visit_kernels {  // of no name would have one that differs from build to build
+inline namespace cells_kernels {  // of no name would have one that differs from build to build
 
 // A tile of a call that is refused.
 __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
@@ -14,7 +14,7 @@ __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
 }
 
 // Returns whether the block is the last of its (image, layer).
-template <class F, bool kGradient, bool kExtras> __device__ inline bool visit_tile(const Task &task, const Tile &tile) {
+template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cells(const Task &task, const Tile &tile) {
   using T = typename F::Number;
   const Lists lists(task, tile.image, tile.layer);
   constexpr int32_t kList = 64;  // objects in shared memory at a time
@@ -99,7 +99,7 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool visit_ti
   const unsigned ignored_lanes = __ballot_sync(kAllLanes, ignored);
   for (unsigned left = object_lanes; left != 0; left &= left - 1) {
     const int32_t source = __ffs(static_cast<int>(left)) - 1;
-    visit_object<F, kGradient, kExtras>(task, layer, lists, format, tile.image, __shfl_sync(kAllLanes, cell, source),
+    object_cells<F, kGradient, kExtras>(task, layer, lists, format, tile.image, __shfl_sync(kAllLanes, cell, source),
                                         __shfl_sync(kAllLanes, object, source), ignored_lanes >> source & 1,
                                         exported - lane + source, factor, sum, faults, kExtras ? &extra : nullptr);
   }
@@ -184,10 +184,10 @@ template <class F, bool kGradient, bool kExtras>
 __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
                                          : sizeof(typename F::Number) == 4 ? 2
                                                                            : 1)
-    visit_cells(const __grid_constant__ Task task, int32_t blocks_per_image) {
+    cells_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const bool bad = task.work.control->first_bad != kNoBadRow;
-  const bool last = bad ? pass_tile(task, tile) : visit_tile<F, kGradient, kExtras>(task, tile);
+  const bool last = bad ? pass_tile(task, tile) : tile_cells<F, kGradient, kExtras>(task, tile);
   if (last) finish_row<kExtras>(task, tile, bad);
 }
 
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
 
 template <class F>
 __global__ void __launch_bounds__(kTile)
-    decode_cells(const __grid_constant__ LayerTask layer, const yl_head head, int32_t num_classes, int64_t cells) {
+    decode_kernel(const __grid_constant__ LayerTask layer, const yl_head head, int32_t num_classes, int64_t cells) {
   using T = typename F::Number;
   const int64_t at = int64_t(blockIdx.x) * kTile + threadIdx.x;
   if (at >= cells) return;
@@ -230,14 +230,14 @@ struct Kernels {
 
 template <class Value, bool kPlanar> Kernels kernels_in() {
   using F = Format<Value, kPlanar>;
-  return {visit_cells<F, false, false>, visit_cells<F, true, false>, visit_cells<F, true, true>, decode_cells<F>};
+  return {cells_kernel<F, false, false>, cells_kernel<F, true, false>, cells_kernel<F, true, true>, decode_kernel<F>};
 }
 
 // Double takes one kernel for all: it is for comparisons, not for speed.
 template <bool kPlanar> Kernels kernels_in_double() {
   using F = Format<double, kPlanar>;
-  const auto any = visit_cells<F, true, true>;
-  return {any, any, any, decode_cells<F>};
+  const auto any = cells_kernel<F, true, true>;
+  return {any, any, any, decode_kernel<F>};
 }
 
 template <bool kPlanar> Kernels kernels_of(int32_t dtype) {
@@ -253,9 +253,9 @@ Kernels kernels_of(const Task &task) {
   return task.layout == YL_NCHW ? kernels_of<true>(task.dtype) : kernels_of<false>(task.dtype);
 }
 
-}  // namespace visit_kernels
+}  // namespace cells_kernels
 
-int load_visit(const Task &task) {
+int load_cells(const Task &task) {
   const Kernels kernels = kernels_of(task);
   cudaFuncAttributes attributes;
   for (const auto kernel : {kernels.loss, kernels.gradient, kernels.extras})
@@ -263,7 +263,7 @@ int load_visit(const Task &task) {
   return cudaSuccess;
 }
 
-int launch_visit(const Task &task, void *stream) {
+int launch_cells(const Task &task, void *stream) {
   const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTile));
   const Kernels kernels = kernels_of(task);
   const auto kernel = task.extras ? kernels.extras : task.layers[0].grads ? kernels.gradient : kernels.loss;

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "extras.h"
-#include "storage.h"
-#include "sums.h"
+#include "statistics.h"
+#include "dtype.h"
+#include "layer_sums.h"
 #include "truths.h"
 
 // The cpu backend compiles this file for several instruction sets: each in a namespace of its own, or the linker would

@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "cuda/device.h"
-#include "storage.h"
+#include "cuda/kernel.cuh"
+#include "dtype.h"
 
 namespace yl {
 

@@ -18,7 +18,7 @@ class DevicePlan {
   // For calls of which slots are under way at a time. NO_DEVICE where this build has no kernels for the device.
   DevicePlan(const Shape &shape, int32_t slots) : shape_(shape), device_(shape.device_index), slots_(slots) {
     describe_rules();
-    if (load_gather() != cudaSuccess || load_visit(base_) != cudaSuccess) {
+    if (load_truths() != cudaSuccess || load_cells(base_) != cudaSuccess) {
       cudaGetLastError();
       const yl_device_properties info = cuda_info(device_);
       fail(YL_NO_DEVICE,

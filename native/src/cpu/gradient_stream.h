@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "lines.h"
-#include "simd.h"
+#include "cpu/prefetch.h"
+#include "cpu/simd.h"
 
 namespace yl {
 inline namespace YL_ISA {

@@ -1,7 +1,7 @@
 // Stage 3, sums: by the last block of an (image, layer) its row, by the last of all the result.
 #pragma once
 
-#include "cuda/object.h"
+#include "cuda/object.cuh"
 
 namespace yl {
 

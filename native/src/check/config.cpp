@@ -8,7 +8,7 @@
 #include <cstring>
 #include <thread>
 
-#include "check.h"
+#include "check/check.h"
 #include "cuda/cuda.h"
 #include "truths.h"
 

@@ -1,8 +1,8 @@
-#include "dlpack.h"
+#include "check/dlpack.h"
 
 #include <string>
 
-#include "storage.h"
+#include "dtype.h"
 
 namespace yl {
 namespace {

@@ -1,11 +1,11 @@
-#include "check.h"
+#include "check/check.h"
 
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 
-#include "storage.h"
+#include "dtype.h"
 #include "truths.h"
 
 namespace yl {

@@ -1,4 +1,4 @@
 #define YL_ISA baseline
-#include "visit_isa.h"
+#include "cpu/cells_simd.h"
 
 yl::Visit yl::baseline_visit(const Shape &shape, bool extras) { return visit_of(shape, extras); }

@@ -1,14 +1,14 @@
 // Stage 1, truths: y_true or boxes -> the lists of objects. And the dense truths of those lists.
-#include "cuda/device.h"
+#include "cuda/kernel.cuh"
 
 namespace yl {
-inline namespace gather_kernels {  // of no name would have one that differs from build to build
+inline namespace truths_kernels {  // of no name would have one that differs from build to build
 
-__global__ void __launch_bounds__(kTile) gather_dense(const __grid_constant__ Task task, int32_t blocks_per_image) {
-  const Tile tile = tile_of_block(task, blocks_per_image, kGatherTile);
+__global__ void __launch_bounds__(kTile) dense_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
+  const Tile tile = tile_of_block(task, blocks_per_image, kTruthsTile);
   const LayerTask &layer = task.layers[tile.layer];
   const float *y_true = layer.y_true + (int64_t(tile.image) * layer.cells + tile.first) * task.channels;
-  constexpr int32_t kCells = kGatherTile / kTile;  // of a thread: its loads are in flight together
+  constexpr int32_t kCells = kTruthsTile / kTile;  // of a thread: its loads are in flight together
   float masks[kCells];
 #pragma unroll
   for (int32_t i = 0; i < kCells; ++i) {
@@ -143,7 +143,7 @@ __device__ inline void count_boxes(const Task &task, int64_t rows, int32_t image
 
 // Blocks of an image: one for each layer, and one that counts.
 __global__ void __launch_bounds__(kBoxRows, 4)
-    gather_boxes(const __grid_constant__ Task task, int32_t blocks_per_image) {
+    box_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
   const int32_t l = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
   const int64_t rows = int64_t(image) * task.boxes_per_image;
@@ -161,7 +161,7 @@ struct Outputs {
 
 // A tile's rows of y_true, written whole.
 __global__ void __launch_bounds__(kTile)
-    write_y_true(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs, int32_t blocks_per_image) {
+    write_y_true_kernel(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs, int32_t blocks_per_image) {
   YL_SHARED(int32_t, owners, kTile);  // places in the list, or -1
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const Lists lists(task, tile.image, tile.layer);
@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(kTile)
 
 // Where stage 2 does not follow: what stage 1 counted; lists and counters as between calls.
 __global__ void __launch_bounds__(kTile)
-    finish_gather(const __grid_constant__ Task task, yl_box_counts *counts, int64_t *objects) {
+    finish_truths_kernel(const __grid_constant__ Task task, yl_box_counts *counts, int64_t *objects) {
   for (int64_t i = threadIdx.x; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;
   if (threadIdx.x != 0) return;
   *counts = box_counts(*task.work.control);
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kTile)
   complete(task);
 }
 
-}  // namespace gather_kernels
+}  // namespace truths_kernels
 
 int64_t tiles_per_image(const Task &task, int32_t size) {
   int64_t tiles = 0;
@@ -209,30 +209,30 @@ int64_t tiles_per_image(const Task &task, int32_t size) {
   return tiles;
 }
 
-int load_gather() {
+int load_truths() {
   cudaFuncAttributes attributes;
-  const int error = cudaFuncGetAttributes(&attributes, gather_dense);
-  return error ? error : cudaFuncGetAttributes(&attributes, gather_boxes);
+  const int error = cudaFuncGetAttributes(&attributes, dense_truths_kernel);
+  return error ? error : cudaFuncGetAttributes(&attributes, box_truths_kernel);
 }
 
-int launch_gather(const Task &task, void *stream) {
+int launch_truths(const Task &task, void *stream) {
   if (task.layers[0].y_true) {
-    const auto blocks = static_cast<int32_t>(tiles_per_image(task, kGatherTile));
-    return launch(gather_dense, int64_t(task.batch) * blocks, kTile, stream, task, blocks);
+    const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTruthsTile));
+    return launch(dense_truths_kernel, int64_t(task.batch) * blocks, kTile, stream, task, blocks);
   }
   const int32_t blocks = task.boxes_per_image > 0 ? task.layer_count + 1 : 0;
-  return launch(gather_boxes, int64_t(task.batch) * blocks, kBoxRows, stream, task, blocks);
+  return launch(box_truths_kernel, int64_t(task.batch) * blocks, kBoxRows, stream, task, blocks);
 }
 
 int launch_write_y_true(const Task &task, float *const *y_true, void *stream) {
   Outputs outputs{};
   for (int32_t l = 0; l < task.layer_count; ++l) outputs.y_true[l] = y_true[l];
   const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTile));
-  return launch(write_y_true, int64_t(task.batch) * blocks, kTile, stream, task, outputs, blocks);
+  return launch(write_y_true_kernel, int64_t(task.batch) * blocks, kTile, stream, task, outputs, blocks);
 }
 
-int launch_finish_gather(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream) {
-  return launch(finish_gather, 1, kTile, stream, task, counts, objects);
+int launch_finish_truths(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream) {
+  return launch(finish_truths_kernel, 1, kTile, stream, task, counts, objects);
 }
 
 }  // namespace yl
