@@ -30,10 +30,10 @@ bool has_v4() {
 // From the best to the one that all processors of the architecture have.
 const Isa kIsas[] = {
 #if defined(__x86_64__)
-    {"avx512", has_v4, avx512_visit},
-    {"avx2", has_v3, avx2_visit},
+    {"avx512", has_v4, avx512_cells},
+    {"avx2", has_v3, avx2_cells},
 #endif
-    {"baseline", [] { return true; }, baseline_visit}};
+    {"baseline", [] { return true; }, baseline_cells}};
 
 }  // namespace
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/pool.h"
+#include "pool.h"
 #include "cuda/runtime.h"
 
 namespace yl {
@@ -52,9 +52,9 @@ class Slot {
 
   cudaStream_t stream = nullptr;  // ordered behind the legacy default stream
   cudaEvent_t done = nullptr;
-  PinnedMemory written_memory;   // Written, then statistics, then rows
-  DeviceMemory device;           // of a chunk
-  PinnedMemory pinned;           // alike
+  PinnedBytes written_memory;   // Written, then statistics, then rows
+  DeviceBytes device;           // of a chunk
+  PinnedBytes pinned;           // alike
   int32_t first = 0, count = 0;  // images of the chunk that is on its way; count 0: none
 
   Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }

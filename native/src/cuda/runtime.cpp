@@ -80,7 +80,7 @@ void check_cuda(int32_t device_index) {
 
 int32_t cuda_count() { return count_for(0); }
 
-yl_device_properties cuda_info(int32_t device_index) {
+yl_device_properties cuda_properties(int32_t device_index) {
   check_cuda(device_index);
   const DeviceScope scope(device_index);
   cudaDeviceProp properties;
@@ -158,5 +158,9 @@ void cuda_stream_synchronize(int32_t device_index, void *stream) {
   const DeviceScope scope(device_index);
   require(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "waiting for a stream");
 }
+
+const DeviceMemory cuda_memory = {cuda_count,       cuda_properties, cuda_malloc,        cuda_free,
+                                  cuda_malloc_host, cuda_free_host,  cuda_copy,          cuda_copy_async,
+                                  cuda_stream_create, cuda_stream_destroy, cuda_stream_synchronize, require_reachable};
 
 }  // namespace yl

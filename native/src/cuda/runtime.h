@@ -3,13 +3,23 @@
 
 #include <cuda_runtime.h>
 
+#include "backend.h"
 #include "check/check.h"
-#include "cuda/cuda.h"
 
 namespace yl {
 
 // Throws unless error is success; what names the operation.
 void require(cudaError_t error, const char *what);
+
+// Fails with YL_NO_DEVICE and the reason unless the device can be used.
+void check_cuda(int32_t device_index);
+yl_device_properties cuda_properties(int32_t device_index);
+void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
+void *cuda_malloc(int32_t device_index, int64_t bytes);
+void *cuda_malloc_host(int64_t bytes);
+void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
+// These and their siblings, as the table of backends has them.
+extern const yl::DeviceMemory cuda_memory;
 
 // The device is current while this lives; the caller's is again after it.
 class DeviceScope {
@@ -31,12 +41,12 @@ class DeviceScope {
 };
 
 // Bytes of device memory or of pinned memory.
-template <cudaError_t (*Free)(void *)> class Memory {
+template <cudaError_t (*Free)(void *)> class OwnedMemory {
  public:
-  Memory() = default;
-  ~Memory() { Free(start_); }
-  Memory(const Memory &) = delete;
-  Memory &operator=(const Memory &) = delete;
+  OwnedMemory() = default;
+  ~OwnedMemory() { Free(start_); }
+  OwnedMemory(const OwnedMemory &) = delete;
+  OwnedMemory &operator=(const OwnedMemory &) = delete;
 
   char *start() const { return static_cast<char *>(start_); }
   int64_t bytes() const { return bytes_; }
@@ -52,7 +62,7 @@ template <cudaError_t (*Free)(void *)> class Memory {
   void *start_ = nullptr;
   int64_t bytes_ = 0;
 };
-using DeviceMemory = Memory<cudaFree>;
-using PinnedMemory = Memory<cudaFreeHost>;
+using DeviceBytes = OwnedMemory<cudaFree>;
+using PinnedBytes = OwnedMemory<cudaFreeHost>;
 
 }  // namespace yl

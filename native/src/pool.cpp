@@ -1,4 +1,4 @@
-#include "cpu/pool.h"
+#include "pool.h"
 
 #include <algorithm>
 #include <chrono>
