@@ -17,7 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -312,7 +312,7 @@ struct Dump {
   std::FILE *file;
   std::string words;
 
-  // Name, number of bytes, whether they are doubles to be compared with a tolerance; then the bytes or their hash.
+  // Writes the name, the number of bytes and their hash; of the reference also the doubles, to be compared with a tolerance.
   void put(const std::string &name, const void *from, size_t bytes, bool reference) {
     uint64_t hash = 14695981039346656037ull;
     for (size_t i = 0; i < bytes; ++i) hash = (hash ^ static_cast<const unsigned char *>(from)[i]) * 1099511628211ull;
@@ -322,21 +322,36 @@ struct Dump {
     std::fputc('\n', file);
   }
 
+  // The same for structs whose fields are of 8 bytes. A NaN is a NaN: its sign and payload are those of whichever operand a
+  // compiler put first. A count, read as a double, is a tiny number and never a NaN.
+  template <class Struct> void put_sums(const std::string &name, const Struct *from, size_t count, bool reference) {
+    std::vector<double> fields(count * sizeof(Struct) / sizeof(double));
+    std::memcpy(fields.data(), from, count * sizeof(Struct));
+    for (double &field : fields)
+      if (std::isnan(field)) field = NAN;
+    put(name, fields.data(), count * sizeof(Struct), reference);
+  }
+
+  void put_map(const std::string &name, std::vector<float> map) {
+    for (float &value : map)
+      if (std::isnan(value)) value = NAN;
+    put(name, map.data(), 4 * map.size(), false);
+  }
+
   void results(Plan &p, const std::string &name, bool gradient, bool extras) {
     const bool reference = p.way.device == YL_DEVICE_REFERENCE;
-    // Of the counts the bytes are those of tiny doubles, which must be equal.
-    put(name + " rows", p.rows.data(), p.rows.size() * sizeof(yl_parts), reference);
-    put(name + " layers", p.layers.data(), p.layers.size() * sizeof(yl_parts), reference);
-    put(name + " summary", &p.summary, sizeof p.summary, reference);
+    put_sums(name + " rows", p.rows.data(), p.rows.size(), reference);
+    put_sums(name + " layers", p.layers.data(), p.layers.size(), reference);
+    put_sums(name + " summary", &p.summary, 1, reference);
     for (size_t l = 0; l < p.grads.size(); ++l) {
       const bool wide = reference && p.way.dtype == YL_F64 && p.way.grad_dtype == YL_GRAD_LIKE_FEATS;
       if (gradient && !(reference && !wide))
         put(name + " grads " + std::to_string(l), p.grads[l].data(), p.grads[l].size(), wide);
       for (int m = 0; m < 3 && extras && !reference; ++m)
-        put(name + " map " + std::to_string(m) + " " + std::to_string(l), p.maps[m][l].data(), 4 * p.maps[m][l].size(), false);
+        put_map(name + " map " + std::to_string(m) + " " + std::to_string(l), p.maps[m][l]);
     }
     if (!extras) return;
-    put(name + " stats", p.stats.data(), p.stats.size() * sizeof(yl_stats), reference);
+    put_sums(name + " stats", p.stats.data(), p.stats.size(), reference);
     if (!reference) put(name + " offender", &p.offender, sizeof p.offender, false);
   }
 

@@ -6,9 +6,6 @@
 #include "check/check.h"
 
 namespace yl {
-
-extern const BackendEntry reference_backend, cpu_backend, cuda_backend;
-
 namespace {
 
 struct Kind {

@@ -150,6 +150,9 @@ struct BackendEntry {
   const DeviceMemory *memory;  // NULL: it works on host memory, and its devices are not numbered
 };
 
+// Each is defined in its folder; cuda_backend only where the library is built with CUDA.
+extern const BackendEntry reference_backend, cpu_backend, cuda_backend;
+
 // Returns the name of a kind of device, whether this build has it or not.
 const char *kind_name(int32_t device);
 // Returns the entry of a kind of device. Throws a Failure for a value that is not a kind, and for one that this build lacks.

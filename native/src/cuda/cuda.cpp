@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "head.h"
+#include "layer_sums.h"
 #include "cuda/chunks.h"
 #include "cuda/workspace.h"
 

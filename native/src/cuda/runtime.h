@@ -18,8 +18,10 @@ void require_reachable(int32_t device_index, const char *name, int32_t layer, co
 void *cuda_malloc(int32_t device_index, int64_t bytes);
 void *cuda_malloc_host(int64_t bytes);
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
+void cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream);
+void cuda_stream_synchronize(int32_t device_index, void *stream);
 // These and their siblings, as the table of backends has them.
-extern const yl::DeviceMemory cuda_memory;
+extern const DeviceMemory cuda_memory;
 
 // The device is current while this lives; the caller's is again after it.
 class DeviceScope {
