@@ -1,3 +1,8 @@
+// The same memory can be described by many shapes and strides: with or without an axis for the anchors, with axes
+// permuted, as a view. So array_of does not interpret the axes of a tensor; it lists the descriptions that mean the
+// plan's layout and the ones that mean the other, and compares. The order of the checks is the order in which a caller
+// can act on them: device, type, shape, strides. If only the layout is wrong, the sentence says so instead of
+// complaining about strides.
 #include "check/dlpack.h"
 
 #include <string>
@@ -7,10 +12,12 @@
 namespace yl {
 namespace {
 
+// One axis of a description: its extent, and the distance between neighbours in elements.
 struct Axis {
   int64_t extent, stride;
 };
 
+// A tensor, and how error messages name it.
 struct View {
   const char *name;
   int32_t layer;  // -1: not of a layer
@@ -37,7 +44,8 @@ bool has_shape(const DLTensor &tensor, const Axis *axes, int32_t count) {
   return same;
 }
 
-// The stride of an axis of extent 1 says nothing.
+// Compares strides; no strides mean C order. The stride of an axis of extent 1 is ignored, since it is never multiplied
+// by anything but 0, and libraries put arbitrary values there.
 bool has_strides(const DLTensor &tensor, const Axis *axes, int32_t count) {
   int64_t compact = 1;
   for (int32_t i = count; i-- > 0; compact *= tensor.shape[i])
@@ -58,6 +66,7 @@ const char *type_name(int32_t dtype) {
   }
 }
 
+// Names a type as NumPy would; the index of a name is DLPack's code of its kind.
 std::string type_name(const DLDataType &dtype) {
   static const char *const kinds[] = {"int", "uint", "float", "opaque", "bfloat"};
   const std::string kind = dtype.code < 5 ? kinds[dtype.code] : "type " + std::to_string(dtype.code) + " of bits ";
@@ -74,6 +83,7 @@ std::string device_name(const DLDevice &device) {
   }
 }
 
+// Refuses memory that the plan cannot use. Pinned memory can be reached from both sides, so every plan takes it.
 void check_device(const Shape &shape, const View &view) {
   const DLDevice &device = view.tensor.device;
   const auto type = static_cast<int32_t>(device.device_type);
@@ -99,7 +109,7 @@ void check_type(const View &view, int32_t dtype) {
          view.layer >= 0 && view.name[0] != 'y' ? "; make a plan with that dtype, or convert it" : "");
 }
 
-// Before the shape can be looked at.
+// Returns the tensor after the checks that must precede any reading of its shape.
 const DLTensor &given(const char *name, int32_t layer, const DLTensor *tensor) {
   if (!tensor)
     fail(YL_INVALID_ARGUMENT, "%s%s is NULL, a DLTensor is expected", name,
@@ -111,7 +121,8 @@ const DLTensor &given(const char *name, int32_t layer, const DLTensor *tensor) {
   return *tensor;
 }
 
-// Of what has passed the checks.
+// Returns the address of the first element of a tensor that has passed the other checks; NULL is allowed if it is
+// empty.
 void *address_of(const View &view, bool empty = false) {
   if (!view.tensor.data && !empty) fail(YL_INVALID_ARGUMENT, "%s has no memory (data is NULL)", view.text().c_str());
   return view.tensor.data ? static_cast<char *>(view.tensor.data) + view.tensor.byte_offset : nullptr;
@@ -127,7 +138,9 @@ void *address_of(const View &view, bool empty = false) {
        view.tensor.strides ? list(view.tensor.strides, view.tensor.ndim).c_str() : "of C order", advice);
 }
 
-// feats and grads.
+// Checks feats[l] or grads[l] and returns its address. Each Axis list is one way to describe (B, H, W, A*(5+C)): rows
+// as such, with an axis for the anchors (apart), or as (B, A*(5+C), H, W) with the strides of rows (last), which is how
+// PyTorch shows channels_last memory. The three lists of planes mirror them for NCHW.
 void *array_of(const Shape &shape, const View &view, int64_t batch, int32_t dtype) {
   const Layer &layer = shape.layers[view.layer];
   const int64_t h = layer.height, w = layer.width, a = layer.anchors, d = shape.channels, all = a * d;
@@ -153,6 +166,7 @@ void *array_of(const Shape &shape, const View &view, int64_t batch, int32_t dtyp
   fail_strides(view, "leaves gaps or mixes axes; make it contiguous");
 }
 
+// Checks y_true[l] and returns its address.
 void *truth_of(const Shape &shape, const View &view, int64_t batch) {
   const Layer &layer = shape.layers[view.layer];
   const int64_t h = layer.height, w = layer.width, a = layer.anchors, d = shape.channels, all = a * d;
@@ -165,6 +179,7 @@ void *truth_of(const Shape &shape, const View &view, int64_t batch) {
   return address_of(view);
 }
 
+// Checks boxes and their weights and returns them as yl_boxes. T is the second extent; 0 rows need no memory.
 yl_boxes boxes_of(const Shape &shape, const yl_tensors &tensors, int64_t batch) {
   yl_boxes boxes = YL_BOXES_INIT;
   boxes.policy = tensors.boxes_policy;
