@@ -480,9 +480,9 @@ typedef struct yl_result {
 #define YL_RESULT_INIT \
   { sizeof(yl_result), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Computes the loss, and the gradient if call->grads is given. Returns when everything is written. result may be NULL
-   if only the gradient is needed. Allocates no memory, except that a cuda plan with host memory enlarges its buffers
-   for host boxes that need more space than those of any call before.
+/* Computes the loss, and the gradient if call->grads is given. Section 7 has the formulas. Returns when everything is
+   written. result may be NULL if only the gradient is needed. Allocates no memory, except that a cuda plan with host
+   memory enlarges its buffers for host boxes that need more space than those of any call before.
 
    With YL_MEMORY_DEVICE the call is ordered behind what was enqueued on the legacy default stream; synchronise with
    other streams first, or use yl_loss_async. A pointer that differs from the one in the plan's previous call is

@@ -83,10 +83,8 @@ double value_of(Exact words) {
   return negative ? -value : value;
 }
 
-// Returns the words of a layer.
 template <class Word> Word *layer_of(Word *sum, int32_t l) { return sum + kHeadWords + int64_t(l) * kLayerWords; }
 
-// Carries all sums of all layers.
 void carry_layers(int64_t *sum, int32_t layer_count) {
   for (int32_t l = 0; l < layer_count; ++l)
     for (int32_t field = 0; field < kSums; ++field) carry(layer_of(sum, l) + kSums + field * kExactWords);
@@ -154,7 +152,7 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
     for (int32_t field = 0; field < kSums; ++field) {
       Exact part;
       std::copy_n(layer_of(sum, l) + kSums + field * kExactWords, kExactWords, part.begin());
-      carry(part.data());  // a reduction outside this library may have added the words
+      carry(part.data());  // others may have added its words
       for (int32_t i = 0; i < kExactWords; ++i) total[i] = plus(total[i], part[i]);
       if (!layers) continue;
       field_of<double>(layers[l], field) = value_of(part) / summary.normaliser;

@@ -18,8 +18,7 @@ namespace yl {
 // smallest double) and the last one is signed; then the numbers of NaN, infinity and -infinity that were added.
 constexpr int32_t kDigits = 68, kExactWords = kDigits + 3;
 
-// The words of a whole sum: the number of images and the five counts of yl_box_counts; then for each layer the counts
-// of yl_parts, and kExactWords words for each of its sums.
+// Of a sum: images, the counts of boxes; for each layer the counts of yl_parts, and kExactWords for each of its sums.
 constexpr int32_t kHeadWords = 6, kLayerWords = kSums + kSums * kExactWords;
 static_assert(YL_SUM_WORDS(0) == kHeadWords && YL_SUM_WORDS(1) == kHeadWords + kLayerWords, "words of a sum");
 
