@@ -66,8 +66,7 @@ unsigned ballot(unsigned mask, bool predicate, int line);
 bool launch_fails();
 
 // Records a launch and returns true if the stream is being captured; returns false if the launch must run now.
-bool captured(struct ::simt_stream *stream,
-              const std::function<void()> &launch);
+bool captured(struct ::simt_stream *stream, const std::function<void()> &launch);
 
 // Runs thread(body) for every thread of every block, and returns when all have ended. Faults if no GPU takes the sizes.
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
