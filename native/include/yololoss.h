@@ -287,7 +287,8 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
    centre lies outside the input, or its weight is not a finite number >= 0. (keras-yolo3 crashes, wraps round to
    another cell, or lets the NaN into the loss.) */
 enum {
-  YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written */
+  YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An enqueued
+                         call reports it in yl_completion */
   YL_BOXES_SKIP = 1,  /* the row is left out and counted as skipped */
   YL_BOXES_CLAMP = 2  /* a row whose centre lies outside the input, or that is too large for float32, is cut to the
                          input and counted as clamped. If it is still not a valid object, it is skipped, as is any other
@@ -308,7 +309,8 @@ typedef struct yl_boxes {
 #define YL_BOXES_INIT \
   { sizeof(yl_boxes), 0, 0, 0, 0 }
 
-/* What became of the boxes of a call. used + skipped is the number of rows that are not unused. */
+/* What became of the boxes of a call. used + skipped is the number of rows whose coordinates are
+   not all 0. */
 typedef struct yl_box_counts {
   int64_t used;     /* rows that are valid objects, after clamping */
   int64_t skipped;  /* rows left out by YL_BOXES_SKIP or YL_BOXES_CLAMP */
@@ -536,9 +538,10 @@ YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *re
 
    Determinism. The cpu device computes each cell in float32 (YL_F64: in double) and adds in double, in a fixed order:
    the same input gives the same bits for any number of threads and any position of an image in the batch. The cuda
-   device gives the same bits in every run and on every stream of one kind of device. The bits of the cuda device are
-   not those of the cpu device, nor are those of one instruction set of the cpu device those of another. On every device
-   truths as boxes give the bits of the dense y_true that they stand for.
+   device does the same: on one kind of device, the same input gives the same bits for any position of an image in the
+   batch, in every run and on every stream. The bits of the cuda device are not those of the cpu device, nor are those of
+   one instruction set of the cpu device those of another. On every device truths as boxes give the bits of the dense
+   y_true that they stand for.
 
    Rounding error, on every device and instruction set. Let r = 2^-24 (2^-53 for YL_F64 and for the reference device),
    and S the sum of the magnitudes of the numbers that a value is made of; in a difference such as y_x*W - column both
