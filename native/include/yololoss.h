@@ -287,8 +287,8 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
    centre lies outside the input, or its weight is not a finite number >= 0. (keras-yolo3 crashes, wraps round to
    another cell, or lets the NaN into the loss.) */
 enum {
-  YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An enqueued
-                         call reports it in yl_completion */
+  YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An
+                         enqueued call reports it in yl_completion */
   YL_BOXES_SKIP = 1,  /* the row is left out and counted as skipped */
   YL_BOXES_CLAMP = 2  /* a row whose centre lies outside the input, or that is too large for float32, is cut to the
                          input and counted as clamped. If it is still not a valid object, it is skipped, as is any other
@@ -539,8 +539,8 @@ YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *re
    Determinism. The cpu device computes each cell in float32 (YL_F64: in double) and adds in double, in a fixed order:
    the same input gives the same bits for any number of threads and any position of an image in the batch. The cuda
    device does the same: on one kind of device, the same input gives the same bits for any position of an image in the
-   batch, in every run and on every stream. The bits of the cuda device are not those of the cpu device, nor are those of
-   one instruction set of the cpu device those of another. On every device truths as boxes give the bits of the dense
+   batch, in every run and on every stream. The bits of the cuda device are not those of the cpu device, nor are those
+   of one instruction set of the cpu device those of another. On every device truths as boxes give the bits of the dense
    y_true that they stand for.
 
    Rounding error, on every device and instruction set. Let r = 2^-24 (2^-53 for YL_F64 and for the reference device),

@@ -105,7 +105,6 @@ class Audit {
     }
   }
 
-  // Returns the reason for a row that is not a valid object.
   static int32_t reason_of(BoxKind kind) {
     switch (kind) {
       case BoxKind::kNoArea: return YL_REASON_NO_AREA;
@@ -136,7 +135,6 @@ class Audit {
     if (result_.anchor_use) ++result_.anchor_use[l * anchors_ + anchor];
   }
 
-  // Counts a finding, and lists it if there is room.
   void add(const yl_finding &finding) {
     if (result_.counts) ++result_.counts[finding.reason];
     if (listed_ < result_.capacity) result_.findings[listed_++] = finding;
