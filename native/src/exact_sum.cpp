@@ -35,6 +35,7 @@ void add_double(int64_t *words, double x) {
   const uint64_t fraction = bits & ((uint64_t(1) << 52) - 1);
   const uint64_t mantissa = exponent ? fraction | uint64_t(1) << 52 : fraction;
   const int32_t place = exponent ? exponent - 1 : 0, shift = place % 32;  // of the mantissa's last bit
+  // The mantissa, shifted to its place within a digit, as 128 bits in two words; a shift by 64 would be undefined.
   const uint64_t low = mantissa << shift, high = shift ? mantissa >> (64 - shift) : 0;
   const uint64_t digits[] = {low & 0xffffffff, low >> 32, high};
   for (int32_t i = 0; i < 3; ++i) {
@@ -60,6 +61,8 @@ double value_of(Exact words) {
   const bool up = words[kInfinity], down = words[kMinusInfinity];
   if (words[kNaN] || (up && down)) return std::numeric_limits<double>::quiet_NaN();
   if (up || down) return up ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity();
+  // After carry all digits but the last are >= 0, so the last has the sign of the sum. The magnitude of a negative sum
+  // is its words negated and carried again.
   carry(words.data());
   const bool negative = words[kDigits - 1] < 0;
   if (negative) {

@@ -26,6 +26,7 @@ struct View {
   std::string text() const { return layer < 0 ? name : name + ("[" + std::to_string(layer) + "]"); }
 };
 
+// Writes numbers as Python does a tuple.
 std::string list(const int64_t *values, int32_t count) {
   std::string text = "(";
   for (int32_t i = 0; i < count; ++i) text += (i ? ", " : "") + std::to_string(values[i]);
@@ -99,6 +100,8 @@ void check_device(const Shape &shape, const View &view) {
   }
 }
 
+// Refuses other types than dtype (YL_F32 ...). For feats and grads the plan can be made with the tensor's type instead;
+// y_true and boxes must be float32.
 void check_type(const View &view, int32_t dtype) {
   const DLDataType &type = view.tensor.dtype;
   const bool right =
@@ -160,6 +163,8 @@ void *array_of(const Shape &shape, const View &view, int64_t batch, int32_t dtyp
   if (nhwc ? in_planes : in_rows)
     fail_strides(view, nhwc ? "is YL_NCHW; this plan has YL_NHWC: make one with the other layout"
                             : "is YL_NHWC; this plan has YL_NCHW: make one with the other layout");
+  // Here the tensor has neither layout. If its shape is one of the plan's or of the other layout, the strides are at
+  // fault.
   const bool known =
       has_shape(t, rows, 4) || has_shape(t, rows_apart, 5) || has_shape(t, planes, 4) || has_shape(t, planes_apart, 5);
   if (!known) fail_shape(view, nhwc ? shape_of(rows) + " (YL_NHWC)" : shape_of(planes) + " (YL_NCHW)");
@@ -206,6 +211,8 @@ yl_boxes boxes_of(const Shape &shape, const yl_tensors &tensors, int64_t batch) 
 
 }  // namespace
 
+// Reads B from feats[0] before anything else, since every other shape is compared with it. Only pointers that are given
+// are filled in; the rest of the call is that of options.
 TensorCall::TensorCall(const Shape &shape, const yl_tensors *tensors, const yl_call *options) {
   const yl_call defaults = YL_CALL_INIT;
   const auto t = take_sized<yl_tensors>("tensors", tensors, YL_TENSORS_INIT);

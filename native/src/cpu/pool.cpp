@@ -102,6 +102,7 @@ void Pool::serve(int32_t worker) noexcept {
   for (;;) {
     if (spins_) spin([&] { return round_ != served; });
     std::unique_lock<std::mutex> lock(mutex_);
+    // A worker counts as asleep from here on: share() reads asleep_ under the mutex and so never misses one to wake.
     ++asleep_;
     start_.wait(lock, [&] { return stopping_ || (open_ && round_ != served); });
     --asleep_;
@@ -111,7 +112,7 @@ void Pool::serve(int32_t worker) noexcept {
     lock.unlock();
     take_items(worker);
     lock.lock();
-    if (--joined_ == 0 && waiting_) done_.notify_one();
+    if (--joined_ == 0 && waiting_) done_.notify_one();  // else the caller still takes items, or spins
   }
 }
 

@@ -120,6 +120,7 @@ class Chunks {
     const int32_t chunk = chunk_of(transfers, batch);
     for (Transfer &transfer : transfers) {
       cudaPointerAttributes attributes{};
+      // CUDA is asked in each call: the caller may pin, unpin or exchange its memory between calls.
       transfer.pinned = transfer.bytes > 0 && cudaPointerGetAttributes(&attributes, transfer.host) == cudaSuccess &&
                         attributes.type != cudaMemoryTypeUnregistered;
     }
@@ -193,6 +194,7 @@ class Chunks {
     slot.first = slot.count = 0;
   }
 
+  // Copies on the host by several threads: one reaches only a part of the memory's bandwidth.
   void copy_by_threads(char *to, const char *from, int64_t bytes) {
     pool_.run((bytes + kCopyPiece - 1) / kCopyPiece, [&](int64_t piece, int32_t) {
       const int64_t at = piece * kCopyPiece;

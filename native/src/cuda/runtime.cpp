@@ -18,6 +18,7 @@ namespace {
 int32_t count_for(int32_t device_index) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  // CUDA also reports a missing driver as one that is too old.
   if (error == cudaErrorInsufficientDriver)
     unusable(device_index, "there is no NVIDIA driver, or it is too old (CUDA 13 needs 580 or later)");
   if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
@@ -60,6 +61,10 @@ void require(cudaError_t error, const char *what) {
        cudaGetErrorString(error), static_cast<int>(error));
 }
 
+// Pinned and managed memory is reachable from every device. Memory of another device might be, if the program has
+// enabled peer access, but it is refused: such a pointer is nearly always a mistake, and slow where it is not. Plain
+// host memory is refused too, even on systems whose devices could read it through the page tables of the host, so that
+// the same program works everywhere.
 void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer) {
   cudaPointerAttributes attributes{};
   const cudaError_t error = cudaPointerGetAttributes(&attributes, pointer);
@@ -85,11 +90,12 @@ void check_cuda(int32_t device_index) {
   unusable(device_index, reason);
 }
 
+// Never returns 0: without a device count_for fails, and api.cpp sets the caller's count.
 int32_t cuda_count() { return count_for(0); }
 
 yl_device_properties cuda_info(int32_t device_index) {
   check_cuda(device_index);
-  const DeviceScope scope(device_index);
+  const DeviceScope scope(device_index);  // cudaMemGetInfo reads the current device
   cudaDeviceProp properties;
   size_t free = 0, total = 0;
   require(cudaGetDeviceProperties(&properties, device_index), "reading the device's properties");
@@ -120,7 +126,7 @@ void cuda_free(void *memory) {
 
 void *cuda_malloc_host(int64_t bytes) {
   require_bytes(bytes);
-  check_cuda(0);
+  check_cuda(0);  // fails with the reason if no device can be used
   void *memory = nullptr;
   // Portable: pinned for every device, not only for the current one.
   require(cudaHostAlloc(&memory, static_cast<size_t>(bytes), cudaHostAllocPortable), "allocating pinned memory");
@@ -133,6 +139,7 @@ void cuda_free_host(void *memory) {
   require(cudaFreeHost(memory), "freeing pinned memory");
 }
 
+// Copies and waits. Not cudaMemcpy, which returns before a copy within the device is done.
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {
   cuda_copy_async(device_index, to, from, bytes, nullptr);
   cuda_stream_synchronize(device_index, nullptr);
@@ -156,6 +163,7 @@ void *cuda_stream_create(int32_t device_index) {
   return stream;
 }
 
+// Does not wait: CUDA releases the stream when all that is enqueued on it has been executed.
 void cuda_stream_destroy(int32_t device_index, void *stream) {
   if (!stream) return;
   check_cuda(device_index);
