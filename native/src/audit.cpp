@@ -1,3 +1,5 @@
+// See audit.h. Findings of boxes come in the order of images and rows, those of y_true in the order of images, layers
+// and cells; counts and anchor_use go on when findings has no room left.
 #include "audit.h"
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 namespace yl {
 namespace {
 
+// Judges truths and collects findings in result.
 class Audit {
  public:
   Audit(const Shape &shape, float poor_iou, const yl_audit_result &result)
@@ -89,6 +92,7 @@ class Audit {
     }
   }
 
+  // Returns the value to report for such a row: the one that makes it invalid.
   float value_of(BoxKind kind, const BoxRow &row) const {
     const float *v = row.values;
     const float width = v[kXMax] - v[kXMin], height = v[kYMax] - v[kYMin];
@@ -103,6 +107,7 @@ class Audit {
     }
   }
 
+  // Counts a use of an anchor in a layer.
   void use(int32_t l, int32_t anchor) {
     if (result_.anchor_use) ++result_.anchor_use[l * anchors_ + anchor];
   }
@@ -126,7 +131,8 @@ class Audit {
   std::vector<int32_t> marks_;  // for each cell of the image the last row that took it, or -1
 };
 
-// Host memory as it is; device memory as a copy.
+// Makes truths readable on the host: returns host memory as it is, and device memory as a copy, which is valid until
+// the next read.
 class Reader {
  public:
   explicit Reader(const Shape &shape) : shape_(shape) {}

@@ -1,4 +1,6 @@
-// The CUDA runtime for the host files of this folder: errors as Failures, the device of a call, memory that is owned.
+// The CUDA runtime for the host files of this folder: errors become Failures with a sentence, a scope selects the
+// device of a call, and memory has an owner. The file does not run kernels; cuda.cpp does, through the launch functions
+// of task.h.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,7 +10,8 @@
 
 namespace yl {
 
-// Throws unless error is success; what names the operation.
+// Throws a Failure unless error is cudaSuccess: YL_OUT_OF_MEMORY if an allocation failed, else YL_DEVICE_FAILED. what
+// names the operation in the sentence, as in "CUDA failed while copying".
 void require(cudaError_t error, const char *what);
 
 // Fails with YL_NO_DEVICE and the reason unless the device can be used.
@@ -23,7 +26,8 @@ void cuda_stream_synchronize(int32_t device_index, void *stream);
 // These and their siblings, as the table of backends has them.
 extern const DeviceMemory cuda_memory;
 
-// The device is current while this lives; the caller's is again after it.
+// Makes a device current while it lives, and then the caller's device again: a library must not change the current
+// device of the thread that calls it.
 class DeviceScope {
  public:
   explicit DeviceScope(int32_t device_index) {
@@ -42,7 +46,7 @@ class DeviceScope {
   bool changed_ = false;
 };
 
-// Bytes of device memory or of pinned memory.
+// Owns bytes of device memory or of pinned memory. Free is cudaFree or cudaFreeHost; NULL is allowed there.
 template <cudaError_t (*Free)(void *)> class OwnedMemory {
  public:
   OwnedMemory() = default;
@@ -52,6 +56,8 @@ template <cudaError_t (*Free)(void *)> class OwnedMemory {
 
   char *start() const { return static_cast<char *>(start_); }
   int64_t bytes() const { return bytes_; }
+  // Replaces the memory by make(bytes), which may throw. Frees the old memory first, so that both are never needed at
+  // once; after a throw the object is empty.
   template <class Allocate> void allocate(int64_t bytes, const Allocate &make) {
     Free(start_);
     start_ = nullptr;
