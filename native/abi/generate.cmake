@@ -7,6 +7,20 @@ cmake_minimum_required(VERSION 3.25)
 
 include(${CMAKE_CURRENT_LIST_DIR}/parse.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/cxx.cmake)
+include(${CMAKE_CURRENT_LIST_DIR}/java.cmake)
+
+# Writes a file unless it has this text already: what did not change is not compiled again.
+function(write_if_changed file text)
+  if(EXISTS ${file})
+    file(READ ${file} old)
+    if("${old}" STREQUAL "${text}")
+      return()
+    endif()
+  endif()
+  file(WRITE ${file} "${text}")
+endfunction()
 
 parse_headers(${HEADERS})
 emit_cxx(${OUTPUT})
+emit_java(${OUTPUT})
+file(TOUCH ${OUTPUT}/stamp)
