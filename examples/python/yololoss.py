@@ -31,15 +31,16 @@ class YoloLossError(Exception):
 
 
 def _load():
-    """The library, and the module of its structs, which lies beside it: yololoss_abi.py, written by the library's build."""
+    """The library, and the module of its structs: yololoss_abi.py, which the library's build writes and installs."""
     here = pathlib.Path(__file__).resolve().parents[2] / "target/native/libyololoss.so"
     path = os.environ.get("YOLOLOSS_LIBRARY") or (str(here) if here.exists() else "libyololoss.so.0")
     library = ctypes.CDLL(path)
-    folders = [parent / folder for parent in pathlib.Path(path).resolve().parents for folder in ("abi", "share/yololoss")]
-    spec = importlib.machinery.PathFinder.find_spec("yololoss_abi", [*map(str, folders), *sys.path])
+    near = list(pathlib.Path(path).resolve().parents)[:4]  # a build folder or an install prefix is among these
+    folders = [str(folder / place) for folder in near for place in ("abi", "share/yololoss")]
+    spec = importlib.machinery.PathFinder.find_spec("yololoss_abi", [*folders, *sys.path])
     if spec is None:
-        raise YoloLossError("YL_UNSUPPORTED", f"there is no yololoss_abi.py beside {path}; it is in the library's build folder and "
-                            "in PREFIX/share/yololoss of its install; put it on PYTHONPATH")
+        raise YoloLossError("YL_UNSUPPORTED", f"there is no yololoss_abi.py near {path}; it is in abi of the library's build "
+                            "folder and in share/yololoss of its install; put it on PYTHONPATH")
     structs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(structs)
     if library.yl_abi_version() != structs.YL_ABI_VERSION:
@@ -65,9 +66,12 @@ LAYOUTS = {"nhwc": abi.YL_NHWC, "nchw": abi.YL_NCHW}
 MEMORIES = {"host": abi.YL_MEMORY_HOST, "device": abi.YL_MEMORY_DEVICE}
 SCOPES = {"layer": abi.YL_SCOPE_LAYER, "image": abi.YL_SCOPE_IMAGE}
 POLICIES = {"error": abi.YL_BOXES_ERROR, "skip": abi.YL_BOXES_SKIP, "clamp": abi.YL_BOXES_CLAMP}
-DEVICES = {"auto": abi.YL_DEVICE_AUTO, "reference": abi.YL_DEVICE_REFERENCE, "cpu": abi.YL_DEVICE_CPU, "cuda": abi.YL_DEVICE_CUDA}
-GRAD_MODES = {"overwrite": abi.YL_GRAD_OVERWRITE, "refresh": abi.YL_GRAD_REFRESH, "accumulate": abi.YL_GRAD_ACCUMULATE}
-NORMALISERS = {"batch": abi.YL_NORMALISER_BATCH, "none": abi.YL_NORMALISER_NONE, "objects": abi.YL_NORMALISER_OBJECTS}
+DEVICES = {"auto": abi.YL_DEVICE_AUTO, "reference": abi.YL_DEVICE_REFERENCE, "cpu": abi.YL_DEVICE_CPU,
+           "cuda": abi.YL_DEVICE_CUDA}
+GRAD_MODES = {"overwrite": abi.YL_GRAD_OVERWRITE, "refresh": abi.YL_GRAD_REFRESH,
+              "accumulate": abi.YL_GRAD_ACCUMULATE}
+NORMALISERS = {"batch": abi.YL_NORMALISER_BATCH, "none": abi.YL_NORMALISER_NONE,
+               "objects": abi.YL_NORMALISER_OBJECTS}
 
 # Fields of yl_parts whose name in JSON is another: that of the golden cases.
 JSON_NAMES = {"class_": "class", "objects": "object_count", "ignored": "ignore_count",
@@ -107,7 +111,8 @@ class Result:
 
     def log_line(self, step, **more):
         """A line for a log of a training that `yololoss compare` reads: JSON, in which NaN and infinities are strings."""
-        layers = [{JSON_NAMES.get(name, name): getattr(p, name) for name in PARTS + LOGGED_COUNTS} for p in self.layers]
+        names = {name: JSON_NAMES.get(name, name) for name in PARTS + LOGGED_COUNTS}
+        layers = [{in_json: getattr(parts, name) for name, in_json in names.items()} for parts in self.layers]
         line = {"step": step, "normaliser": self.normaliser, "total": self.total, "layers": layers, **more}
         return json.dumps(json.loads(json.dumps(line), parse_constant=str)) + "\n"
 
@@ -248,7 +253,8 @@ class Loss:
         held = _Tensors()
         tensors, options = self._call(held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode)
         result = Result(self._layers)
-        out = abi.yl_result.init(summary=ctypes.pointer(result.summary), layers=ctypes.cast(result.layers, POINTER(abi.yl_parts)))
+        out = abi.yl_result.init(summary=ctypes.pointer(result.summary),
+                                 layers=ctypes.cast(result.layers, POINTER(abi.yl_parts)))
         check(lib.yl_loss_dlpack(self._plan, byref(tensors), byref(options), byref(out)))
         return result
 

@@ -10,7 +10,8 @@
 #   <struct>_fields, <struct>_size names of the fields; size in bytes
 #   <struct>_<field>_ctype         as written, for example: const float *const *
 #   <struct>_<field>_base          the type without const and *, for example: float
-#   <struct>_<field>_pointer       "", "*" or "**"; then const1 and const2 say what is const: the value, the inner pointer
+#   <struct>_<field>_pointer       "", "*" or "**"
+#   <struct>_<field>_const1        not empty if what the innermost pointer points to is const; const2: the inner pointer
 #   <struct>_<field>_count         length of an array, or ""
 #   <struct>_<field>_offset        in bytes
 #   <struct>_<field>_default       of the *_INIT macro; undefined without one
@@ -131,7 +132,8 @@ macro(add_init name text)
   endforeach()
 endmacro()
 
-# One line, without comments and spaces around it; ; [ ] and \ are $ < > and ~ here, because they mean something in lists.
+# One line, without comments and spaces around it. The characters ; [ ] and \ are $ < > and ~ here, because they mean
+# something in CMake's lists.
 macro(parse_line)
   if(line STREQUAL "")
     # an empty line, or one of a comment
@@ -216,7 +218,10 @@ macro(parse_line)
     elseif(macro_name MATCHES "_INIT$")
       parse_error("values of ${macro_name} are expected on the next lines")
     endif()
-  elseif(NOT line MATCHES "^(#(include|if|ifdef|ifndef|else|endif)( .*)?|extern \"C\" {|}|typedef struct yl_plan yl_plan\\$)$")
+  elseif(line MATCHES "^#(include|if|ifdef|ifndef|else|endif)( .*)?$" OR line MATCHES "^(extern \"C\" {|})$"
+      OR line STREQUAL "typedef struct yl_plan yl_plan$")
+    # nothing that is generated
+  else()
     parse_error("not a declaration of a form that native/abi/parse.cmake knows")
   endif()
 endmacro()
