@@ -115,7 +115,7 @@ class NumpyTest(unittest.TestCase):
         with self.assertRaisesRegex(yololoss.YoloLossError, "closed"):
             loss(feats, boxes=boxes)
 
-    @unittest.skipIf(yololoss.lib.yl_device_check(3, 0), "no CUDA device")
+    @unittest.skipIf(yololoss.lib.yl_device_check(yololoss.DEVICES["cuda"], 0), "no CUDA device")
     def test_device_memory(self):
         """Memory of the library's own allocation, since NumPy has none on a device: enqueued on a stream."""
         class OnDevice:
@@ -145,7 +145,7 @@ class NumpyTest(unittest.TestCase):
         loss = yololoss.Loss(**case.spec, device="cuda:0", memory="device")
         feats, boxes = [OnDevice(f) for f in case.feats], OnDevice(case.boxes)
         grads = [OnDevice(np.zeros_like(f)) for f in case.feats]
-        summary = OnDevice(np.zeros(ctypes.sizeof(yololoss.yl_summary) // 8))
+        summary = OnDevice(np.zeros(ctypes.sizeof(yololoss.abi.yl_summary) // 8))
         stream = ctypes.c_void_p()
         yololoss.check(yololoss.lib.yl_stream_create(yololoss.DEVICES["cuda"], 0, ctypes.byref(stream)))
         loss.enqueue(feats, stream.value, summary.memory.value, boxes=boxes, grads=grads)
@@ -157,8 +157,7 @@ class NumpyTest(unittest.TestCase):
             loss(case.feats, boxes=boxes)
 
     def test_structs_are_those_of_the_library(self):
-        for struct in (yololoss.yl_layer, yololoss.yl_rules, yololoss.yl_config, yololoss.yl_tensors, yololoss.yl_call,
-                       yololoss.yl_parts, yololoss.yl_box_counts, yololoss.yl_summary, yololoss.yl_result):
+        for struct in yololoss.abi.STRUCTS:
             name = struct.__name__.encode()
             self.assertEqual(yololoss.lib.yl_offset_of(name, None), ctypes.sizeof(struct), name)
             for field, _ in struct._fields_:

@@ -12,19 +12,14 @@ boxes: (B, T, 5) float32, x_min, y_min, x_max, y_max in input pixels, class; unu
 y_true, a list of (B, H, W, A, 5+C) float32. Everything else is said in yololoss.h and yololoss_dlpack.h.
 """
 import ctypes
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
-from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, \
+import sys
+from ctypes import POINTER, byref, c_char_p, c_double, c_float, c_int32, c_int64, c_uint8, c_uint16, c_uint32, \
     c_uint64, c_void_p
-
-DTYPES = {"float32": 0, "float16": 1, "bfloat16": 2, "float64": 3}
-LAYOUTS = {"nhwc": 0, "nchw": 1}
-MEMORIES = {"host": 0, "device": 1}
-SCOPES = {"layer": 0, "image": 1}
-POLICIES = {"error": 0, "skip": 1, "clamp": 2}
-DEVICES = {"auto": 0, "reference": 1, "cpu": 2, "cuda": 3}
-GRAD_MODES = {"overwrite": 0, "refresh": 1, "accumulate": 2}
 
 
 class YoloLossError(Exception):
@@ -35,40 +30,60 @@ class YoloLossError(Exception):
         self.status = status
 
 
-# ---- the structs of the headers; the tests compare every offset with the library's
+def _load():
+    """The library, and the module of its structs: yololoss_abi.py, which the library's build writes and installs."""
+    here = pathlib.Path(__file__).resolve().parents[2] / "target/native/libyololoss.so"
+    path = os.environ.get("YOLOLOSS_LIBRARY") or (str(here) if here.exists() else "libyololoss.so.0")
+    library = ctypes.CDLL(path)
+    near = list(pathlib.Path(path).resolve().parents)[:4]  # a build folder or an install prefix is among these
+    folders = [str(folder / place) for folder in near for place in ("abi", "share/yololoss")]
+    spec = importlib.machinery.PathFinder.find_spec("yololoss_abi", [*folders, *sys.path])
+    if spec is None:
+        raise YoloLossError("YL_UNSUPPORTED", f"there is no yololoss_abi.py near {path}; it is in abi of the library's build "
+                            "folder and in share/yololoss of its install; put it on PYTHONPATH")
+    structs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(structs)
+    if library.yl_abi_version() != structs.YL_ABI_VERSION:
+        raise YoloLossError("YL_UNSUPPORTED", f"{path} has ABI version {library.yl_abi_version()}, {spec.origin} "
+                            f"has {structs.YL_ABI_VERSION}")
+    library.yl_last_error.restype = library.yl_status_name.restype = library.yl_version_string.restype = c_char_p
+    library.yl_device_name.restype = library.yl_device_why.restype = c_char_p
+    library.yl_device_name.argtypes = library.yl_device_why.argtypes = library.yl_plan_destroy.argtypes = [c_void_p]
+    library.yl_plan_destroy.restype = None
+    library.yl_offset_of.restype = c_int64
+    library.yl_offset_of.argtypes = [c_char_p, c_char_p]
+    tensors, call, result = POINTER(structs.yl_tensors), POINTER(structs.yl_call), POINTER(structs.yl_result)
+    library.yl_plan_create.argtypes = [POINTER(structs.yl_config), POINTER(c_void_p)]
+    library.yl_loss_dlpack.argtypes = [c_void_p, tensors, call, result]
+    library.yl_loss_dlpack_async.argtypes = [c_void_p, tensors, call, c_void_p, result]
+    return library, structs
 
-class _Struct(ctypes.Structure):
-    @classmethod
-    def init(cls, **fields):
-        struct = cls(**fields)
-        struct.struct_size = ctypes.sizeof(cls)
-        return struct
 
+lib, abi = _load()
 
-class yl_layer(_Struct):
-    _fields_ = [("grid_height", c_int32), ("grid_width", c_int32), ("anchor_mask", POINTER(c_int32)),
-                ("anchor_count", c_int32), ("reserved", c_int32)]
+DTYPES = {"float32": abi.YL_F32, "float16": abi.YL_F16, "bfloat16": abi.YL_BF16, "float64": abi.YL_F64}
+LAYOUTS = {"nhwc": abi.YL_NHWC, "nchw": abi.YL_NCHW}
+MEMORIES = {"host": abi.YL_MEMORY_HOST, "device": abi.YL_MEMORY_DEVICE}
+SCOPES = {"layer": abi.YL_SCOPE_LAYER, "image": abi.YL_SCOPE_IMAGE}
+POLICIES = {"error": abi.YL_BOXES_ERROR, "skip": abi.YL_BOXES_SKIP, "clamp": abi.YL_BOXES_CLAMP}
+DEVICES = {"auto": abi.YL_DEVICE_AUTO, "reference": abi.YL_DEVICE_REFERENCE, "cpu": abi.YL_DEVICE_CPU,
+           "cuda": abi.YL_DEVICE_CUDA}
+GRAD_MODES = {"overwrite": abi.YL_GRAD_OVERWRITE, "refresh": abi.YL_GRAD_REFRESH,
+              "accumulate": abi.YL_GRAD_ACCUMULATE}
+NORMALISERS = {"batch": abi.YL_NORMALISER_BATCH, "none": abi.YL_NORMALISER_NONE,
+               "objects": abi.YL_NORMALISER_OBJECTS}
 
+# Fields of yl_parts whose name in JSON is another: that of the golden cases.
+JSON_NAMES = {"class_": "class", "objects": "object_count", "ignored": "ignore_count",
+              "ignored_background": "ignore_count_background"}
+PARTS = [name for name, kind in abi.yl_parts._fields_ if kind is c_double]
+LOGGED_COUNTS = ["objects", "ignored_background", "non_finite"]
 
-class yl_rules(_Struct):
-    _fields_ = [("struct_size", c_size_t), ("class_weights", POINTER(c_float)), ("ignore_threshes", POINTER(c_float)),
-                ("weight_xy", c_float), ("weight_wh", c_float), ("weight_object", c_float),
-                ("weight_background", c_float), ("weight_class", c_float), ("label_smoothing", c_float),
-                ("ignore_scope", c_int32), ("reserved", c_int32)]
-
-
-class yl_config(_Struct):
-    _fields_ = [("struct_size", c_size_t), ("layers", POINTER(yl_layer)), ("anchors", POINTER(c_float)),
-                ("layer_count", c_int32), ("anchor_count", c_int32), ("input_height", c_int32), ("input_width", c_int32),
-                ("num_classes", c_int32), ("ignore_thresh", c_float), ("max_batch", c_int32), ("device", c_int32),
-                ("device_index", c_int32), ("memory", c_int32), ("dtype", c_int32), ("layout", c_int32),
-                ("threads", c_int32), ("grad_dtype", c_int32), ("rules", POINTER(yl_rules))]
-
-
-class DLTensor(ctypes.Structure):
-    _fields_ = [("data", c_void_p), ("device_type", c_int32), ("device_id", c_int32), ("ndim", c_int32),
-                ("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16), ("shape", POINTER(c_int64)),
-                ("strides", POINTER(c_int64)), ("byte_offset", c_uint64)]
+DLTensor = abi.DLTensor
+DLTensor._fields_ = [
+    ("data", c_void_p), ("device_type", c_int32), ("device_id", c_int32), ("ndim", c_int32), ("code", c_uint8),
+    ("bits", c_uint8), ("lanes", c_uint16), ("shape", POINTER(c_int64)), ("strides", POINTER(c_int64)),
+    ("byte_offset", c_uint64)]
 
 
 class _Versioned(ctypes.Structure):  # DLManagedTensorVersioned
@@ -76,83 +91,30 @@ class _Versioned(ctypes.Structure):  # DLManagedTensorVersioned
                 ("flags", c_uint64), ("dl_tensor", DLTensor)]
 
 
-class yl_tensors(_Struct):
-    _fields_ = [("struct_size", c_size_t), ("feats", POINTER(POINTER(DLTensor))), ("grads", POINTER(POINTER(DLTensor))),
-                ("y_true", POINTER(POINTER(DLTensor))), ("boxes", POINTER(DLTensor)), ("box_weights", POINTER(DLTensor)),
-                ("boxes_policy", c_int32), ("reserved", c_int32)]
-
-
-class yl_call(_Struct):
-    _fields_ = [("struct_size", c_size_t), ("feats", c_void_p), ("y_true", c_void_p), ("boxes", c_void_p),
-                ("grads", c_void_p), ("batch", c_int32), ("grad_mode", c_int32), ("normaliser", c_int32), ("scan", c_int32),
-                ("normaliser_value", c_double), ("grad_scale", c_double), ("normaliser_at", c_void_p),
-                ("grad_scale_at", c_void_p)]
-
-
-class yl_parts(ctypes.Structure):
+class Parts(abi.yl_parts):
     """The parts of a layer; confidence is the sum of its two."""
-    _fields_ = [("xy", c_double), ("wh", c_double), ("confidence_object", c_double), ("confidence_background", c_double),
-                ("class_", c_double), ("objects", c_int64), ("ignored", c_int64), ("ignored_background", c_int64),
-                ("non_finite", c_int64), ("found_inf", c_int64)]
 
     @property
     def confidence(self):
         return self.confidence_object + self.confidence_background
 
 
-class yl_box_counts(ctypes.Structure):
-    _fields_ = [(name, c_int64) for name in ("used", "skipped", "clamped", "dropped", "collided")]
-
-
-class yl_summary(ctypes.Structure):
-    _fields_ = [("total", c_double), ("normaliser", c_double), ("objects", c_int64), ("ignored", c_int64),
-                ("ignored_background", c_int64), ("non_finite", c_int64), ("found_inf", c_int64), ("boxes", yl_box_counts)]
-
-
-class yl_result(_Struct):
-    _fields_ = [("struct_size", c_size_t), ("summary", c_void_p), ("layers", c_void_p), ("rows", c_void_p),
-                ("completion", c_void_p), ("stats", c_void_p), ("offender", c_void_p), ("ignore_mask", c_void_p),
-                ("best_iou", c_void_p), ("cell_loss", c_void_p)]
-
-
 class Result:
     """total, normaliser, objects, ..., boxes as in yl_summary; layers: the parts of each, yl_parts."""
 
     def __init__(self, layers):
-        self.layers = (yl_parts * layers)()
-        self.summary = yl_summary()
+        self.layers = (Parts * layers)()
+        self.summary = abi.yl_summary()
 
     def __getattr__(self, name):
         return getattr(self.summary, name)
 
     def log_line(self, step, **more):
         """A line for a log of a training that `yololoss compare` reads: JSON, in which NaN and infinities are strings."""
-        layers = [{"xy": p.xy, "wh": p.wh, "confidence_object": p.confidence_object,
-                   "confidence_background": p.confidence_background, "class": p.class_, "object_count": p.objects,
-                   "ignore_count_background": p.ignored_background, "non_finite": p.non_finite} for p in self.layers]
+        names = {name: JSON_NAMES.get(name, name) for name in PARTS + LOGGED_COUNTS}
+        layers = [{in_json: getattr(parts, name) for name, in_json in names.items()} for parts in self.layers]
         line = {"step": step, "normaliser": self.normaliser, "total": self.total, "layers": layers, **more}
         return json.dumps(json.loads(json.dumps(line), parse_constant=str)) + "\n"
-
-
-def _load():
-    here = pathlib.Path(__file__).resolve().parents[2] / "target/native/libyololoss.so"
-    path = os.environ.get("YOLOLOSS_LIBRARY") or (str(here) if here.exists() else "libyololoss.so.0")
-    library = ctypes.CDLL(path)
-    library.yl_last_error.restype = library.yl_status_name.restype = library.yl_version_string.restype = c_char_p
-    library.yl_device_name.restype = library.yl_device_why.restype = c_char_p
-    library.yl_device_name.argtypes = library.yl_device_why.argtypes = library.yl_plan_destroy.argtypes = [c_void_p]
-    library.yl_plan_destroy.restype = None
-    library.yl_offset_of.restype = c_int64
-    library.yl_offset_of.argtypes = [c_char_p, c_char_p]
-    library.yl_plan_create.argtypes = [POINTER(yl_config), POINTER(c_void_p)]
-    library.yl_loss_dlpack.argtypes = [c_void_p, POINTER(yl_tensors), POINTER(yl_call), POINTER(yl_result)]
-    library.yl_loss_dlpack_async.argtypes = [c_void_p, POINTER(yl_tensors), POINTER(yl_call), c_void_p, POINTER(yl_result)]
-    if library.yl_abi_version() != 3:
-        raise YoloLossError("YL_UNSUPPORTED", f"{path} has ABI version {library.yl_abi_version()}, this module needs 3")
-    return library
-
-
-lib = _load()
 
 
 def check(status):
@@ -226,10 +188,10 @@ class Loss:
                  weights=None, class_weights=None, label_smoothing=0.0, ignore_scope="layer"):
         strides = strides or [32 >> l for l in range(len(anchor_mask))]
         masks = [(c_int32 * len(mask))(*mask) for mask in anchor_mask]
-        layers = (yl_layer * len(masks))(*[yl_layer(input_shape[0] // s, input_shape[1] // s, mask, len(mask), 0)
+        layers = (abi.yl_layer * len(masks))(*[abi.yl_layer(input_shape[0] // s, input_shape[1] // s, mask, len(mask), 0)
                                            for s, mask in zip(strides, masks)])
         weights = {"xy": 1, "wh": 1, "object": 1, "background": 1, "class_": 1, **(weights or {})}
-        rules = yl_rules.init(weight_xy=weights["xy"], weight_wh=weights["wh"], weight_object=weights["object"],
+        rules = abi.yl_rules.init(weight_xy=weights["xy"], weight_wh=weights["wh"], weight_object=weights["object"],
                               weight_background=weights["background"], weight_class=weights["class_"],
                               label_smoothing=label_smoothing, ignore_scope=SCOPES[ignore_scope])
         if class_weights is not None:
@@ -242,12 +204,12 @@ class Loss:
             rules.ignore_threshes = _floats(ignore_thresh)
             ignore_thresh = ignore_thresh[0]
         kind, _, index = device.partition(":")
-        config = yl_config.init(
+        config = abi.yl_config.init(
             layers=layers, anchors=_floats([side for anchor in anchors for side in anchor]), layer_count=len(masks),
             anchor_count=len(anchors), input_height=input_shape[0], input_width=input_shape[1], num_classes=num_classes,
-            ignore_thresh=ignore_thresh, max_batch=max_batch, device=["auto", "reference", "cpu", "cuda"].index(kind),
+            ignore_thresh=ignore_thresh, max_batch=max_batch, device=DEVICES[kind],
             device_index=int(index or 0), memory=MEMORIES[memory], dtype=DTYPES[dtype], layout=LAYOUTS[layout],
-            threads=threads, grad_dtype=int(grad_float32), rules=ctypes.pointer(rules))
+            threads=threads, grad_dtype=abi.YL_GRAD_F32 if grad_float32 else abi.YL_GRAD_LIKE_FEATS, rules=ctypes.pointer(rules))
         self._plan = c_void_p()
         self._layers = len(masks)
         self.memory = memory
@@ -275,13 +237,14 @@ class Loss:
     def _call(self, held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode):
         if not self._plan:
             raise YoloLossError("YL_INVALID_ARGUMENT", "this Loss is closed; make another")
-        tensors = yl_tensors.init(
+        tensors = abi.yl_tensors.init(
             feats=held.many(feats, self._layers, "feats"), grads=held.many(grads, self._layers, "grads", written=True),
             y_true=held.many(y_true, self._layers, "y_true"), boxes=held.one(boxes), box_weights=held.one(box_weights),
             boxes_policy=POLICIES[bad_boxes])
-        by_name = {"batch": 0, "none": 1, "objects": 2}
-        options = yl_call.init(grad_mode=GRAD_MODES[grad_mode], normaliser=by_name.get(normaliser, 3), grad_scale=grad_scale,
-                               normaliser_value=1.0 if normaliser in by_name else normaliser)
+        by_value = normaliser not in NORMALISERS
+        options = abi.yl_call.init(grad_mode=GRAD_MODES[grad_mode], grad_scale=grad_scale,
+                                   normaliser=abi.YL_NORMALISER_VALUE if by_value else NORMALISERS[normaliser],
+                                   normaliser_value=normaliser if by_value else 1.0)
         return tensors, options
 
     def __call__(self, feats, *, boxes=None, y_true=None, grads=None, box_weights=None, bad_boxes="error",
@@ -290,17 +253,18 @@ class Loss:
         held = _Tensors()
         tensors, options = self._call(held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode)
         result = Result(self._layers)
-        out = yl_result.init(summary=ctypes.addressof(result.summary), layers=ctypes.addressof(result.layers))
+        out = abi.yl_result.init(summary=ctypes.pointer(result.summary),
+                                 layers=ctypes.cast(result.layers, POINTER(abi.yl_parts)))
         check(lib.yl_loss_dlpack(self._plan, byref(tensors), byref(options), byref(out)))
         return result
 
     def enqueue(self, feats, stream, summary, *, boxes=None, y_true=None, grads=None, box_weights=None, bad_boxes="error",
                 normaliser="batch", grad_scale=1.0, grad_mode="overwrite"):
         """The same on a CUDA stream (an integer), without waiting. summary: an address that the device can write, of
-        ctypes.sizeof(yl_summary) bytes; its first double is the total."""
+        ctypes.sizeof(abi.yl_summary) bytes; its first double is the total."""
         held = _Tensors()
         tensors, options = self._call(held, feats, boxes, y_true, grads, box_weights, bad_boxes, normaliser, grad_scale, grad_mode)
-        out = yl_result.init(summary=summary)
+        out = abi.yl_result.init(summary=ctypes.cast(summary, POINTER(abi.yl_summary)))
         check(lib.yl_loss_dlpack_async(self._plan, byref(tensors), byref(options), stream, byref(out)))
 
     def torch(self, feats, **options):
@@ -320,7 +284,7 @@ def _torch_function():
             def forward(ctx, loss, options, *feats):
                 grads = [torch.empty_like(f) for f in feats]
                 if loss.memory == "device":
-                    summary = torch.full([ctypes.sizeof(yl_summary) // 8], torch.nan, dtype=torch.float64, device=feats[0].device)
+                    summary = torch.full([ctypes.sizeof(abi.yl_summary) // 8], torch.nan, dtype=torch.float64, device=feats[0].device)
                     stream = torch.cuda.current_stream(feats[0].device).cuda_stream
                     loss.enqueue(feats, stream, summary.data_ptr(), grads=grads, **options)
                     total = summary[0]

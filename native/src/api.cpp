@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "abi.h"
 #include "audit.h"
 #include "check/check.h"
 #include "check/dlpack.h"
@@ -179,72 +180,18 @@ struct Field {
   int64_t offset;
 };
 
-#define YL_SIZE(type) \
-  { #type, nullptr, sizeof(type) }
-#define YL_FIELD(type, field) \
-  { #type, #field, offsetof(type, field) }
-// clang-format off
-const Field kFields[] = {
-    YL_SIZE(yl_layer), YL_FIELD(yl_layer, grid_height), YL_FIELD(yl_layer, grid_width),
-    YL_FIELD(yl_layer, anchor_mask), YL_FIELD(yl_layer, anchor_count), YL_FIELD(yl_layer, reserved),
-    YL_SIZE(yl_config), YL_FIELD(yl_config, struct_size), YL_FIELD(yl_config, layers), YL_FIELD(yl_config, anchors),
-    YL_FIELD(yl_config, layer_count), YL_FIELD(yl_config, anchor_count), YL_FIELD(yl_config, input_height),
-    YL_FIELD(yl_config, input_width), YL_FIELD(yl_config, num_classes), YL_FIELD(yl_config, ignore_thresh),
-    YL_FIELD(yl_config, max_batch), YL_FIELD(yl_config, device), YL_FIELD(yl_config, device_index),
-    YL_FIELD(yl_config, memory), YL_FIELD(yl_config, dtype), YL_FIELD(yl_config, layout),
-    YL_FIELD(yl_config, threads), YL_FIELD(yl_config, grad_dtype), YL_FIELD(yl_config, rules),
-    YL_SIZE(yl_rules), YL_FIELD(yl_rules, struct_size), YL_FIELD(yl_rules, class_weights),
-    YL_FIELD(yl_rules, ignore_threshes), YL_FIELD(yl_rules, weight_xy), YL_FIELD(yl_rules, weight_wh),
-    YL_FIELD(yl_rules, weight_object), YL_FIELD(yl_rules, weight_background), YL_FIELD(yl_rules, weight_class),
-    YL_FIELD(yl_rules, label_smoothing), YL_FIELD(yl_rules, ignore_scope), YL_FIELD(yl_rules, reserved),
-    YL_SIZE(yl_boxes), YL_FIELD(yl_boxes, struct_size), YL_FIELD(yl_boxes, data), YL_FIELD(yl_boxes, per_image),
-    YL_FIELD(yl_boxes, policy), YL_FIELD(yl_boxes, weights),
-    YL_SIZE(yl_box_counts), YL_FIELD(yl_box_counts, used), YL_FIELD(yl_box_counts, skipped),
-    YL_FIELD(yl_box_counts, clamped), YL_FIELD(yl_box_counts, dropped), YL_FIELD(yl_box_counts, collided),
-    YL_SIZE(yl_call), YL_FIELD(yl_call, struct_size), YL_FIELD(yl_call, feats), YL_FIELD(yl_call, y_true),
-    YL_FIELD(yl_call, boxes), YL_FIELD(yl_call, grads), YL_FIELD(yl_call, batch), YL_FIELD(yl_call, grad_mode),
-    YL_FIELD(yl_call, normaliser), YL_FIELD(yl_call, scan), YL_FIELD(yl_call, normaliser_value),
-    YL_FIELD(yl_call, grad_scale), YL_FIELD(yl_call, normaliser_at), YL_FIELD(yl_call, grad_scale_at),
-    YL_SIZE(yl_tensors), YL_FIELD(yl_tensors, struct_size), YL_FIELD(yl_tensors, feats), YL_FIELD(yl_tensors, grads),
-    YL_FIELD(yl_tensors, y_true), YL_FIELD(yl_tensors, boxes), YL_FIELD(yl_tensors, box_weights),
-    YL_FIELD(yl_tensors, boxes_policy), YL_FIELD(yl_tensors, reserved),
-    YL_SIZE(yl_parts), YL_FIELD(yl_parts, xy), YL_FIELD(yl_parts, wh), YL_FIELD(yl_parts, confidence_object),
-    YL_FIELD(yl_parts, confidence_background), YL_FIELD(yl_parts, class_), YL_FIELD(yl_parts, objects),
-    YL_FIELD(yl_parts, ignored), YL_FIELD(yl_parts, ignored_background), YL_FIELD(yl_parts, non_finite),
-    YL_FIELD(yl_parts, found_inf),
-    YL_SIZE(yl_summary), YL_FIELD(yl_summary, total), YL_FIELD(yl_summary, normaliser),
-    YL_FIELD(yl_summary, objects), YL_FIELD(yl_summary, ignored), YL_FIELD(yl_summary, ignored_background),
-    YL_FIELD(yl_summary, non_finite), YL_FIELD(yl_summary, found_inf), YL_FIELD(yl_summary, boxes),
-    YL_SIZE(yl_result), YL_FIELD(yl_result, struct_size), YL_FIELD(yl_result, summary), YL_FIELD(yl_result, layers),
-    YL_FIELD(yl_result, rows), YL_FIELD(yl_result, completion), YL_FIELD(yl_result, stats),
-    YL_FIELD(yl_result, offender), YL_FIELD(yl_result, ignore_mask), YL_FIELD(yl_result, best_iou),
-    YL_FIELD(yl_result, cell_loss),
-    YL_SIZE(yl_stats), YL_FIELD(yl_stats, objects), YL_FIELD(yl_stats, background), YL_FIELD(yl_stats, iou),
-    YL_FIELD(yl_stats, iou_50), YL_FIELD(yl_stats, iou_75), YL_FIELD(yl_stats, objectness_object),
-    YL_FIELD(yl_stats, objectness_background), YL_FIELD(yl_stats, grad_xy), YL_FIELD(yl_stats, grad_wh),
-    YL_FIELD(yl_stats, grad_object), YL_FIELD(yl_stats, grad_background), YL_FIELD(yl_stats, grad_class),
-    YL_SIZE(yl_offender), YL_FIELD(yl_offender, cause), YL_FIELD(yl_offender, image), YL_FIELD(yl_offender, layer),
-    YL_FIELD(yl_offender, row), YL_FIELD(yl_offender, column), YL_FIELD(yl_offender, anchor),
-    YL_FIELD(yl_offender, channel), YL_FIELD(yl_offender, reserved), YL_FIELD(yl_offender, value),
-    YL_FIELD(yl_offender, gradient),
-    YL_SIZE(yl_finding), YL_FIELD(yl_finding, reason), YL_FIELD(yl_finding, action), YL_FIELD(yl_finding, image),
-    YL_FIELD(yl_finding, row), YL_FIELD(yl_finding, other), YL_FIELD(yl_finding, layer),
-    YL_FIELD(yl_finding, grid_row), YL_FIELD(yl_finding, grid_column), YL_FIELD(yl_finding, anchor),
-    YL_FIELD(yl_finding, value),
-    YL_SIZE(yl_audit_result), YL_FIELD(yl_audit_result, struct_size), YL_FIELD(yl_audit_result, findings),
-    YL_FIELD(yl_audit_result, capacity), YL_FIELD(yl_audit_result, counts), YL_FIELD(yl_audit_result, anchor_use),
-    YL_FIELD(yl_audit_result, best_iou),
-    YL_SIZE(yl_completion), YL_FIELD(yl_completion, status), YL_FIELD(yl_completion, image),
-    YL_FIELD(yl_completion, row), YL_FIELD(yl_completion, reserved),
-    YL_SIZE(yl_device_properties), YL_FIELD(yl_device_properties, struct_size), YL_FIELD(yl_device_properties, total_memory),
-    YL_FIELD(yl_device_properties, free_memory), YL_FIELD(yl_device_properties, compute_capability),
-    YL_FIELD(yl_device_properties, multiprocessors), YL_FIELD(yl_device_properties, name),
-    YL_SIZE(yl_head), YL_FIELD(yl_head, struct_size), YL_FIELD(yl_head, feats), YL_FIELD(yl_head, grid),
-    YL_FIELD(yl_head, box_xy), YL_FIELD(yl_head, box_wh), YL_FIELD(yl_head, box_confidence),
-    YL_FIELD(yl_head, box_class_probs), YL_FIELD(yl_head, layer), YL_FIELD(yl_head, batch),
-};
-// clang-format on
-#undef YL_SIZE
+#define YL_FIELD(owner, type, field, offset) {#owner, #field, offsetof(owner, field)},
+#define YL_STRUCT(name) {#name, nullptr, sizeof(name)}, YL_FIELDS_OF_##name(YL_FIELD)
+const Field kFields[] = {YL_STRUCTS(YL_STRUCT)};
+#undef YL_STRUCT
+#undef YL_FIELD
+
+// The offsets that other languages use were computed from the header; the compiler must have the same.
+#define YL_FIELD(owner, type, field, offset) \
+  static_assert(offsetof(owner, field) == offset, "offset of " #owner "." #field);
+#define YL_STRUCT(name) YL_FIELDS_OF_##name(YL_FIELD)
+YL_STRUCTS(YL_STRUCT)
+#undef YL_STRUCT
 #undef YL_FIELD
 
 }  // namespace
@@ -403,14 +350,10 @@ const char *yl_last_error(void) { return last_error; }
 
 const char *yl_status_name(int32_t status) {
   switch (status) {
-    case YL_OK: return "YL_OK";
-    case YL_INVALID_ARGUMENT: return "YL_INVALID_ARGUMENT";
-    case YL_INVALID_BOXES: return "YL_INVALID_BOXES";
-    case YL_UNSUPPORTED: return "YL_UNSUPPORTED";
-    case YL_NO_DEVICE: return "YL_NO_DEVICE";
-    case YL_OUT_OF_MEMORY: return "YL_OUT_OF_MEMORY";
-    case YL_INTERNAL: return "YL_INTERNAL";
-    case YL_DEVICE_FAILED: return "YL_DEVICE_FAILED";
+#define YL_NAME(name) \
+  case name: return #name;
+    YL_NAMES_OF_yl_status(YL_NAME)
+#undef YL_NAME
     default: return "unknown status";
   }
 }

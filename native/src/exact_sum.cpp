@@ -86,11 +86,17 @@ double value_of(Exact words) {
   return negative ? -value : value;
 }
 
-template <class Word> Word *layer_of(Word *sum, int32_t l) { return sum + kHeadWords + int64_t(l) * kLayerWords; }
+// The words of a layer: its counts.
+template <class Word> Word *counts_of(Word *sum, int32_t l) { return sum + kHeadWords + int64_t(l) * kLayerWords; }
+
+// The kExactWords of one of its sums.
+template <class Word> Word *sum_of(Word *sum, int32_t l, int32_t field) {
+  return counts_of(sum, l) + kCounts + field * kExactWords;
+}
 
 void carry_layers(int64_t *sum, int32_t layer_count) {
   for (int32_t l = 0; l < layer_count; ++l)
-    for (int32_t field = 0; field < kSums; ++field) carry(layer_of(sum, l) + kSums + field * kExactWords);
+    for (int32_t field = 0; field < kSums; ++field) carry(sum_of(sum, l, field));
 }
 
 void check_sum(const char *name, const void *sum, int32_t layer_count) {
@@ -106,17 +112,17 @@ void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t ba
   if (batch > 0) check_array("rows", rows, int64_t(batch) * layer_count * int64_t(sizeof(yl_parts)));
   sum[0] = plus(sum[0], batch);
   if (boxes) {
-    const int64_t counts[] = {boxes->used, boxes->skipped, boxes->clamped, boxes->dropped, boxes->collided};
-    for (int32_t i = 0; i < 5; ++i) sum[1 + i] = plus(sum[1 + i], counts[i]);
+    int64_t *word = sum;
+#define YL_ADD_WORD(owner, type, field, offset) ++word, *word = plus(*word, boxes->field);
+    YL_COUNTS_OF_yl_box_counts(YL_ADD_WORD)
+#undef YL_ADD_WORD
   }
   for (int32_t image = 0; image < batch; ++image) {
     for (int32_t l = 0; l < layer_count; ++l) {
       const yl_parts &row = rows[int64_t(image) * layer_count + l];
-      int64_t *layer = layer_of(sum, l);
-      for (int32_t field = 0; field < kSums; ++field) {
-        layer[field] = plus(layer[field], field_of<int64_t>(row, kSums + field));
-        add_double(layer + kSums + field * kExactWords, field_of<double>(row, field));
-      }
+      int64_t *counts = counts_of(sum, l);
+      for (int32_t i = 0; i < kCounts; ++i) counts[i] = plus(counts[i], field_of<int64_t>(row, kSums + i));
+      for (int32_t field = 0; field < kSums; ++field) add_double(sum_of(sum, l, field), field_of<double>(row, field));
     }
     if (image % kRowsBeforeCarry == kRowsBeforeCarry - 1) carry_layers(sum, layer_count);
   }
@@ -135,18 +141,19 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
   check_sum("sum", sum, layer_count);
   check_normaliser(normaliser, normaliser_value);
   yl_summary summary{};
-  summary.boxes = {sum[1], sum[2], sum[3], sum[4], sum[5]};
+  const int64_t *word = sum;
+#define YL_READ_WORD(owner, type, field, offset) summary.boxes.field = *++word;
+  YL_COUNTS_OF_yl_box_counts(YL_READ_WORD)
+#undef YL_READ_WORD
   yl_parts counts{};
   for (int32_t l = 0; l < layer_count; ++l)
-    for (int32_t field = 0; field < kSums; ++field) {
-      int64_t &count = field_of<int64_t>(counts, kSums + field);
-      count = plus(count, layer_of(sum, l)[field]);
+    for (int32_t i = 0; i < kCounts; ++i) {
+      int64_t &count = field_of<int64_t>(counts, kSums + i);
+      count = plus(count, counts_of(sum, l)[i]);
     }
-  summary.objects = counts.objects;
-  summary.ignored = counts.ignored;
-  summary.ignored_background = counts.ignored_background;
-  summary.non_finite = counts.non_finite;
-  summary.found_inf = counts.found_inf;
+#define YL_COPY(owner, type, field, offset) summary.field = counts.field;
+  YL_COUNTS_OF_yl_parts(YL_COPY)
+#undef YL_COPY
   summary.normaliser = normaliser == YL_NORMALISER_BATCH
                            ? static_cast<double>(std::max<int64_t>(sum[0], 1))
                            : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
@@ -154,13 +161,13 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
   for (int32_t l = 0; l < layer_count; ++l) {
     for (int32_t field = 0; field < kSums; ++field) {
       Exact part;
-      std::copy_n(layer_of(sum, l) + kSums + field * kExactWords, kExactWords, part.begin());
+      std::copy_n(sum_of(sum, l, field), kExactWords, part.begin());
       carry(part.data());  // others may have added its words
       for (int32_t i = 0; i < kExactWords; ++i) total[i] = plus(total[i], part[i]);
       if (!layers) continue;
       field_of<double>(layers[l], field) = value_of(part) / summary.normaliser;
-      field_of<int64_t>(layers[l], kSums + field) = layer_of(sum, l)[field];
     }
+    for (int32_t i = 0; layers && i < kCounts; ++i) field_of<int64_t>(layers[l], kSums + i) = counts_of(sum, l)[i];
   }
   summary.total = value_of(total) / summary.normaliser;
   return summary;

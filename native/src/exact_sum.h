@@ -19,8 +19,8 @@ namespace yl {
 constexpr int32_t kDigits = 68, kExactWords = kDigits + 3;
 
 // Of a sum: images, the counts of boxes; for each layer the counts of yl_parts, and kExactWords for each of its sums.
-constexpr int32_t kHeadWords = 6, kLayerWords = kSums + kSums * kExactWords;
-static_assert(YL_SUM_WORDS(0) == kHeadWords && YL_SUM_WORDS(1) == kHeadWords + kLayerWords, "words of a sum");
+constexpr int32_t kHeadWords = 1 + kBoxCounts, kLayerWords = kCounts + kSums * kExactWords;
+static_assert(YL_SUM_WORDS(0) == kHeadWords && YL_SUM_WORDS(1) == kHeadWords + kLayerWords, "YL_SUM_WORDS");
 
 // These are yl_sum_add, yl_sum_merge and yl_sum_result; they throw a Failure instead of returning a status.
 void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch, const yl_box_counts *boxes);

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "abi.h"
 #include "formula.h"
 #include "yololoss.h"
 
@@ -19,26 +20,13 @@ YL_HOST_DEVICE inline double normaliser_of(int32_t kind, double value, int32_t b
   }
 }
 
-YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part) {
-  sum.xy += part.xy;
-  sum.wh += part.wh;
-  sum.confidence_object += part.confidence_object;
-  sum.confidence_background += part.confidence_background;
-  sum.class_ += part.class_;
-  sum.objects += part.objects;
-  sum.ignored += part.ignored;
-  sum.ignored_background += part.ignored_background;
-  sum.non_finite += part.non_finite;
-  sum.found_inf += part.found_inf;
-}
+// Each macro below is applied to the fields of a struct by a list of abi.h, which is generated from yololoss.h.
+#define YL_ADD(owner, type, field, offset) sum.field += part.field;
+#define YL_COUNT(owner, type, field, offset) +1
 
-YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part) {
-  sum.used += part.used;
-  sum.skipped += part.skipped;
-  sum.clamped += part.clamped;
-  sum.dropped += part.dropped;
-  sum.collided += part.collided;
-}
+YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part) { YL_FIELDS_OF_yl_parts(YL_ADD) }
+
+YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part) { YL_FIELDS_OF_yl_box_counts(YL_ADD) }
 
 // A layer's rows, in the order of the images.
 YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, int32_t layer_count, int32_t l) {
@@ -55,8 +43,15 @@ YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, in
 #endif
 
 // yl_parts is sums and then counts, all of 8 bytes: its fields by number.
-constexpr int32_t kSums = 5, kFields = 2 * kSums;
-static_assert(offsetof(yl_parts, objects) == 8 * kSums && sizeof(yl_parts) == 8 * kFields, "fields of yl_parts");
+constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT), kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
+constexpr int32_t kFields = kSums + kCounts;
+constexpr int32_t kBoxCounts = YL_COUNTS_OF_yl_box_counts(YL_COUNT);
+static_assert(sizeof(yl_parts) == 8 * kFields, "yl_parts consists of double and int64_t");
+static_assert(sizeof(yl_box_counts) == 8 * kBoxCounts, "yl_box_counts consists of int64_t");
+#define YL_AFTER_SUMS(owner, type, field, offset) \
+  static_assert(offsetof(owner, field) >= 8 * kSums, "in yl_parts counts follow the sums: " #field);
+YL_COUNTS_OF_yl_parts(YL_AFTER_SUMS)
+#undef YL_AFTER_SUMS
 
 template <class T> YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
   return reinterpret_cast<T *>(&parts)[field];
@@ -87,11 +82,9 @@ YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, doub
   }
   summary.total = sum / normaliser;
   summary.normaliser = normaliser;
-  summary.objects = total_of(layers, layer_count, &yl_parts::objects);
-  summary.ignored = total_of(layers, layer_count, &yl_parts::ignored);
-  summary.ignored_background = total_of(layers, layer_count, &yl_parts::ignored_background);
-  summary.non_finite = total_of(layers, layer_count, &yl_parts::non_finite);
-  summary.found_inf = total_of(layers, layer_count, &yl_parts::found_inf);
+#define YL_TOTAL(owner, type, field, offset) summary.field = total_of(layers, layer_count, &yl_parts::field);
+  YL_COUNTS_OF_yl_parts(YL_TOTAL)
+#undef YL_TOTAL
   summary.boxes = boxes;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "abi.h"
 #include "layout.h"
 #include "yololoss.h"
 
@@ -20,29 +21,18 @@ struct Extra {
   yl_stats stats;
   Offence first;
 };
-#define YL_NO_EXTRA                                            \
-  {                                                            \
-    {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, { kNoOffence, 0, 0 } \
+#define YL_NO_EXTRA          \
+  {                          \
+    {}, { kNoOffence, 0, 0 } \
   }
 
 YL_HOST_DEVICE inline void meet(Offence &first, const Offence &other) {
   if (other.key < first.key) first = other;
 }
 
-YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part) {
-  sum.objects += part.objects;
-  sum.background += part.background;
-  sum.iou += part.iou;
-  sum.iou_50 += part.iou_50;
-  sum.iou_75 += part.iou_75;
-  sum.objectness_object += part.objectness_object;
-  sum.objectness_background += part.objectness_background;
-  sum.grad_xy += part.grad_xy;
-  sum.grad_wh += part.grad_wh;
-  sum.grad_object += part.grad_object;
-  sum.grad_background += part.grad_background;
-  sum.grad_class += part.grad_class;
-}
+#define YL_ADD_STATISTIC(owner, type, field, offset) sum.field += part.field;
+YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part) { YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC) }
+#undef YL_ADD_STATISTIC
 
 YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {
   add(sum.stats, part.stats);

@@ -20,7 +20,7 @@ fn main() -> Result<(), String> {
             first = summary.total;
         }
         if step % 50 == 0 {
-            let class: f64 = parts.iter().map(|p| p.class).sum();
+            let class: f64 = parts.iter().map(|p| p.class_).sum();
             println!(
                 "step {step:3}: loss {:8.4}, class {class:.4}, {} objects, {}",
                 summary.total,

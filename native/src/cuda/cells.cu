@@ -23,8 +23,9 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cel
   YL_SHARED(int32_t, cells, kList);
   YL_SHARED(T, slopes, kTile);
   YL_SHARED(uint32_t, object_bits, kTile / kWarp);
-  YL_SHARED(double, warp_sums, kTile / kWarp * kSums);
-  YL_SHARED(int32_t, warp_counts, kTile / kWarp * kSums);
+  constexpr int32_t kSlots = kSums > kCounts ? kSums : kCounts;  // each is summed up by one thread
+  YL_SHARED(double, warp_sums, kTile / kWarp * kSlots);
+  YL_SHARED(int32_t, warp_counts, kTile / kWarp * kSlots);
   YL_SHARED(Extra, warp_extras, kExtras ? kTile / kWarp : 1);
   YL_SHARED(bool, last, 1);
 
@@ -139,26 +140,30 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cel
   }
   if (lane == 0) {
     object_bits[warp] = object_lanes;
-    const double sums[] = {sum.xy, sum.wh, sum.confidence_object, sum.confidence_background, sum.class_};
+#define YL_SUM(owner, type, field, offset) sum.field,
+    const double sums[] = {YL_SUMS_OF_yl_parts(YL_SUM)};
+#undef YL_SUM
     const int32_t counts[] = {__popc(object_lanes), __popc(ignored_lanes), __popc(ignored_lanes & ~object_lanes),
                               faults.non_finite, faults.found_inf};
+    static_assert(sizeof counts == kCounts * sizeof(int32_t), "the counts of yl_parts, in their order");
 #pragma unroll
-    for (int32_t field = 0; field < kSums; ++field) {
-      warp_sums[warp * kSums + field] = sums[field];
-      warp_counts[warp * kSums + field] = counts[field];
+    for (int32_t slot = 0; slot < kSlots; ++slot) {
+      warp_sums[warp * kSlots + slot] = slot < kSums ? sums[slot] : 0;
+      warp_counts[warp * kSlots + slot] = slot < kCounts ? counts[slot] : 0;
     }
   }
   __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is read
-  if (thread < kSums) {
+  if (thread < kSlots) {
     double total = 0;
     int32_t count = 0;
 #pragma unroll 1
     for (int32_t w = 0; w < kTile / kWarp; ++w) {
-      total += warp_sums[w * kSums + thread];
-      count += warp_counts[w * kSums + thread];
+      total += warp_sums[w * kSlots + thread];
+      count += warp_counts[w * kSlots + thread];
     }
-    field_of<double>(task.work.partial_sums[blockIdx.x], thread) = total;
-    field_of<int64_t>(task.work.partial_sums[blockIdx.x], kSums + thread) = count;
+    yl_parts &partial = task.work.partial_sums[blockIdx.x];
+    if (kSums == kSlots || thread < kSums) field_of<double>(partial, thread) = total;
+    if (kCounts == kSlots || thread < kCounts) field_of<int64_t>(partial, kSums + thread) = count;
   }
   if (warp == 0) __syncwarp();
   if (thread == 0) {

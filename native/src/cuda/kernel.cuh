@@ -100,9 +100,9 @@ struct Lists {
 };
 
 __device__ inline yl_box_counts box_counts(const Control &control) {
-  return {static_cast<int64_t>(control.used), static_cast<int64_t>(control.skipped),
-          static_cast<int64_t>(control.clamped), static_cast<int64_t>(control.dropped),
-          static_cast<int64_t>(control.collided)};
+#define YL_READ_COUNTER(owner, type, field, offset) static_cast<int64_t>(control.field),
+  return {YL_FIELDS_OF_yl_box_counts(YL_READ_COUNTER)};
+#undef YL_READ_COUNTER
 }
 
 // By one thread when all is done: what became of the call; then the counters are those of the next.

@@ -36,19 +36,9 @@ __device__ inline void note(const Task &task, const LayerTask &layer, int32_t im
 
 // The extras of a warp's threads together; every lane gets them.
 __device__ inline Extra warp_extra(Extra own) {
-  yl_stats &s = own.stats;
-  s = {warp_sum(s.objects),
-       warp_sum(s.background),
-       warp_sum(s.iou),
-       warp_sum(s.iou_50),
-       warp_sum(s.iou_75),
-       warp_sum(s.objectness_object),
-       warp_sum(s.objectness_background),
-       warp_sum(s.grad_xy),
-       warp_sum(s.grad_wh),
-       warp_sum(s.grad_object),
-       warp_sum(s.grad_background),
-       warp_sum(s.grad_class)};
+#define YL_WARP_SUM(owner, type, field, offset) own.stats.field = warp_sum(own.stats.field);
+  YL_FIELDS_OF_yl_stats(YL_WARP_SUM)
+#undef YL_WARP_SUM
   if (!__any_sync(kAllLanes, own.first.key != kNoOffence)) return own;
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
     const Offence other{__shfl_xor_sync(kAllLanes, own.first.key, distance),

@@ -19,39 +19,52 @@ public record Audit(
     List<List<Long>> anchorUse,
     List<List<Float>> bestIou) {
 
-  /** In the order of the native header's {@code YL_REASON_...}, which says what value is. */
+  /** The native header's {@code YL_REASON_...}, which says what value is. */
   public enum Reason {
     /** A coordinate, class or weight that is NaN or infinite, or a negative weight. */
-    NOT_FINITE("not finite"),
+    NOT_FINITE(Abi.YL_REASON_NOT_FINITE, "not finite"),
     /** x_max at most x_min, or y_max at most y_min. */
-    NO_AREA("no area"),
+    NO_AREA(Abi.YL_REASON_NO_AREA, "no area"),
     /** A class that is not a whole number in 0..C-1. */
-    CLASS("class out of range"),
+    CLASS(Abi.YL_REASON_CLASS, "class out of range"),
     /** A size too large for float32. */
-    TOO_LARGE("too large"),
+    TOO_LARGE(Abi.YL_REASON_TOO_LARGE, "too large"),
     /** A centre outside the input. */
-    OUTSIDE("centre outside the input"),
+    OUTSIDE(Abi.YL_REASON_OUTSIDE, "centre outside the input"),
     /** The cell of an earlier row, which is named by other. */
-    COLLISION("takes the cell of an earlier row"),
+    COLLISION(Abi.YL_REASON_COLLISION, "takes the cell of an earlier row"),
     /** The best anchor is in no layer. */
-    NO_LAYER("best anchor in no layer"),
+    NO_LAYER(Abi.YL_REASON_NO_LAYER, "best anchor in no layer"),
     /** The best anchor is in several layers. */
-    TWO_LAYERS("best anchor in several layers"),
+    TWO_LAYERS(Abi.YL_REASON_TWO_LAYERS, "best anchor in several layers"),
     /** The IoU with the best anchor is below the limit. */
-    POOR_ANCHOR("poor best anchor"),
+    POOR_ANCHOR(Abi.YL_REASON_POOR_ANCHOR, "poor best anchor"),
     /** Dense: the centre is not in the object's cell. */
-    CENTRE("centre not in its cell"),
+    CENTRE(Abi.YL_REASON_CENTRE, "centre not in its cell"),
     /** Dense: width or height not above 0, or not finite. */
-    SIZE("width or height not above 0"),
+    SIZE(Abi.YL_REASON_SIZE, "width or height not above 0"),
     /** Dense: a mask that is not in 0..1. */
-    MASK("mask not in 0..1"),
+    MASK(Abi.YL_REASON_MASK, "mask not in 0..1"),
     /** Dense: a class target that is not finite. */
-    TARGET("class target not finite");
+    TARGET(Abi.YL_REASON_TARGET, "class target not finite");
+
+    /** On the native boundary. */
+    final int value;
 
     private final String text;
 
-    Reason(String text) {
+    Reason(int value, String text) {
+      this.value = value;
       this.text = text;
+    }
+
+    static Reason of(int value) {
+      for (Reason reason : values()) {
+        if (reason.value == value) {
+          return reason;
+        }
+      }
+      throw new AssertionError("reason " + value); // the library is of this ABI version
     }
 
     /** {@return in words} */
@@ -71,15 +84,31 @@ public record Audit(
   /** What a call does with it. */
   public enum Action {
     /** Used as it is. */
-    KEPT,
+    KEPT(Abi.YL_ACTION_KEPT),
     /** The call fails. */
-    REFUSED,
+    REFUSED(Abi.YL_ACTION_REFUSED),
     /** Left out. */
-    SKIPPED,
+    SKIPPED(Abi.YL_ACTION_SKIPPED),
     /** Cut to the input, and used. */
-    CLAMPED,
+    CLAMPED(Abi.YL_ACTION_CLAMPED),
     /** Used, but it has no truth. */
-    DROPPED
+    DROPPED(Abi.YL_ACTION_DROPPED);
+
+    /** On the native boundary. */
+    final int value;
+
+    Action(int value) {
+      this.value = value;
+    }
+
+    static Action of(int value) {
+      for (Action action : values()) {
+        if (action.value == value) {
+          return action;
+        }
+      }
+      throw new AssertionError("action " + value); // the library is of this ABI version
+    }
   }
 
   /**

@@ -1,8 +1,6 @@
 package io.github.yololoss;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
@@ -34,27 +32,20 @@ final class AuditMemory {
           case Targets.DeviceBoxes b -> b.perImage();
           default -> 0;
         };
-    findings = arena.allocate(Layouts.FINDING, capacity);
-    counts = arena.allocate(JAVA_LONG, Audit.Reason.values().length);
+    findings = arena.allocate(Abi.Finding.LAYOUT, capacity);
+    counts = arena.allocate(JAVA_LONG, Abi.YL_REASON_COUNT);
     anchorUse = arena.allocate(JAVA_LONG, (long) spec.layers().size() * spec.anchors().size());
     bestIou = arena.allocate(JAVA_FLOAT, (long) batch * rows);
-    struct = arena.allocate(Layouts.AUDIT_RESULT);
-    struct.set(
-        JAVA_LONG,
-        Layouts.offset(Layouts.AUDIT_RESULT, "struct_size"),
-        Layouts.AUDIT_RESULT.byteSize());
-    point("findings", findings);
-    struct.set(JAVA_LONG, Layouts.offset(Layouts.AUDIT_RESULT, "capacity"), capacity);
-    point("counts", counts);
-    point("anchor_use", anchorUse);
-    point("best_iou", bestIou);
+    struct = Abi.AuditResult.allocate(arena);
+    Abi.AuditResult.setFindings(struct, orNull(findings));
+    Abi.AuditResult.setCapacity(struct, capacity);
+    Abi.AuditResult.setCounts(struct, counts);
+    Abi.AuditResult.setAnchorUse(struct, anchorUse);
+    Abi.AuditResult.setBestIou(struct, orNull(bestIou));
   }
 
-  private void point(String field, MemorySegment to) {
-    struct.set(
-        ADDRESS,
-        Layouts.offset(Layouts.AUDIT_RESULT, field),
-        to.byteSize() > 0 ? to : MemorySegment.NULL);
+  private static MemorySegment orNull(MemorySegment memory) {
+    return memory.byteSize() > 0 ? memory : MemorySegment.NULL;
   }
 
   MemorySegment struct() {
@@ -65,7 +56,7 @@ final class AuditMemory {
   long found() {
     long all = 0;
     for (Audit.Reason reason : Audit.Reason.values()) {
-      all += counts.getAtIndex(JAVA_LONG, reason.ordinal());
+      all += counts.getAtIndex(JAVA_LONG, reason.value);
     }
     return all;
   }
@@ -73,12 +64,12 @@ final class AuditMemory {
   Audit read() {
     Map<Audit.Reason, Long> found = new EnumMap<>(Audit.Reason.class);
     for (Audit.Reason reason : Audit.Reason.values()) {
-      found.put(reason, counts.getAtIndex(JAVA_LONG, reason.ordinal()));
+      found.put(reason, counts.getAtIndex(JAVA_LONG, reason.value));
     }
     List<Audit.Finding> list = new ArrayList<>();
     long listed = Math.min(found(), capacity);
     for (int i = 0; i < listed; i++) {
-      list.add(finding(i * Layouts.FINDING.byteSize() / Integer.BYTES));
+      list.add(finding(i));
     }
     List<List<Long>> use = new ArrayList<>();
     int anchors = spec.anchors().size();
@@ -100,17 +91,17 @@ final class AuditMemory {
     return new Audit(list, found, use, best);
   }
 
-  private Audit.Finding finding(long at) {
+  private Audit.Finding finding(int i) {
     return new Audit.Finding(
-        Audit.Reason.values()[findings.getAtIndex(JAVA_INT, at)],
-        Audit.Action.values()[findings.getAtIndex(JAVA_INT, at + 1)],
-        findings.getAtIndex(JAVA_INT, at + 2),
-        findings.getAtIndex(JAVA_INT, at + 3),
-        findings.getAtIndex(JAVA_INT, at + 4),
-        findings.getAtIndex(JAVA_INT, at + 5),
-        findings.getAtIndex(JAVA_INT, at + 6),
-        findings.getAtIndex(JAVA_INT, at + 7),
-        findings.getAtIndex(JAVA_INT, at + 8),
-        findings.getAtIndex(JAVA_FLOAT, at + 9));
+        Audit.Reason.of(Abi.Finding.getReason(findings, i)),
+        Audit.Action.of(Abi.Finding.getAction(findings, i)),
+        Abi.Finding.getImage(findings, i),
+        Abi.Finding.getRow(findings, i),
+        Abi.Finding.getOther(findings, i),
+        Abi.Finding.getLayer(findings, i),
+        Abi.Finding.getGridRow(findings, i),
+        Abi.Finding.getGridColumn(findings, i),
+        Abi.Finding.getAnchor(findings, i),
+        Abi.Finding.getValue(findings, i));
   }
 }

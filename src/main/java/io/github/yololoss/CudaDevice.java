@@ -1,7 +1,6 @@
 package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -37,30 +36,25 @@ public record CudaDevice(
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment count = scratch.allocate(JAVA_INT);
       int status = Native.cudaDeviceCount(count);
-      if (status == YoloLossException.Status.NO_DEVICE.ordinal()) {
+      if (status == Abi.YL_NO_DEVICE) {
         return List.of();
       }
       Native.check(status);
       List<CudaDevice> devices = new ArrayList<>();
       for (int i = 0; i < count.get(JAVA_INT, 0); i++) {
-        MemorySegment info = scratch.allocate(Layouts.DEVICE_PROPERTIES);
-        info.set(JAVA_LONG, offset("struct_size"), Layouts.DEVICE_PROPERTIES.byteSize());
+        MemorySegment info = Abi.DeviceProperties.allocate(scratch);
         Native.check(Native.cudaDeviceInfo(i, info));
         devices.add(
             new CudaDevice(
                 i,
-                info.getString(offset("name")),
-                info.get(JAVA_LONG, offset("total_memory")),
-                info.get(JAVA_LONG, offset("free_memory")),
-                info.get(JAVA_INT, offset("compute_capability")),
-                info.get(JAVA_INT, offset("multiprocessors"))));
+                Abi.DeviceProperties.getName(info),
+                Abi.DeviceProperties.getTotalMemory(info),
+                Abi.DeviceProperties.getFreeMemory(info),
+                Abi.DeviceProperties.getComputeCapability(info),
+                Abi.DeviceProperties.getMultiprocessors(info)));
       }
       return List.copyOf(devices);
     }
-  }
-
-  private static long offset(String field) {
-    return Layouts.offset(Layouts.DEVICE_PROPERTIES, field);
   }
 
   /** {@return the device as {@link YoloLoss.Builder#device} takes it} */

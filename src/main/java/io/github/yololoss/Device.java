@@ -13,13 +13,20 @@ public record Device(Kind kind, int index) {
   /** The backends, in the order of the native header's {@code YL_DEVICE_...}. */
   public enum Kind {
     /** The best for the caller's memory; {@link YoloLoss#deviceWhy()} says the reason. */
-    AUTO,
+    AUTO(Abi.YL_DEVICE_AUTO),
     /** Double precision, one thread, plain loops: a second opinion. */
-    REFERENCE,
+    REFERENCE(Abi.YL_DEVICE_REFERENCE),
     /** Float32 arithmetic, several threads. */
-    CPU,
+    CPU(Abi.YL_DEVICE_CPU),
     /** Hand-written kernels, float32 arithmetic. */
-    CUDA
+    CUDA(Abi.YL_DEVICE_CUDA);
+
+    /** On the native boundary. */
+    final int value;
+
+    Kind(int value) {
+      this.value = value;
+    }
   }
 
   /** {@link Kind#AUTO}. */

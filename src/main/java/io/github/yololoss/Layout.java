@@ -3,7 +3,14 @@ package io.github.yololoss;
 /** Orders of feats and gradients. */
 public enum Layout {
   /** (B, H, W, A*(5+C)): Keras, TensorFlow. */
-  NHWC,
+  NHWC(Abi.YL_NHWC),
   /** (B, A*(5+C), H, W), the same channels as planes: Darknet, PyTorch, DJL. */
-  NCHW
+  NCHW(Abi.YL_NCHW);
+
+  /** On the native boundary. */
+  final int value;
+
+  Layout(int value) {
+    this.value = value;
+  }
 }

@@ -1,9 +1,6 @@
 package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -13,28 +10,6 @@ import java.lang.foreign.MemorySegment;
  * object. What does not fit is refused here, before native code sees it.
  */
 final class LossCall {
-  private static final long CALL_BATCH = Layouts.offset(Layouts.CALL, "batch");
-  private static final long CALL_Y_TRUE = Layouts.offset(Layouts.CALL, "y_true");
-  private static final long CALL_BOXES = Layouts.offset(Layouts.CALL, "boxes");
-  private static final long CALL_GRADS = Layouts.offset(Layouts.CALL, "grads");
-  private static final long CALL_GRAD_MODE = Layouts.offset(Layouts.CALL, "grad_mode");
-  private static final long CALL_SCAN = Layouts.offset(Layouts.CALL, "scan");
-  private static final long CALL_NORMALISER_AT = Layouts.offset(Layouts.CALL, "normaliser_at");
-  private static final long CALL_GRAD_SCALE_AT = Layouts.offset(Layouts.CALL, "grad_scale_at");
-  private static final long CALL_NORMALISER = Layouts.offset(Layouts.CALL, "normaliser");
-  private static final long CALL_NORMALISER_VALUE =
-      Layouts.offset(Layouts.CALL, "normaliser_value");
-  private static final long CALL_GRAD_SCALE = Layouts.offset(Layouts.CALL, "grad_scale");
-  private static final long BOXES_DATA = Layouts.offset(Layouts.BOXES, "data");
-  private static final long BOXES_PER_IMAGE = Layouts.offset(Layouts.BOXES, "per_image");
-  private static final long BOXES_POLICY = Layouts.offset(Layouts.BOXES, "policy");
-  private static final long BOXES_WEIGHTS = Layouts.offset(Layouts.BOXES, "weights");
-  private static final long RESULT_STATS = Layouts.offset(Layouts.RESULT, "stats");
-  private static final long RESULT_OFFENDER = Layouts.offset(Layouts.RESULT, "offender");
-  private static final long RESULT_IGNORE_MASK = Layouts.offset(Layouts.RESULT, "ignore_mask");
-  private static final long RESULT_BEST_IOU = Layouts.offset(Layouts.RESULT, "best_iou");
-  private static final long RESULT_CELL_LOSS = Layouts.offset(Layouts.RESULT, "cell_loss");
-
   private final Memory memory;
   private final Device device; // with device memory a CUDA device
   private final int layers;
@@ -68,8 +43,8 @@ final class LossCall {
       cells[l] = spec.cells(l);
       values[l] = cells[l] * (5L + spec.numClasses());
     }
-    call = arena.allocate(Layouts.CALL);
-    boxes = arena.allocate(Layouts.BOXES);
+    call = Abi.Call.allocate(arena);
+    boxes = Abi.Boxes.allocate(arena);
     feats = arena.allocate(ADDRESS, layers);
     yTrue = arena.allocate(ADDRESS, layers);
     grads = arena.allocate(ADDRESS, layers);
@@ -78,9 +53,7 @@ final class LossCall {
       maps[m] = arena.allocate(ADDRESS, layers);
     }
     held = new Held(6 * layers + 3); // feats, truths, grads, maps; weights, two scalars
-    call.set(JAVA_LONG, Layouts.offset(Layouts.CALL, "struct_size"), Layouts.CALL.byteSize());
-    call.set(ADDRESS, Layouts.offset(Layouts.CALL, "feats"), feats);
-    boxes.set(JAVA_LONG, Layouts.offset(Layouts.BOXES, "struct_size"), Layouts.BOXES.byteSize());
+    Abi.Call.setFeats(call, feats);
   }
 
   /** {@code yl_call}. */
@@ -120,28 +93,37 @@ final class LossCall {
       point(this.grads, "grads", grads, batch, true, values, gradBytes);
     }
     boolean search = options.search() != LossOptions.Search.NONE;
-    result.set(ADDRESS, RESULT_STATS, options.statistics() ? stats : MemorySegment.NULL);
-    result.set(ADDRESS, RESULT_OFFENDER, search ? offender : MemorySegment.NULL);
+    Abi.Result.setStats(result, options.statistics() ? stats : MemorySegment.NULL);
+    Abi.Result.setOffender(result, search ? offender : MemorySegment.NULL);
     CellMaps<?> m = options.maps();
-    pointMap(result, RESULT_IGNORE_MASK, "ignoreMask", 0, m == null ? null : m.ignoreMask(), batch);
-    pointMap(result, RESULT_BEST_IOU, "bestIou", 1, m == null ? null : m.bestIou(), batch);
-    pointMap(result, RESULT_CELL_LOSS, "cellLoss", 2, m == null ? null : m.cellLoss(), batch);
-    call.set(JAVA_INT, CALL_SCAN, options.search() == LossOptions.Search.ALL ? 1 : 0);
-    call.set(ADDRESS, CALL_GRADS, grads == null ? MemorySegment.NULL : this.grads);
-    call.set(JAVA_INT, CALL_BATCH, batch);
-    call.set(JAVA_INT, CALL_GRAD_MODE, options.gradientMode().ordinal());
-    call.set(JAVA_INT, CALL_NORMALISER, options.normaliser().kind().ordinal());
-    call.set(JAVA_DOUBLE, CALL_NORMALISER_VALUE, options.normaliser().value());
-    call.set(JAVA_DOUBLE, CALL_GRAD_SCALE, options.gradientScale());
-    pointScalar(CALL_NORMALISER_AT, "normaliser", options.normaliser().at());
-    pointScalar(CALL_GRAD_SCALE_AT, "gradientScaleAt", options.gradientScaleAt());
+    pointMap(
+        result,
+        Abi.Result.IGNORE_MASK_OFFSET,
+        "ignoreMask",
+        0,
+        m == null ? null : m.ignoreMask(),
+        batch);
+    pointMap(
+        result, Abi.Result.BEST_IOU_OFFSET, "bestIou", 1, m == null ? null : m.bestIou(), batch);
+    pointMap(
+        result, Abi.Result.CELL_LOSS_OFFSET, "cellLoss", 2, m == null ? null : m.cellLoss(), batch);
+    boolean all = options.search() == LossOptions.Search.ALL;
+    Abi.Call.setScan(call, all ? Abi.YL_SCAN_ALL : Abi.YL_SCAN_USED);
+    Abi.Call.setGrads(call, grads == null ? MemorySegment.NULL : this.grads);
+    Abi.Call.setBatch(call, batch);
+    Abi.Call.setGradMode(call, options.gradientMode().value);
+    Abi.Call.setNormaliser(call, options.normaliser().kind().value);
+    Abi.Call.setNormaliserValue(call, options.normaliser().value());
+    Abi.Call.setGradScale(call, options.gradientScale());
+    Abi.Call.setNormaliserAt(call, scalar("normaliser", options.normaliser().at()));
+    Abi.Call.setGradScaleAt(call, scalar("gradientScaleAt", options.gradientScaleAt()));
   }
 
   /** For {@code yl_audit}: the pointers to y_true, or NULL; those to boxes are then used. */
   MemorySegment fillToAudit(int batch, Targets targets) {
     held.clear();
     pointTargets(targets, batch);
-    return call.get(ADDRESS, CALL_Y_TRUE);
+    return Abi.Call.getYTrue(call);
   }
 
   private void pointTargets(Targets targets, int batch) {
@@ -195,8 +177,8 @@ final class LossCall {
 
   private void pointDense(Object[] dense, int batch) {
     point(yTrue, "y_true", dense, batch, false, values, Float.BYTES);
-    call.set(ADDRESS, CALL_Y_TRUE, yTrue);
-    call.set(ADDRESS, CALL_BOXES, MemorySegment.NULL);
+    Abi.Call.setYTrue(call, yTrue);
+    Abi.Call.setBoxes(call, MemorySegment.NULL);
   }
 
   private void pointMap(
@@ -209,8 +191,8 @@ final class LossCall {
 
   private void pointBoxes(
       Object rows, int perImage, Targets.BoxPolicy policy, Object weights, int batch) {
-    boxes.set(JAVA_INT, BOXES_PER_IMAGE, perImage);
-    boxes.set(JAVA_INT, BOXES_POLICY, policy.ordinal());
+    Abi.Boxes.setPerImage(boxes, perImage);
+    Abi.Boxes.setPolicy(boxes, policy.value);
     long needed = Math.multiplyExact(5L * Float.BYTES * batch, perImage);
     MemorySegment rowsAt = addressOf("boxes", -1, rows, needed, false, Float.BYTES);
     MemorySegment weightsAt = MemorySegment.NULL;
@@ -219,13 +201,14 @@ final class LossCall {
       weightsAt = addressOf("weights", -1, weights, needed / 5, false, Float.BYTES);
       held.hold(weightsAt);
     }
-    boxes.set(ADDRESS, BOXES_WEIGHTS, weightsAt);
-    boxes.set(ADDRESS, BOXES_DATA, rowsAt);
-    call.set(ADDRESS, CALL_Y_TRUE, MemorySegment.NULL);
-    call.set(ADDRESS, CALL_BOXES, boxes);
+    Abi.Boxes.setWeights(boxes, weightsAt);
+    Abi.Boxes.setData(boxes, rowsAt);
+    Abi.Call.setYTrue(call, MemorySegment.NULL);
+    Abi.Call.setBoxes(call, boxes);
   }
 
-  private void pointScalar(long field, String name, DeviceBuffer at) {
+  /** The address of a number in device memory, or NULL. */
+  private MemorySegment scalar(String name, DeviceBuffer at) {
     MemorySegment address = MemorySegment.NULL;
     if (at != null) {
       if (device.kind() != Device.Kind.CUDA) {
@@ -235,7 +218,7 @@ final class LossCall {
       address = at.checked(name, device, Float.BYTES);
       held.hold(address);
     }
-    call.set(ADDRESS, field, address);
+    return address;
   }
 
   /** Checks memory of the kind that this object takes. layer -1: not of a layer. */

@@ -1,11 +1,14 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.OpenOption;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.List;
 
 /**
  * The curve of a training: a file of JSON lines, one for each result that is written, that {@code
@@ -17,6 +20,9 @@ import java.nio.file.StandardOpenOption;
  * training runs. Any thread may write.
  */
 public final class LossLog implements AutoCloseable {
+  private static final List<Count> COUNTS =
+      List.of(Count.OBJECTS, Count.IGNORED_BACKGROUND, Count.NON_FINITE);
+
   private final Writer out;
   private final long start = System.nanoTime();
   private final StringBuilder line = new StringBuilder();
@@ -76,14 +82,13 @@ public final class LossLog implements AutoCloseable {
     for (int l = 0; l < result.layers(); l++) {
       LossResult.Parts p = result.layer(l);
       line.append(l == 0 ? "{\"layer\":" : ",{\"layer\":").append(l);
-      number("xy", p.xy());
-      number("wh", p.wh());
-      number("confidence_object", p.confidenceObject());
-      number("confidence_background", p.confidenceBackground());
-      number("class", p.classes());
-      line.append(",\"object_count\":").append(p.objects());
-      line.append(",\"ignore_count_background\":").append(p.ignoredBackground());
-      line.append(",\"non_finite\":").append(p.nonFinite()).append('}');
+      for (Part part : Part.ALL) {
+        number(part.jsonName, part.of(p));
+      }
+      for (Count count : COUNTS) {
+        line.append(",\"").append(count.jsonName).append("\":").append(count.of(p));
+      }
+      line.append('}');
     }
     out.append(line.append("]}\n"));
     out.flush();

@@ -30,15 +30,22 @@ public record LossOptions(
   /** In the order of the native header's {@code YL_GRAD_...}. */
   public enum GradientMode {
     /** Every element is written; what it held does not matter. */
-    OVERWRITE,
+    OVERWRITE(Abi.YL_GRAD_OVERWRITE),
     /**
      * The same result with fewer writes, where the gradient buffers are those of this object's last
      * call with a gradient and still hold what it wrote. Other buffers are refused; changed content
      * is noticed only with {@code YOLOLOSS_DEBUG=1} in the environment, in host memory.
      */
-    REFRESH,
+    REFRESH(Abi.YL_GRAD_REFRESH),
     /** Added to what the buffers hold. */
-    ACCUMULATE
+    ACCUMULATE(Abi.YL_GRAD_ACCUMULATE);
+
+    /** On the native boundary. */
+    final int value;
+
+    GradientMode(int value) {
+      this.value = value;
+    }
   }
 
   /** For {@link LossResult#offender}. */
@@ -144,13 +151,20 @@ public record LossOptions(
     /** The rules, in the order of the native header's {@code YL_NORMALISER_...}. */
     public enum Kind {
       /** The batch, as keras-yolo3. */
-      BATCH,
+      BATCH(Abi.YL_NORMALISER_BATCH),
       /** 1: raw sums. */
-      NONE,
+      NONE(Abi.YL_NORMALISER_NONE),
       /** The objects of the call, at least 1. */
-      OBJECTS,
+      OBJECTS(Abi.YL_NORMALISER_OBJECTS),
       /** A value of the caller's, for a batch that is spread over several calls. */
-      VALUE
+      VALUE(Abi.YL_NORMALISER_VALUE);
+
+      /** On the native boundary. */
+      final int value;
+
+      Kind(int value) {
+        this.value = value;
+      }
     }
 
     /** {@link Kind#BATCH}. */

@@ -1,14 +1,12 @@
 package io.github.yololoss;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_DOUBLE;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
-
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.Serializable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Objects;
 
@@ -22,16 +20,6 @@ import java.util.Objects;
  * row of boxes or failed.
  */
 public final class LossResult {
-  private static final long TOTAL = Layouts.offset(Layouts.SUMMARY, "total");
-  private static final long NORMALISER = Layouts.offset(Layouts.SUMMARY, "normaliser");
-  private static final long OBJECTS = Layouts.offset(Layouts.SUMMARY, "objects");
-  private static final long IGNORED = Layouts.offset(Layouts.SUMMARY, "ignored");
-  private static final long IGNORED_BACKGROUND =
-      Layouts.offset(Layouts.SUMMARY, "ignored_background");
-  private static final long NON_FINITE = Layouts.offset(Layouts.SUMMARY, "non_finite");
-  private static final long FOUND_INF = Layouts.offset(Layouts.SUMMARY, "found_inf");
-  private static final long BOXES = Layouts.offset(Layouts.SUMMARY, "boxes");
-
   private final int maxBatch;
   private final int layers;
   private final MemorySegment summary;
@@ -53,25 +41,24 @@ public final class LossResult {
     Arena arena = forDevice ? PinnedArena.ofAuto() : Arena.ofAuto();
     this.maxBatch = maxBatch;
     this.layers = layers;
-    summary = arena.allocate(Layouts.SUMMARY);
-    layerParts = arena.allocate(Layouts.PARTS, layers);
-    rows = arena.allocate(Layouts.PARTS, (long) maxBatch * layers);
-    stats = arena.allocate(Layouts.STATS, layers);
-    offender = arena.allocate(Layouts.OFFENDER);
-    completion = forDevice ? arena.allocate(Layouts.COMPLETION) : null;
+    summary = arena.allocate(Abi.Summary.LAYOUT);
+    layerParts = arena.allocate(Abi.Parts.LAYOUT, layers);
+    rows = arena.allocate(Abi.Parts.LAYOUT, (long) maxBatch * layers);
+    stats = arena.allocate(Abi.Stats.LAYOUT, layers);
+    offender = arena.allocate(Abi.Offender.LAYOUT);
+    completion = forDevice ? arena.allocate(Abi.Completion.LAYOUT) : null;
     struct = newStruct();
     asyncStruct = newStruct();
     if (forDevice) {
-      asyncStruct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "completion"), completion);
+      Abi.Result.setCompletion(asyncStruct, completion);
     }
   }
 
   private MemorySegment newStruct() {
-    MemorySegment struct = Arena.ofAuto().allocate(Layouts.RESULT);
-    struct.set(JAVA_LONG, Layouts.offset(Layouts.RESULT, "struct_size"), Layouts.RESULT.byteSize());
-    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "summary"), summary);
-    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "layers"), layerParts);
-    struct.set(ADDRESS, Layouts.offset(Layouts.RESULT, "rows"), rows);
+    MemorySegment struct = Abi.Result.allocate(Arena.ofAuto());
+    Abi.Result.setSummary(struct, summary);
+    Abi.Result.setLayers(struct, layerParts);
+    Abi.Result.setRows(struct, rows);
     return struct;
   }
 
@@ -119,15 +106,15 @@ public final class LossResult {
     }
     pending.synchronize();
     pending = null;
-    if (completion.get(JAVA_INT, 0) != 0) {
+    if (Abi.Completion.getStatus(completion) != Abi.YL_OK) {
       event = null; // nothing was computed
       failure =
           new YoloLossException(
               YoloLossException.Status.INVALID_BOXES,
               "boxes: image "
-                  + completion.getAtIndex(JAVA_INT, 1)
+                  + Abi.Completion.getImage(completion)
                   + ", row "
-                  + completion.getAtIndex(JAVA_INT, 2)
+                  + Abi.Completion.getRow(completion)
                   + " names no object (not finite, no area, a class outside 0..C-1 or a centre"
                   + " outside the input); nothing was written; correct the row or skip such rows"
                   + " by the policy");
@@ -169,27 +156,27 @@ public final class LossResult {
 
   /** {@return the loss: all parts of all layers, divided by {@link #normaliser()}} */
   public double total() {
-    return await().summary.get(JAVA_DOUBLE, TOTAL);
+    return Abi.Summary.getTotal(await().summary);
   }
 
   /** {@return what the sums were divided by} */
   public double normaliser() {
-    return await().summary.get(JAVA_DOUBLE, NORMALISER);
+    return Abi.Summary.getNormaliser(await().summary);
   }
 
   /** {@return cells with m != 0, of all images and layers} */
   public long objects() {
-    return await().summary.get(JAVA_LONG, OBJECTS);
+    return Abi.Summary.getObjects(await().summary);
   }
 
   /** {@return cells with k = 0, of all images and layers} */
   public long ignored() {
-    return await().summary.get(JAVA_LONG, IGNORED);
+    return Abi.Summary.getIgnored(await().summary);
   }
 
   /** {@return cells with k = 0 and m = 0, of all images and layers} */
   public long ignoredBackground() {
-    return await().summary.get(JAVA_LONG, IGNORED_BACKGROUND);
+    return Abi.Summary.getIgnoredBackground(await().summary);
   }
 
   /**
@@ -197,7 +184,7 @@ public final class LossResult {
    * batch}
    */
   public long nonFinite() {
-    return await().summary.get(JAVA_LONG, NON_FINITE);
+    return Abi.Summary.getNonFinite(await().summary);
   }
 
   /**
@@ -205,7 +192,7 @@ public final class LossResult {
    * above 0 says that the step must be left out and the scale lowered}
    */
   public long foundInf() {
-    return await().summary.get(JAVA_LONG, FOUND_INF);
+    return Abi.Summary.getFoundInf(await().summary);
   }
 
   /**
@@ -219,19 +206,7 @@ public final class LossResult {
       throw new IllegalStateException(
           "the call did not look for it; use LossOptions.withSearch(Search.USED or ALL)");
     }
-    int cause = offender.get(JAVA_INT, 0);
-    return cause == 0
-        ? null
-        : new Offender(
-            Offender.Cause.values()[cause - 1],
-            offender.getAtIndex(JAVA_INT, 1),
-            offender.getAtIndex(JAVA_INT, 2),
-            offender.getAtIndex(JAVA_INT, 3),
-            offender.getAtIndex(JAVA_INT, 4),
-            offender.getAtIndex(JAVA_INT, 5),
-            offender.getAtIndex(JAVA_INT, 6),
-            offender.getAtIndex(JAVA_DOUBLE, 4),
-            offender.getAtIndex(JAVA_DOUBLE, 5));
+    return Offender.read(offender);
   }
 
   /**
@@ -247,34 +222,21 @@ public final class LossResult {
       throw new IllegalStateException(
           "the call gave no statistics; use LossOptions.withStatistics(true)");
     }
-    long at = Objects.checkIndex(layer, layers) * Layouts.STATS.byteSize() / Double.BYTES;
-    return new Statistics(
-        stats.getAtIndex(JAVA_LONG, at),
-        stats.getAtIndex(JAVA_LONG, at + 1),
-        stats.getAtIndex(JAVA_DOUBLE, at + 2),
-        stats.getAtIndex(JAVA_LONG, at + 3),
-        stats.getAtIndex(JAVA_LONG, at + 4),
-        stats.getAtIndex(JAVA_DOUBLE, at + 5),
-        stats.getAtIndex(JAVA_DOUBLE, at + 6),
-        stats.getAtIndex(JAVA_DOUBLE, at + 7),
-        stats.getAtIndex(JAVA_DOUBLE, at + 8),
-        stats.getAtIndex(JAVA_DOUBLE, at + 9),
-        stats.getAtIndex(JAVA_DOUBLE, at + 10),
-        stats.getAtIndex(JAVA_DOUBLE, at + 11));
+    return Statistics.read(stats, Objects.checkIndex(layer, layers));
   }
 
   /** {@return what became of the boxes; zeros for dense truths} */
   public Targets.BoxCounts boxes() {
-    return boxCounts(await().summary.asSlice(BOXES, Layouts.BOX_COUNTS));
+    return boxCounts(Abi.Summary.getBoxes(await().summary));
   }
 
   static Targets.BoxCounts boxCounts(MemorySegment counts) {
     return new Targets.BoxCounts(
-        counts.getAtIndex(JAVA_LONG, 0),
-        counts.getAtIndex(JAVA_LONG, 1),
-        counts.getAtIndex(JAVA_LONG, 2),
-        counts.getAtIndex(JAVA_LONG, 3),
-        counts.getAtIndex(JAVA_LONG, 4));
+        Abi.BoxCounts.getUsed(counts),
+        Abi.BoxCounts.getSkipped(counts),
+        Abi.BoxCounts.getClamped(counts),
+        Abi.BoxCounts.getDropped(counts),
+        Abi.BoxCounts.getCollided(counts));
   }
 
   /**
@@ -348,21 +310,35 @@ public final class LossResult {
       implements Serializable {
 
     /** Nothing, to add to. */
-    public static final Parts ZERO = new Parts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    public static final Parts ZERO =
+        of(new double[Abi.Parts.SUMS.size()], new long[Abi.Parts.COUNTS.size()]);
+
+    /** Parts of sums and counts, each in the order of yl_parts. */
+    static Parts of(double[] sums, long[] counts) {
+      return new Parts(
+          sums[0], sums[1], sums[2], sums[3], sums[4], counts[0], counts[1], counts[2], counts[3],
+          counts[4]);
+    }
 
     private static Parts read(MemorySegment parts, long index) {
-      long at = index * Layouts.PARTS.byteSize() / Double.BYTES;
-      return new Parts(
-          parts.getAtIndex(JAVA_DOUBLE, at),
-          parts.getAtIndex(JAVA_DOUBLE, at + 1),
-          parts.getAtIndex(JAVA_DOUBLE, at + 2),
-          parts.getAtIndex(JAVA_DOUBLE, at + 3),
-          parts.getAtIndex(JAVA_DOUBLE, at + 4),
-          parts.getAtIndex(JAVA_LONG, at + 5),
-          parts.getAtIndex(JAVA_LONG, at + 6),
-          parts.getAtIndex(JAVA_LONG, at + 7),
-          parts.getAtIndex(JAVA_LONG, at + 8),
-          parts.getAtIndex(JAVA_LONG, at + 9));
+      double[] sums = new double[Abi.Parts.SUMS.size()];
+      long[] counts = new long[Abi.Parts.COUNTS.size()];
+      Abi.Parts.read(parts, index, sums, counts);
+      return of(sums, counts);
+    }
+
+    /** The sums, in the order of yl_parts. */
+    double[] sums() {
+      double[] sums = new double[Part.ALL.size()];
+      Arrays.setAll(sums, i -> Part.ALL.get(i).of(this));
+      return sums;
+    }
+
+    /** The counts, in the order of yl_parts. */
+    long[] counts() {
+      long[] counts = new long[Count.ALL.size()];
+      Arrays.setAll(counts, i -> Count.ALL.get(i).of(this));
+      return counts;
     }
 
     /** {@return the confidence part of keras-yolo3} */
@@ -377,17 +353,13 @@ public final class LossResult {
      * @param other divided by the same normaliser, or raw like this
      */
     public Parts plus(Parts other) {
-      return new Parts(
-          xy + other.xy,
-          wh + other.wh,
-          confidenceObject + other.confidenceObject,
-          confidenceBackground + other.confidenceBackground,
-          classes + other.classes,
-          objects + other.objects,
-          ignored + other.ignored,
-          ignoredBackground + other.ignoredBackground,
-          nonFinite + other.nonFinite,
-          foundInf + other.foundInf);
+      double[] sums = sums();
+      double[] otherSums = other.sums();
+      Arrays.setAll(sums, i -> sums[i] + otherSums[i]);
+      long[] counts = counts();
+      long[] otherCounts = other.counts();
+      Arrays.setAll(counts, i -> counts[i] + otherCounts[i]);
+      return of(sums, counts);
     }
 
     /**
@@ -396,17 +368,9 @@ public final class LossResult {
      * @param normaliser what by
      */
     public Parts dividedBy(double normaliser) {
-      return new Parts(
-          xy / normaliser,
-          wh / normaliser,
-          confidenceObject / normaliser,
-          confidenceBackground / normaliser,
-          classes / normaliser,
-          objects,
-          ignored,
-          ignoredBackground,
-          nonFinite,
-          foundInf);
+      double[] sums = sums();
+      Arrays.setAll(sums, i -> sums[i] / normaliser);
+      return of(sums, counts());
     }
 
     /** {@return all four parts} */

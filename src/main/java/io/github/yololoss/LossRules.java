@@ -1,9 +1,6 @@
 package io.github.yololoss;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -39,9 +36,16 @@ public record LossRules(
   /** The truths that a background cell is compared with. */
   public enum IgnoreScope {
     /** Those of its image in its own layer, as keras-yolo3. */
-    LAYER,
+    LAYER(Abi.YL_SCOPE_LAYER),
     /** Those of its image in all layers, as Darknet. */
-    IMAGE
+    IMAGE(Abi.YL_SCOPE_IMAGE);
+
+    /** On the native boundary. */
+    final int value;
+
+    IgnoreScope(int value) {
+      this.value = value;
+    }
   }
 
   /** keras-yolo3's loss. */
@@ -143,18 +147,16 @@ public record LossRules(
   MemorySegment struct(YoloSpec spec, Arena arena) {
     requireSize("classWeights", classWeights, spec.numClasses(), "class");
     requireSize("ignoreThresholds", ignoreThresholds, spec.layers().size(), "layer");
-    MemorySegment rules = arena.allocate(Layouts.RULES);
-    rules.set(JAVA_LONG, Layouts.offset(Layouts.RULES, "struct_size"), Layouts.RULES.byteSize());
-    rules.set(ADDRESS, Layouts.offset(Layouts.RULES, "class_weights"), floats(classWeights, arena));
-    rules.set(
-        ADDRESS, Layouts.offset(Layouts.RULES, "ignore_threshes"), floats(ignoreThresholds, arena));
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "weight_xy"), xy);
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "weight_wh"), wh);
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "weight_object"), object);
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "weight_background"), background);
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "weight_class"), classes);
-    rules.set(JAVA_FLOAT, Layouts.offset(Layouts.RULES, "label_smoothing"), labelSmoothing);
-    rules.set(JAVA_INT, Layouts.offset(Layouts.RULES, "ignore_scope"), ignoreScope.ordinal());
+    MemorySegment rules = Abi.Rules.allocate(arena);
+    Abi.Rules.setClassWeights(rules, floats(classWeights, arena));
+    Abi.Rules.setIgnoreThreshes(rules, floats(ignoreThresholds, arena));
+    Abi.Rules.setWeightXy(rules, xy);
+    Abi.Rules.setWeightWh(rules, wh);
+    Abi.Rules.setWeightObject(rules, object);
+    Abi.Rules.setWeightBackground(rules, background);
+    Abi.Rules.setWeightClass(rules, classes);
+    Abi.Rules.setLabelSmoothing(rules, labelSmoothing);
+    Abi.Rules.setIgnoreScope(rules, ignoreScope.value);
     return rules;
   }
 

@@ -3,6 +3,8 @@ package io.github.yololoss;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.Targets.BoxCounts;
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.InvalidObjectException;
 import java.io.Serial;
 import java.io.Serializable;
@@ -26,9 +28,11 @@ import java.util.stream.IntStream;
 public final class LossSum implements Serializable {
   @Serial private static final long serialVersionUID = 1;
 
-  private static final int HEAD = 6; // images and the five of BoxCounts
-  private static final int SUMS = 5; // of a layer, and as many counts before them
-  private static final int LAYER = SUMS + SUMS * Exact.WORDS;
+  private static final int HEAD =
+      1 + Abi.BoxCounts.COUNTS.size(); // images, then the counts of boxes
+  private static final int COUNTS = Count.ALL.size(); // of a layer
+  private static final int SUMS = Part.ALL.size(); // of a layer, after its counts
+  private static final int LAYER = COUNTS + SUMS * Exact.WORDS;
 
   /** As {@link #words()}; every digit is carried. */
   private final long[] words;
@@ -94,22 +98,19 @@ public final class LossSum implements Serializable {
   }
 
   private static void add(long[] words, int l, Parts row) {
-    int at = HEAD + l * LAYER;
-    words[at] += row.objects();
-    words[at + 1] += row.ignored();
-    words[at + 2] += row.ignoredBackground();
-    words[at + 3] += row.nonFinite();
-    words[at + 4] += row.foundInf();
-    Exact.add(words, sum(l, 0), row.xy());
-    Exact.add(words, sum(l, 1), row.wh());
-    Exact.add(words, sum(l, 2), row.confidenceObject());
-    Exact.add(words, sum(l, 3), row.confidenceBackground());
-    Exact.add(words, sum(l, 4), row.classes());
+    long[] counts = row.counts();
+    for (int i = 0; i < COUNTS; i++) {
+      words[HEAD + l * LAYER + i] += counts[i];
+    }
+    double[] sums = row.sums();
+    for (int i = 0; i < SUMS; i++) {
+      Exact.add(words, sum(l, i), sums[i]);
+    }
   }
 
   /** The first word of a layer's sum. */
   private static int sum(int l, int field) {
-    return HEAD + l * LAYER + SUMS + field * Exact.WORDS;
+    return HEAD + l * LAYER + COUNTS + field * Exact.WORDS;
   }
 
   /**
@@ -155,17 +156,9 @@ public final class LossSum implements Serializable {
    */
   public Parts layer(int l) {
     int at = HEAD + Objects.checkIndex(l, layers()) * LAYER;
-    return new Parts(
-        Exact.value(words, sum(l, 0)),
-        Exact.value(words, sum(l, 1)),
-        Exact.value(words, sum(l, 2)),
-        Exact.value(words, sum(l, 3)),
-        Exact.value(words, sum(l, 4)),
-        words[at],
-        words[at + 1],
-        words[at + 2],
-        words[at + 3],
-        words[at + 4]);
+    double[] sums = new double[SUMS];
+    Arrays.setAll(sums, i -> Exact.value(words, sum(l, i)));
+    return Parts.of(sums, Arrays.copyOfRange(words, at, at + COUNTS));
   }
 
   /** {@return cells with m != 0, of all images and layers} */
@@ -236,7 +229,7 @@ public final class LossSum implements Serializable {
   public static LossSum ofWords(long... words) {
     if (words.length < HEAD + LAYER || (words.length - HEAD) % LAYER != 0) {
       throw new IllegalArgumentException(
-          words.length + " words, 6 + 360 for each layer are expected");
+          words.length + " words, " + HEAD + " + " + LAYER + " for each layer are expected");
     }
     return new LossSum(words.clone());
   }

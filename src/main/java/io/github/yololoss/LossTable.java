@@ -1,7 +1,10 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Part;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 
 /** The loss as people read it. */
 final class LossTable {
@@ -9,19 +12,11 @@ final class LossTable {
 
   /** A line for each layer, and one for all. */
   static String of(List<LossResult.Parts> layers, double total) {
-    StringBuilder text =
-        new StringBuilder(
-            String.format(
-                Locale.ROOT,
-                "%-7s%12s%12s%12s%12s%12s%10s%10s%n",
-                "layer",
-                "xy",
-                "wh",
-                "confidence",
-                "class",
-                "sum",
-                "objects",
-                "ignored"));
+    StringBuilder text = new StringBuilder(String.format("%-7s", "layer"));
+    for (String column : columns(LossResult.Parts.ZERO).keySet()) {
+      text.append(String.format("%12s", column));
+    }
+    text.append(String.format("%12s%10s%10s%n", "sum", "objects", "ignored"));
     LossResult.Parts sum = LossResult.Parts.ZERO;
     for (int l = 0; l < layers.size(); l++) {
       line(text, Integer.toString(l), layers.get(l), layers.get(l).sum());
@@ -31,18 +26,18 @@ final class LossTable {
     return text.toString();
   }
 
+  /** The parts, those of a common column added up. */
+  private static Map<String, Double> columns(LossResult.Parts p) {
+    Map<String, Double> columns = new LinkedHashMap<>();
+    Part.ALL.forEach(part -> columns.merge(part.column, part.of(p), Double::sum));
+    return columns;
+  }
+
   private static void line(StringBuilder text, String name, LossResult.Parts p, double sum) {
-    text.append(
-        String.format(
-            Locale.ROOT,
-            "%-7s%12.6g%12.6g%12.6g%12.6g%12.6g%10d%10d%n",
-            name,
-            p.xy(),
-            p.wh(),
-            p.confidence(),
-            p.classes(),
-            sum,
-            p.objects(),
-            p.ignored()));
+    text.append(String.format("%-7s", name));
+    for (double value : columns(p).values()) {
+      text.append(String.format(Locale.ROOT, "%12.6g", value));
+    }
+    text.append(String.format(Locale.ROOT, "%12.6g%10d%10d%n", sum, p.objects(), p.ignored()));
   }
 }

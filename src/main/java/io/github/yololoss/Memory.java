@@ -5,7 +5,14 @@ package io.github.yololoss;
  */
 public enum Memory {
   /** On the host, in memory segments. */
-  HOST,
+  HOST(Abi.YL_MEMORY_HOST),
   /** On the CUDA device, in {@link DeviceBuffer}s. */
-  DEVICE
+  DEVICE(Abi.YL_MEMORY_DEVICE);
+
+  /** On the native boundary. */
+  final int value;
+
+  Memory(int value) {
+    this.value = value;
+  }
 }

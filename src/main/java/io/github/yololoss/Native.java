@@ -65,8 +65,8 @@ final class Native {
   private static final MethodHandle YOLO_HEAD =
       bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
 
-  /** {@code YL_DEVICE_CUDA}: the one kind of device with memory and streams of its own. */
-  private static final int CUDA = Device.Kind.CUDA.ordinal();
+  /** The one kind of device with memory and streams of its own. */
+  private static final int CUDA = Abi.YL_DEVICE_CUDA;
 
   private Native() {}
 
@@ -390,11 +390,8 @@ final class Native {
 
   /** Turns a status that is not 0 into an exception with the native sentence. */
   static void check(int status) {
-    if (status != 0) {
-      YoloLossException.Status[] known = YoloLossException.Status.values();
-      throw new YoloLossException(
-          status > 0 && status < known.length ? known[status] : YoloLossException.Status.INTERNAL,
-          lastError());
+    if (status != Abi.YL_OK) {
+      throw new YoloLossException(YoloLossException.Status.of(status), lastError());
     }
   }
 

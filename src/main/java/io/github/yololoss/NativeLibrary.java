@@ -37,8 +37,6 @@ final class NativeLibrary {
   static final String CACHE_PROPERTY = "yololoss.cache";
   static final String SYSTEM_NAME = "libyololoss.so.0";
 
-  /** YL_ABI_VERSION of the header that {@link Native} was written for. */
-  static final int ABI_VERSION = 3;
 
   private static final String FIX =
       "; set -D" + PROPERTY + " or " + ENVIRONMENT + " to a libyololoss.so of this version";
@@ -131,9 +129,9 @@ final class NativeLibrary {
             .orElseThrow(
                 () ->
                     unavailable(origin + " is not yololoss: it has no yl_abi_version" + FIX, null));
-    if (version != ABI_VERSION) {
+    if (version != Abi.YL_ABI_VERSION) {
       throw unavailable(
-          origin + " has ABI version " + version + ", this jar needs " + ABI_VERSION + FIX, null);
+          origin + " has ABI version " + version + ", this jar needs " + Abi.YL_ABI_VERSION + FIX, null);
     }
     return new NativeLibrary(symbols, origin);
   }

@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * The first value of a batch, in the order of image, layer, row, column, anchor, channel, that
  * poisons or would poison the loss.
@@ -25,14 +27,47 @@ public record Offender(
     double value,
     double gradient) {
 
-  /** In the order of the native header's {@code YL_CAUSE_...}, from 1 on. */
+  /** The native header's {@code YL_CAUSE_...}. */
   public enum Cause {
     /** A logit that is not finite. */
-    FEATS,
+    FEATS(Abi.YL_CAUSE_FEATS),
     /** A truth that is not finite, or an object's width or height that is not above 0. */
-    TRUTH,
+    TRUTH(Abi.YL_CAUSE_TRUTH),
     /** Finite input whose loss, or whose gradient in its type, is not finite. */
-    OVERFLOW
+    OVERFLOW(Abi.YL_CAUSE_OVERFLOW);
+
+    /** On the native boundary. */
+    final int value;
+
+    Cause(int value) {
+      this.value = value;
+    }
+
+    static Cause of(int value) {
+      for (Cause cause : values()) {
+        if (cause.value == value) {
+          return cause;
+        }
+      }
+      throw new AssertionError("cause " + value); // the library is of this ABI version
+    }
+  }
+
+  /** Reads a yl_offender; null if there is none. */
+  static Offender read(MemorySegment struct) {
+    int cause = Abi.Offender.getCause(struct);
+    return cause == Abi.YL_CAUSE_NONE
+        ? null
+        : new Offender(
+            Cause.of(cause),
+            Abi.Offender.getImage(struct),
+            Abi.Offender.getLayer(struct),
+            Abi.Offender.getRow(struct),
+            Abi.Offender.getColumn(struct),
+            Abi.Offender.getAnchor(struct),
+            Abi.Offender.getChannel(struct),
+            Abi.Offender.getValue(struct),
+            Abi.Offender.getGradient(struct));
   }
 
   /** One sentence. */

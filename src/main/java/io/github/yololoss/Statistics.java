@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import java.lang.foreign.MemorySegment;
+
 /**
  * Statistics of one layer, as sums over the images of a call: those of shards of a batch add up.
  * The means are 0 where there is nothing to average.
@@ -31,6 +33,23 @@ public record Statistics(
     double gradObject,
     double gradBackground,
     double gradClass) {
+
+  /** Reads the yl_stats of a layer. */
+  static Statistics read(MemorySegment stats, long layer) {
+    return new Statistics(
+        Abi.Stats.getObjects(stats, layer),
+        Abi.Stats.getBackground(stats, layer),
+        Abi.Stats.getIou(stats, layer),
+        Abi.Stats.getIou50(stats, layer),
+        Abi.Stats.getIou75(stats, layer),
+        Abi.Stats.getObjectnessObject(stats, layer),
+        Abi.Stats.getObjectnessBackground(stats, layer),
+        Abi.Stats.getGradXy(stats, layer),
+        Abi.Stats.getGradWh(stats, layer),
+        Abi.Stats.getGradObject(stats, layer),
+        Abi.Stats.getGradBackground(stats, layer),
+        Abi.Stats.getGradClass(stats, layer));
+  }
 
   /** Nothing, to add to. */
   public static final Statistics ZERO = new Statistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);

@@ -106,14 +106,21 @@ public sealed interface Targets {
    */
   enum BoxPolicy {
     /** The call fails, naming image and row, and writes nothing. */
-    ERROR,
+    ERROR(Abi.YL_BOXES_ERROR),
     /** The row is left out and counted. */
-    SKIP,
+    SKIP(Abi.YL_BOXES_SKIP),
     /**
      * A row whose centre lies outside the input is cut to it and counted; what then still names no
      * object, and any other bad row, is left out.
      */
-    CLAMP
+    CLAMP(Abi.YL_BOXES_CLAMP);
+
+    /** On the native boundary. */
+    final int value;
+
+    BoxPolicy(int value) {
+      this.value = value;
+    }
   }
 
   /**

@@ -1,8 +1,6 @@
 package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
-import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -87,16 +85,16 @@ public final class YoloLoss implements AutoCloseable {
   private static MemorySegment create(Builder b, Arena arena) {
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment config = b.spec.config(scratch);
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "max_batch"), b.maxBatch);
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device"), b.device.kind().ordinal());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "device_index"), b.device.index());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "memory"), b.memory.ordinal());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "threads"), b.threads);
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "dtype"), b.dataType.ordinal());
-      config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layout"), b.layout.ordinal());
-      config.set(
-          JAVA_INT, Layouts.offset(Layouts.CONFIG, "grad_dtype"), b.float32Gradients ? 1 : 0);
-      config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "rules"), b.rules.struct(b.spec, scratch));
+      Abi.Config.setMaxBatch(config, b.maxBatch);
+      Abi.Config.setDevice(config, b.device.kind().value);
+      Abi.Config.setDeviceIndex(config, b.device.index());
+      Abi.Config.setMemory(config, b.memory.value);
+      Abi.Config.setThreads(config, b.threads);
+      Abi.Config.setDtype(config, b.dataType.value);
+      Abi.Config.setLayout(config, b.layout.value);
+      Abi.Config.setGradDtype(
+          config, b.float32Gradients ? Abi.YL_GRAD_F32 : Abi.YL_GRAD_LIKE_FEATS);
+      Abi.Config.setRules(config, b.rules.struct(b.spec, scratch));
       MemorySegment made = scratch.allocate(ADDRESS);
       Native.check(Native.planCreate(config, made));
       return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
@@ -134,7 +132,7 @@ public final class YoloLoss implements AutoCloseable {
    */
   public static void checkDevice(Device device) {
     NativeLibrary.get();
-    Native.check(Native.deviceCheck(device.kind().ordinal(), device.index()));
+    Native.check(Native.deviceCheck(device.kind().value, device.index()));
   }
 
   /**
@@ -467,14 +465,15 @@ public final class YoloLoss implements AutoCloseable {
       Segments.optional("boxClassProbs", head.boxClassProbs(), cells * spec.numClasses())
     };
     try (Arena scratch = Arena.ofConfined()) {
-      MemorySegment struct = scratch.allocate(Layouts.HEAD);
-      struct.set(JAVA_LONG, Layouts.offset(Layouts.HEAD, "struct_size"), Layouts.HEAD.byteSize());
-      long first = Layouts.offset(Layouts.HEAD, "feats");
-      for (int i = 0; i < used.length; i++) { // the six pointers stand in this order
-        struct.set(ADDRESS, first + i * ADDRESS.byteSize(), used[i]);
-      }
-      struct.set(JAVA_INT, Layouts.offset(Layouts.HEAD, "layer"), layer);
-      struct.set(JAVA_INT, Layouts.offset(Layouts.HEAD, "batch"), batch);
+      MemorySegment struct = Abi.Head.allocate(scratch);
+      Abi.Head.setFeats(struct, used[0]);
+      Abi.Head.setGrid(struct, used[1]);
+      Abi.Head.setBoxXy(struct, used[2]);
+      Abi.Head.setBoxWh(struct, used[3]);
+      Abi.Head.setBoxConfidence(struct, used[4]);
+      Abi.Head.setBoxClassProbs(struct, used[5]);
+      Abi.Head.setLayer(struct, layer);
+      Abi.Head.setBatch(struct, batch);
       requireOpen();
       Native.check(Native.yoloHead(plan, struct, used));
     }
@@ -519,7 +518,7 @@ public final class YoloLoss implements AutoCloseable {
       call.fillToBuild(batch, rows, perImage, policy, weights, out);
       follow(null);
       try (Arena scratch = Arena.ofConfined()) {
-        MemorySegment counts = scratch.allocate(Layouts.BOX_COUNTS);
+        MemorySegment counts = scratch.allocate(Abi.BoxCounts.LAYOUT);
         Native.check(
             Native.buildYTrue(
                 buildYTrueHandle,

@@ -7,26 +7,43 @@ package io.github.yololoss;
 public final class YoloLossException extends RuntimeException {
   private static final long serialVersionUID = 1;
 
-  /** The cause, in the order of the native header's {@code yl_status}; the last is Java's own. */
+  /** The cause: the native header's {@code yl_status}; the last is Java's own. */
   public enum Status {
     /** Not a failure. */
-    OK,
+    OK(Abi.YL_OK),
     /** A size or value that the contract does not allow. */
-    INVALID_ARGUMENT,
+    INVALID_ARGUMENT(Abi.YL_INVALID_ARGUMENT),
     /** A row of boxes that the policy refuses. */
-    INVALID_BOXES,
+    INVALID_BOXES(Abi.YL_INVALID_BOXES),
     /** In the contract, but not in this version. */
-    UNSUPPORTED,
+    UNSUPPORTED(Abi.YL_UNSUPPORTED),
     /** The device asked for cannot be used on this machine. */
-    NO_DEVICE,
+    NO_DEVICE(Abi.YL_NO_DEVICE),
     /** Workspace or threads could not be had. */
-    OUT_OF_MEMORY,
+    OUT_OF_MEMORY(Abi.YL_OUT_OF_MEMORY),
     /** A fault of the library. */
-    INTERNAL,
+    INTERNAL(Abi.YL_INTERNAL),
     /** The CUDA driver reported an error; what was to be written is lost. */
-    DEVICE_FAILED,
+    DEVICE_FAILED(Abi.YL_DEVICE_FAILED),
     /** The native library could not be loaded. */
-    NO_LIBRARY
+    NO_LIBRARY(-1);
+
+    /** On the native boundary. */
+    final int value;
+
+    Status(int value) {
+      this.value = value;
+    }
+
+    /** The status of a value; INTERNAL for one that this version does not know. */
+    static Status of(int value) {
+      for (Status status : values()) {
+        if (status.value == value && status != NO_LIBRARY) {
+          return status;
+        }
+      }
+      return INTERNAL;
+    }
   }
 
   /** The cause. */

@@ -1,9 +1,7 @@
 package io.github.yololoss;
 
-import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
-import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
 import java.io.Serializable;
 import java.lang.foreign.Arena;
@@ -338,36 +336,31 @@ public record YoloSpec(
     }
   }
 
-  /** A zeroed yl_config with the fields that a spec decides. */
+  /** A yl_config of defaults with the fields that a spec decides. */
   MemorySegment config(Arena arena) {
-    MemorySegment layerStructs = arena.allocate(Layouts.LAYER, layers.size());
+    MemorySegment layerStructs = arena.allocate(Abi.Layer.LAYOUT, layers.size());
     for (int l = 0; l < layers.size(); l++) {
       Layer layer = layers.get(l);
-      MemorySegment struct = layerStructs.asSlice(l * Layouts.LAYER.byteSize(), Layouts.LAYER);
       int[] mask = layer.anchorMask().stream().mapToInt(Integer::intValue).toArray();
-      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_height"), layer.gridHeight());
-      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "grid_width"), layer.gridWidth());
-      struct.set(
-          ADDRESS,
-          Layouts.offset(Layouts.LAYER, "anchor_mask"),
-          arena.allocateFrom(JAVA_INT, mask));
-      struct.set(JAVA_INT, Layouts.offset(Layouts.LAYER, "anchor_count"), mask.length);
+      Abi.Layer.setGridHeight(layerStructs, l, layer.gridHeight());
+      Abi.Layer.setGridWidth(layerStructs, l, layer.gridWidth());
+      Abi.Layer.setAnchorMask(layerStructs, l, arena.allocateFrom(JAVA_INT, mask));
+      Abi.Layer.setAnchorCount(layerStructs, l, mask.length);
     }
     MemorySegment sizes = arena.allocate(JAVA_FLOAT, 2L * anchors.size());
     for (int n = 0; n < anchors.size(); n++) {
       sizes.setAtIndex(JAVA_FLOAT, 2L * n, anchors.get(n).width());
       sizes.setAtIndex(JAVA_FLOAT, 2L * n + 1, anchors.get(n).height());
     }
-    MemorySegment config = arena.allocate(Layouts.CONFIG);
-    config.set(JAVA_LONG, Layouts.offset(Layouts.CONFIG, "struct_size"), Layouts.CONFIG.byteSize());
-    config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "layers"), layerStructs);
-    config.set(ADDRESS, Layouts.offset(Layouts.CONFIG, "anchors"), sizes);
-    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "layer_count"), layers.size());
-    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "anchor_count"), anchors.size());
-    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_height"), inputHeight);
-    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "input_width"), inputWidth);
-    config.set(JAVA_INT, Layouts.offset(Layouts.CONFIG, "num_classes"), numClasses);
-    config.set(JAVA_FLOAT, Layouts.offset(Layouts.CONFIG, "ignore_thresh"), ignoreThresh);
+    MemorySegment config = Abi.Config.allocate(arena);
+    Abi.Config.setLayers(config, layerStructs);
+    Abi.Config.setAnchors(config, sizes);
+    Abi.Config.setLayerCount(config, layers.size());
+    Abi.Config.setAnchorCount(config, anchors.size());
+    Abi.Config.setInputHeight(config, inputHeight);
+    Abi.Config.setInputWidth(config, inputWidth);
+    Abi.Config.setNumClasses(config, numClasses);
+    Abi.Config.setIgnoreThresh(config, ignoreThresh);
     return config;
   }
 

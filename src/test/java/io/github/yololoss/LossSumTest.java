@@ -8,6 +8,8 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.Targets.BoxCounts;
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InvalidObjectException;
@@ -39,17 +41,11 @@ class LossSumTest {
   }
 
   private Parts row(int spread) {
-    return new Parts(
-        number(spread),
-        number(spread),
-        number(spread),
-        number(spread),
-        number(spread),
-        random.nextInt(9),
-        random.nextInt(99),
-        random.nextInt(99),
-        random.nextInt(2),
-        random.nextInt(2));
+    double[] sums = new double[Part.ALL.size()];
+    Arrays.setAll(sums, i -> number(spread));
+    long[] counts = new long[Count.ALL.size()];
+    Arrays.setAll(counts, i -> random.nextInt(99));
+    return Parts.of(sums, counts);
   }
 
   private List<List<Parts>> images(int count, int spread) {
@@ -73,9 +69,7 @@ class LossSumTest {
       for (List<Parts> image : images) {
         exact = exact.add(new BigDecimal(image.get(1).wh()));
         for (Parts p : image) {
-          for (double part :
-              List.of(
-                  p.xy(), p.wh(), p.confidenceObject(), p.confidenceBackground(), p.classes())) {
+          for (double part : p.sums()) {
             all = all.add(new BigDecimal(part));
           }
         }
@@ -183,47 +177,36 @@ class LossSumTest {
     for (int spread : new int[] {1, 40, 700, 2100}) {
       List<List<Parts>> images = images(100, spread);
       if (spread == 700) {
-        images.add(
-            List.of(Parts.ZERO, new Parts(1, Double.NaN, 1 / 0.0, -1 / 0.0, 0, 0, 0, 0, 0, 0)));
+        double[] sums = new double[Part.ALL.size()];
+        System.arraycopy(new double[] {1, Double.NaN, 1 / 0.0, -1 / 0.0}, 0, sums, 0, 4);
+        images.add(List.of(Parts.ZERO, Parts.of(sums, new long[Count.ALL.size()])));
       }
       try (Arena arena = Arena.ofConfined()) {
         LossSum empty = LossSum.zero(2);
         MemorySegment first = arena.allocateFrom(ValueLayout.JAVA_LONG, empty.words());
         MemorySegment second = arena.allocateFrom(ValueLayout.JAVA_LONG, empty.words());
-        MemorySegment rows = arena.allocate(Layouts.PARTS, 2L * images.size());
+        MemorySegment rows = arena.allocate(Abi.Parts.LAYOUT, 2L * images.size());
         for (int i = 0; i < 2 * images.size(); i++) {
           Parts p = images.get(i / 2).get(i % 2);
-          write(rows.asSlice(i * Layouts.PARTS.byteSize(), Layouts.PARTS), p);
+          Abi.Parts.write(rows, i, p.sums(), p.counts());
         }
         MemorySegment none = MemorySegment.NULL;
         assertEquals(0, (int) add.invoke(first, 2, rows, 40, none));
-        MemorySegment rest = rows.asSlice(80 * Layouts.PARTS.byteSize());
+        MemorySegment rest = rows.asSlice(80 * Abi.Parts.SIZE);
         assertEquals(0, (int) add.invoke(second, 2, rest, images.size() - 40, none));
         assertEquals(0, (int) merge.invoke(first, 2, second));
         LossSum mine = sum(images);
         assertEquals(mine, LossSum.ofWords(first.toArray(ValueLayout.JAVA_LONG)));
-        MemorySegment summary = arena.allocate(Layouts.SUMMARY);
-        MemorySegment layers = arena.allocate(Layouts.PARTS, 2);
+        MemorySegment summary = arena.allocate(Abi.Summary.LAYOUT);
+        MemorySegment layers = arena.allocate(Abi.Parts.LAYOUT, 2);
         MemorySegment words = arena.allocateFrom(ValueLayout.JAVA_LONG, mine.words());
         assertEquals(0, (int) read.invoke(words, 2, 1, 1.0, summary, layers));
-        assertEquals(mine.total(), summary.get(ValueLayout.JAVA_DOUBLE, 0));
+        assertEquals(mine.total(), Abi.Summary.getTotal(summary));
         for (int l = 0; l < 2; l++) {
-          assertEquals(mine.layer(l).wh(), layers.getAtIndex(ValueLayout.JAVA_DOUBLE, 10 * l + 1));
-          assertEquals(
-              mine.layer(l).foundInf(), layers.getAtIndex(ValueLayout.JAVA_LONG, 10 * l + 9));
+          assertEquals(mine.layer(l).wh(), Abi.Parts.getWh(layers, l));
+          assertEquals(mine.layer(l).foundInf(), Abi.Parts.getFoundInf(layers, l));
         }
       }
-    }
-  }
-
-  private static void write(MemorySegment row, Parts p) {
-    double[] sums = {
-      p.xy(), p.wh(), p.confidenceObject(), p.confidenceBackground(), p.classes(),
-    };
-    long[] counts = {p.objects(), p.ignored(), p.ignoredBackground(), p.nonFinite(), p.foundInf()};
-    for (int i = 0; i < 5; i++) {
-      row.setAtIndex(ValueLayout.JAVA_DOUBLE, i, sums[i]);
-      row.setAtIndex(ValueLayout.JAVA_LONG, 5 + i, counts[i]);
     }
   }
 

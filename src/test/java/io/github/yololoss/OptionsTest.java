@@ -301,7 +301,7 @@ class OptionsTest {
         }
       }
       // Nothing to average is no NaN.
-      assertEquals(0, new Statistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0).meanIou());
+      assertEquals(0, Statistics.ZERO.meanIou());
     }
   }
 

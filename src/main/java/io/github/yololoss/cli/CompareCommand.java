@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.cli.Main.InputException;
+import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.charset.CharacterCodingException;
@@ -60,7 +61,7 @@ final class CompareCommand implements Callable<Integer> {
 
   private static List<String> curves() {
     List<String> names = new ArrayList<>(List.of("total"));
-    names.addAll(ReportData.PARTS);
+    Part.ALL.forEach(part -> names.add(part.jsonName));
     return List.copyOf(names);
   }
 
@@ -214,8 +215,9 @@ final class CompareCommand implements Callable<Integer> {
         "total: of the first step, the least, and the mean of the last tenth of the steps; the"
             + " parts in that tenth");
     out.printf("%9s%12s%12s%12s", "steps", "first", "least", "last");
-    for (String part : ReportData.PARTS) {
-      out.printf("%12s", part.replace("confidence_", "conf_").replace("background", "backgr"));
+    for (Part part : Part.ALL) {
+      String name = part.jsonName.replace("confidence_", "conf_").replace("background", "backgr");
+      out.printf("%12s", name);
     }
     out.println();
     for (JsonNode run : root.get("runs")) {
@@ -226,8 +228,8 @@ final class CompareCommand implements Callable<Integer> {
           run.at("/first/total").asDouble(),
           run.get("least_total").asDouble(),
           run.at("/last_tenth/total").asDouble());
-      for (String part : ReportData.PARTS) {
-        out.printf(Locale.ROOT, "%12.6g", run.at("/last_tenth/" + part).asDouble());
+      for (Part part : Part.ALL) {
+        out.printf(Locale.ROOT, "%12.6g", run.at("/last_tenth/" + part.jsonName).asDouble());
       }
       out.println("  " + run.get("file").asText());
     }

@@ -1,6 +1,9 @@
 package io.github.yololoss.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.yololoss.internal.Part;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /** The curves of trainings as a page: every number of it stands in the tree. */
@@ -29,17 +32,10 @@ final class ComparePage {
 
   private void table() {
     out.element("h1", "The loss over the steps");
-    out.table(
-        "run",
-        "steps",
-        "first total",
-        "least total",
-        "last total",
-        "xy",
-        "wh",
-        "confidence, objects",
-        "confidence, background",
-        "class");
+    List<String> columns =
+        new ArrayList<>(List.of("run", "steps", "first total", "least total", "last total"));
+    Part.ALL.forEach(part -> columns.add(part.shortLabel));
+    out.table(columns.toArray(String[]::new));
     for (int r = 0; r < root.get("runs").size(); r++) {
       String run = "/runs/" + r + "/";
       out.open("tr").open("td").element("i", "", "class", "key " + style(r));
@@ -59,17 +55,14 @@ final class ComparePage {
 
   private void charts() {
     out.open("div", "class", "charts curves");
-    for (String curve : CompareCommand.CURVES) {
-      chart(curve);
-    }
+    chart("total", "total");
+    Part.ALL.forEach(part -> chart(part.jsonName, part.label));
     out.close(1);
   }
 
-  private void chart(String curve) {
+  private void chart(String curve, String title) {
     JsonNode axis = root.at("/axes/" + curve);
     boolean logarithmic = axis.get("logarithmic").asBoolean();
-    int part = ReportData.PARTS.indexOf(curve);
-    String title = part < 0 ? "total" : ReportPage.PART_NAMES.get(part);
     out.open("figure");
     out.element("figcaption", title + (logarithmic ? ", logarithmic" : ""));
     out.open("div", "class", "ticks").open("span").number("/axes/" + curve + "/largest").close(2);

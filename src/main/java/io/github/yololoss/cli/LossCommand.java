@@ -4,13 +4,14 @@ import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Npy;
 import io.github.yololoss.Offender;
-import io.github.yololoss.Statistics;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
@@ -195,26 +196,16 @@ final class LossCommand implements Callable<Integer> {
 
   private void printExtras(PrintWriter out) {
     if (statistics) {
+      List<Statistic> columns =
+          Arrays.stream(Statistic.values()).filter(s -> s.heading != null).toList();
       out.println(
-          "layer   mean IoU  IoU>0.5  IoU>0.75  objectness of objects, background"
-              + "  gradient norm of xy, wh, object, background, class");
+          columns.stream().map(s -> s.heading).collect(Collectors.joining("", "layer  ", "")));
       for (int l = 0; l < run.result.layers(); l++) {
-        Statistics s = run.result.statistics(l);
-        out.println(
-            String.format(
-                Locale.ROOT,
-                "%-7d%9.4f%9.4f%10.4f%23.4f%12.4f  %.4g, %.4g, %.4g, %.4g, %.4g",
-                l,
-                s.meanIou(),
-                s.shareIou50(),
-                s.shareIou75(),
-                s.meanObjectnessObject(),
-                s.meanObjectnessBackground(),
-                Math.sqrt(s.gradXy()),
-                Math.sqrt(s.gradWh()),
-                Math.sqrt(s.gradObject()),
-                Math.sqrt(s.gradBackground()),
-                Math.sqrt(s.gradClass())));
+        out.print(String.format("%-7d", l));
+        for (Statistic s : columns) {
+          out.print(String.format(Locale.ROOT, s.format(), s.of(run.result.statistics(l))));
+        }
+        out.println();
       }
     }
     if (findNan != null) {

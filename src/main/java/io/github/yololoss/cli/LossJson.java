@@ -8,6 +8,8 @@ import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets;
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
@@ -39,20 +41,20 @@ final class LossJson {
     for (int l = 0; l < run.result.layers(); l++) {
       LossResult.Parts p = run.result.layer(l);
       ObjectNode layer = layers.addObject();
+      // The parts of keras-yolo3 come first; a field that is put again keeps its place.
       layer
           .put("xy", p.xy())
           .put("wh", p.wh())
           .put("confidence", p.confidence())
-          .put("class", p.classes())
-          .put("confidence_object", p.confidenceObject())
-          .put("confidence_background", p.confidenceBackground())
-          .put("sum", p.sum())
-          .put("object_count", p.objects())
-          .put("ignore_count", p.ignored())
-          .put("ignore_count_background", p.ignoredBackground())
-          .put("ignore_mask_sum", run.ignoreMaskSum(l))
-          .put("non_finite", p.nonFinite())
-          .put("found_inf", p.foundInf());
+          .put("class", p.classes());
+      Part.ALL.forEach(part -> layer.put(part.jsonName, part.of(p)));
+      layer.put("sum", p.sum());
+      for (Count count : Count.ALL) {
+        layer.put(count.jsonName, count.of(p));
+        if (count == Count.IGNORED_BACKGROUND) {
+          layer.put("ignore_mask_sum", run.ignoreMaskSum(l));
+        }
+      }
       if (run.statistics) {
         put(layer.putObject("statistics"), run.result.statistics(l));
       }
@@ -74,17 +76,12 @@ final class LossJson {
   }
 
   private static void put(ObjectNode node, Statistics s) {
-    node.put("object_count", s.objects())
-        .put("background_count", s.background())
-        .put("mean_iou", s.meanIou())
-        .put("share_iou_50", s.shareIou50())
-        .put("share_iou_75", s.shareIou75())
-        .put("mean_objectness_object", s.meanObjectnessObject())
-        .put("mean_objectness_background", s.meanObjectnessBackground())
-        .put("grad_norm_xy", Math.sqrt(s.gradXy()))
-        .put("grad_norm_wh", Math.sqrt(s.gradWh()))
-        .put("grad_norm_object", Math.sqrt(s.gradObject()))
-        .put("grad_norm_background", Math.sqrt(s.gradBackground()))
-        .put("grad_norm_class", Math.sqrt(s.gradClass()));
+    for (Statistic statistic : Statistic.values()) {
+      if (statistic.of(s) instanceof Long count) {
+        node.put(statistic.jsonName, count);
+      } else {
+        node.put(statistic.jsonName, statistic.of(s).doubleValue());
+      }
+    }
   }
 }

@@ -12,6 +12,7 @@ import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Detections.Box;
 import io.github.yololoss.cli.ReportData.Heat;
+import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -33,8 +34,8 @@ final class OneImage implements AutoCloseable {
   private final CellMaps<MemorySegment> maps;
   private final ImageCells cells;
   private final Detections detections;
-  private final List<YoloLoss> byPart = new ArrayList<>(); // in the order of ReportData.PARTS
-  private final List<MemorySegment[]> partMaps = new ArrayList<>();
+  private final EnumMap<Part, YoloLoss> byPart = new EnumMap<>(Part.class);
+  private final EnumMap<Part, MemorySegment[]> partMaps = new EnumMap<>(Part.class);
   private int image;
   private double[][] confidence; // the confidence part of each cell of each layer
 
@@ -47,17 +48,9 @@ final class OneImage implements AutoCloseable {
     maps = run.allocateMaps(arena, 1);
     cells = new ImageCells(run, 1, arena);
     detections = new Detections(spec, arena);
-    for (int part = 0; part < ReportData.PARTS.size(); part++) {
-      byPart.add(
-          run.open(
-              1,
-              rules.withWeights(
-                  part == 0 ? rules.xy() : 0,
-                  part == 1 ? rules.wh() : 0,
-                  part == 2 ? rules.object() : 0,
-                  part == 3 ? rules.background() : 0,
-                  part == 4 ? rules.classes() : 0)));
-      partMaps.add(spec.allocateMap(arena, 1));
+    for (Part part : Part.ALL) {
+      byPart.put(part, run.open(1, part.only(rules)));
+      partMaps.put(part, spec.allocateMap(arena, 1));
     }
   }
 
@@ -69,7 +62,7 @@ final class OneImage implements AutoCloseable {
     loss.compute(1, feats, run.truths(image, 1), null, options.withMaps(maps), result);
     cells.load(run, loss, image, 1, maps);
     detections.load(loss, feats);
-    for (int part = 0; part < byPart.size(); part++) {
+    for (Part part : Part.ALL) {
       byPart
           .get(part)
           .compute(
@@ -85,13 +78,17 @@ final class OneImage implements AutoCloseable {
       confidence[l] = new double[cells.count(l)];
       for (int cell = 0; cell < confidence[l].length; cell++) {
         confidence[l][cell] =
-            cells.map(partMaps.get(2), l, 0, cell) + cells.map(partMaps.get(3), l, 0, cell);
+            part(Part.CONFIDENCE_OBJECT, l, cell) + part(Part.CONFIDENCE_BACKGROUND, l, cell);
       }
     }
   }
 
   int image() {
     return image;
+  }
+
+  private double part(Part part, int l, int cell) {
+    return cells.map(partMaps.get(part), l, 0, cell);
   }
 
   double loss(int l, int cell) {
@@ -110,8 +107,8 @@ final class OneImage implements AutoCloseable {
             .put("anchor", cells.anchor(l, cell))
             .put("object", object)
             .put("loss", cells.loss(l, 0, cell));
-    for (int part = 0; part < byPart.size(); part++) {
-      node.put(ReportData.PARTS.get(part), cells.map(partMaps.get(part), l, 0, cell));
+    for (Part part : Part.ALL) {
+      node.put(part.jsonName, part(part, l, cell));
     }
     node.put("objectness", cells.objectness(l, 0, cell)).put("best_iou", cells.bestIou(l, 0, cell));
     put(node.putObject("predicted"), detections.at(l, cell));
@@ -213,6 +210,6 @@ final class OneImage implements AutoCloseable {
   @Override
   public void close() {
     loss.close();
-    byPart.forEach(YoloLoss::close);
+    byPart.values().forEach(YoloLoss::close);
   }
 }

@@ -8,6 +8,8 @@ import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.internal.Count;
+import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -28,10 +30,6 @@ import java.util.stream.IntStream;
  * then looked at one by one.
  */
 final class ReportData {
-  /** Fields of the tree for the parts, in the order of the loss. */
-  static final List<String> PARTS =
-      List.of("xy", "wh", "confidence_object", "confidence_background", "class");
-
   /** What a heat map shows of a place of the grid, over its anchors. */
   enum Heat {
     /** The largest. */
@@ -187,16 +185,6 @@ final class ReportData {
     }
   }
 
-  private static double part(Parts p, String name) {
-    return switch (name) {
-      case "xy" -> p.xy();
-      case "wh" -> p.wh();
-      case "confidence_object" -> p.confidenceObject();
-      case "confidence_background" -> p.confidenceBackground();
-      default -> p.classes();
-    };
-  }
-
   /** Of the total: each part of each layer, each layer, each part; and the parts over layers. */
   private void putShares() {
     double total = run.result.total();
@@ -208,11 +196,11 @@ final class ReportData {
       Parts p = run.result.layer(l);
       all = all.plus(p);
       ObjectNode layer = layers.addObject().put("sum", p.sum() / total);
-      PARTS.forEach(name -> layer.put(name, part(p, name) / total));
+      Part.ALL.forEach(part -> layer.put(part.jsonName, part.of(p) / total));
     }
     Parts sum = all;
-    PARTS.forEach(name -> parts.put(name, part(sum, name)));
-    PARTS.forEach(name -> shares.put(name, part(sum, name) / total));
+    Part.ALL.forEach(part -> parts.put(part.jsonName, part.of(sum)));
+    Part.ALL.forEach(part -> shares.put(part.jsonName, part.of(sum) / total));
     root.put("objects", run.result.objects())
         .put("ignored_background", sum.ignoredBackground())
         .put(
@@ -324,7 +312,9 @@ final class ReportData {
   }
 
   private static void putParts(ObjectNode node, Parts p) {
-    PARTS.forEach(name -> node.put(name, part(p, name)));
-    node.put("object_count", p.objects()).put("ignore_count_background", p.ignoredBackground());
+    Part.ALL.forEach(part -> node.put(part.jsonName, part.of(p)));
+    for (Count count : List.of(Count.OBJECTS, Count.IGNORED_BACKGROUND)) {
+      node.put(count.jsonName, count.of(p));
+    }
   }
 }

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.yololoss.cli.ReportData.Heat;
 import io.github.yololoss.cli.ReportData.Pictures;
+import io.github.yololoss.internal.Part;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
@@ -11,11 +12,6 @@ import java.util.Map;
 
 /** A report's tree as a page: every number of it stands in the tree. */
 final class ReportPage {
-  /** Parts as people call them, in the order of {@link ReportData#PARTS}. */
-  static final List<String> PART_NAMES =
-      List.of(
-          "xy (centres)", "wh (sizes)", "confidence, objects", "confidence, background", "class");
-
   private static final Map<Heat, String> HEAT_NAMES =
       new EnumMap<>(
           Map.of(
@@ -70,8 +66,8 @@ final class ReportPage {
     figure("/ignored_background", "ignored background cells");
     figure("/loss/non_finite", "values that are not finite");
     out.close(1).open("p").text("Of the loss, ");
-    for (int p = 0; p < PART_NAMES.size(); p++) {
-      out.text(PART_NAMES.get(p) + ": ").percent("/shares/" + ReportData.PARTS.get(p)).text("; ");
+    for (Part part : Part.ALL) {
+      out.text(part.label + ": ").percent("/shares/" + part.jsonName).text("; ");
     }
     for (int l = 0; l < layers(); l++) {
       out.element("span", (l == 0 ? "" : ", ") + "layer " + l + ": ", "class", "label");
@@ -100,7 +96,7 @@ final class ReportPage {
     out.element(
         "p", "Bars: share of the total, the longest layer filling the width.", "class", "faint");
     List<String> columns = new ArrayList<>(List.of("layer"));
-    columns.addAll(PART_NAMES);
+    Part.ALL.forEach(part -> columns.add(part.label));
     columns.addAll(
         List.of(
             "sum",
@@ -114,7 +110,7 @@ final class ReportPage {
     for (int l = 0; l < layers(); l++) {
       String loss = "/loss/layers/" + l + "/";
       out.open("tr").element("th", layerName(l), "scope", "row", "class", "label");
-      ReportData.PARTS.forEach(part -> out.cell(loss + part));
+      Part.ALL.forEach(part -> out.cell(loss + part.jsonName));
       out.cell(loss + "sum").percentCell("/shares/layers/" + l + "/sum");
       out.cell(loss + "object_count").cell(loss + "ignore_count_background");
       out.cell(loss + "statistics/mean_iou");
@@ -122,18 +118,17 @@ final class ReportPage {
       out.cell(loss + "statistics/mean_objectness_background").close(1);
     }
     out.open("tr").element("th", "all", "scope", "row");
-    ReportData.PARTS.forEach(part -> out.cell("/parts/" + part));
+    Part.ALL.forEach(part -> out.cell("/parts/" + part.jsonName));
     out.cell("/loss/total").element("td", "").cell("/objects").cell("/ignored_background").close(1);
     out.open("tr").element("th", "share", "scope", "row");
-    ReportData.PARTS.forEach(part -> out.percentCell("/shares/" + part));
+    Part.ALL.forEach(part -> out.percentCell("/shares/" + part.jsonName));
     out.close(4);
   }
 
   private void legend() {
     out.open("ul", "class", "legend");
-    for (int p = 0; p < PART_NAMES.size(); p++) {
-      out.open("li").element("i", "", "class", ReportData.PARTS.get(p));
-      out.text(PART_NAMES.get(p)).close(1);
+    for (Part part : Part.ALL) {
+      out.open("li").element("i", "", "class", part.jsonName).text(part.label).close(1);
     }
     out.close(1);
   }
@@ -147,11 +142,12 @@ final class ReportPage {
   private void bar(String label, String shares, double largest) {
     out.open("div", "class", "bar").element("span", label, "class", "label");
     out.open("div", "class", "track");
-    for (String part : ReportData.PARTS) {
-      double width = largest > 0 ? share(shares + "/" + part) / largest : 0;
+    for (Part part : Part.ALL) {
+      String name = part.jsonName;
+      double width = largest > 0 ? share(shares + "/" + name) / largest : 0;
       if (width > 0) {
         String style = String.format(Locale.ROOT, "width: %.2f%%", 100 * width);
-        out.element("span", "", "class", part, "style", style, "title", part);
+        out.element("span", "", "class", name, "style", style, "title", name);
       }
     }
     out.close(1).open("span", "class", "n").percent(shares + "/sum").close(2);
@@ -195,8 +191,8 @@ final class ReportPage {
     }
     out.text(": loss ").number(at + "/loss").text(", ").percent(at + "/share").text(" of all");
     out.close(1).open("p", "class", "faint");
-    for (int p = 0; p < PART_NAMES.size(); p++) {
-      out.text(PART_NAMES.get(p) + " ").number(at + "/" + ReportData.PARTS.get(p)).text("; ");
+    for (Part part : Part.ALL) {
+      out.text(part.label + " ").number(at + "/" + part.jsonName).text("; ");
     }
     out.text("objects ").number(at + "/object_count");
     out.text(", ignored ").number(at + "/ignore_count_background").close(2);

@@ -6,6 +6,7 @@ import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.Offender;
 import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets.BoxCounts;
+import io.github.yololoss.internal.Part;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -103,7 +104,9 @@ final class Totals {
   double total() {
     double sum = 0;
     for (Parts p : layers) {
-      sum = sum + p.xy() + p.wh() + p.confidenceObject() + p.confidenceBackground() + p.classes();
+      for (Part part : Part.ALL) {
+        sum += part.of(p);
+      }
     }
     return sum / normaliser();
   }

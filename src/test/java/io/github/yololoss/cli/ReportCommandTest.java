@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.DataType;
 import io.github.yololoss.Npy;
+import io.github.yololoss.internal.Part;
 import java.awt.Color;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
@@ -69,9 +70,9 @@ class ReportCommandTest extends CommandTest {
 
     double parts = 0;
     double shares = 0;
-    for (String part : ReportData.PARTS) {
-      parts += json.at("/parts/" + part).asDouble();
-      shares += json.at("/shares/" + part).asDouble();
+    for (Part part : Part.ALL) {
+      parts += json.at("/parts/" + part.jsonName).asDouble();
+      shares += json.at("/shares/" + part.jsonName).asDouble();
     }
     double total = json.at("/loss/total").asDouble();
     assertEquals(total, parts, 1e-12 * total);
@@ -141,8 +142,8 @@ class ReportCommandTest extends CommandTest {
       JsonNode cell = json.get("cells").get(i);
       assertEquals(all.get(i), cell.get("loss").asDouble());
       double parts = 0;
-      for (String part : ReportData.PARTS) {
-        parts += cell.get(part).asDouble();
+      for (Part part : Part.ALL) {
+        parts += cell.get(part.jsonName).asDouble();
       }
       assertEquals(cell.get("loss").asDouble(), parts, 1e-5 * parts);
       assertEquals(cell.get("object").asBoolean(), cell.has("truth"));
