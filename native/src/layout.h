@@ -16,6 +16,11 @@ namespace yl {
 constexpr int32_t kX = 0, kY = 1, kW = 2, kH = 3, kObjectness = 4, kFirstClass = 5;
 constexpr int32_t kBoxChannels = 4;
 
+// Returns the value of one of the box channels.
+template <class T> YL_HOST_DEVICE inline T channel_of(const Box<T> &box, int32_t channel) {
+  return channel == kX ? box.x : channel == kY ? box.y : channel == kW ? box.w : box.h;
+}
+
 struct CellPlace {
   int32_t row, column, anchor;
 };
