@@ -1,6 +1,7 @@
 // The output of a run against that of the reference device in double, within the tolerance of its types.
 #pragma once
 
+#include "abi.h"
 #include "run.h"
 
 // The arithmetic of a type (float32 on cpu and cuda, except for float64), and the rounding of the gradient.
@@ -30,14 +31,12 @@ inline void compare(const Case &c, const Setup &s, const Output &got, const Outp
         where);
   for (size_t i = 0; i < want.rows.size(); ++i) {
     const yl_parts &a = got.rows[i], &b = want.rows[i];
-    CHECK(near(a.xy, b.xy, t.arithmetic, absolute) && near(a.wh, b.wh, t.arithmetic, absolute) &&
-              near(a.confidence_object, b.confidence_object, t.arithmetic, absolute) &&
-              near(a.confidence_background, b.confidence_background, t.arithmetic, absolute) &&
-              near(a.class_, b.class_, t.arithmetic, absolute),
-          where + ", row " + std::to_string(i));
-    CHECK(a.objects == b.objects && a.ignored == b.ignored && a.ignored_background == b.ignored_background &&
-              a.non_finite == b.non_finite,
-          where + ", row " + std::to_string(i));
+    const std::string row = where + ", row " + std::to_string(i);
+#define COMPARE_SUM(owner, type, field, offset) CHECK(near(a.field, b.field, t.arithmetic, absolute), row + ": " #field);
+#define COMPARE_COUNT(owner, type, field, offset) CHECK(a.field == b.field, row + ": " #field);
+    YL_SUMS_OF_yl_parts(COMPARE_SUM)
+    YL_COUNTS_OF_yl_parts(COMPARE_COUNT)
+#undef COMPARE_SUM
   }
   for (size_t l = 0; l < want.grads.size(); ++l) {
     double largest = 0;
@@ -52,16 +51,16 @@ inline void compare(const Case &c, const Setup &s, const Output &got, const Outp
   CHECK(got.offender.cause == YL_CAUSE_NONE && got.offender.value == 0, where);
   for (size_t l = 0; l < want.stats.size(); ++l) {
     const yl_stats &a = got.stats[l], &b = want.stats[l];
-    CHECK(a.objects == b.objects && a.background == b.background && a.iou_50 == b.iou_50 && a.iou_75 == b.iou_75 &&
-              near(a.iou, b.iou, t.arithmetic, absolute) &&
-              near(a.objectness_object, b.objectness_object, t.arithmetic, absolute) &&
-              near(a.objectness_background, b.objectness_background, t.arithmetic, absolute) &&
-              near(a.grad_xy, b.grad_xy, 3 * t.arithmetic, absolute) &&
-              near(a.grad_wh, b.grad_wh, 3 * t.arithmetic, absolute) &&
-              near(a.grad_object, b.grad_object, 3 * t.arithmetic, absolute) &&
-              near(a.grad_background, b.grad_background, 3 * t.arithmetic, absolute) &&
-              near(a.grad_class, b.grad_class, 3 * t.arithmetic, absolute),
-          where + ", statistics of layer " + std::to_string(l));
+    const std::string row = where + ", statistics of layer " + std::to_string(l);
+    const auto tolerance = [&](const std::string &field) {  // gradients are squared
+      return field.rfind("grad_", 0) == 0 ? 3 * t.arithmetic : t.arithmetic;
+    };
+#define COMPARE_SUM(owner, type, field, offset) \
+  CHECK(near(a.field, b.field, tolerance(#field), absolute), row + ": " #field);
+    YL_SUMS_OF_yl_stats(COMPARE_SUM)
+    YL_COUNTS_OF_yl_stats(COMPARE_COUNT)
+#undef COMPARE_SUM
+#undef COMPARE_COUNT
     for (int m = 0; m < 3; ++m) {
       size_t wrong = 0;
       for (size_t i = 0; i < want.maps[m][l].size(); ++i)

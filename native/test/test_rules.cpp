@@ -1,5 +1,6 @@
 // What each rule and each thing given on request means, shown without the code that computes it: by scaling, by changed
 // truths, by plans of other rules, by brute force over decoded boxes.
+#include "abi.h"
 #include "run.h"
 
 namespace {
@@ -207,10 +208,9 @@ void maps_and_statistics(const Case &c, Setup s) {
                                  {a.grad_class, want.grad_class}};
       for (const auto &pair : pairs) CHECK(near(pair[0], pair[1], 2e-5), named(c, s) + ", statistics");
       const yl_parts &p = got.layers[l];
-      CHECK(
-          near(loss, (p.xy + p.wh + p.confidence_object + p.confidence_background + p.class_) * got.summary.normaliser,
-               2e-5),
-          named(c, s) + ", loss of cells");
+#define PLUS(owner, type, field, offset) +p.field
+      CHECK(near(loss, (YL_SUMS_OF_yl_parts(PLUS)) * got.summary.normaliser, 2e-5), named(c, s) + ", loss of cells");
+#undef PLUS
     }
     CHECK(suppressed == got.summary.ignored, named(c, s));
   }
