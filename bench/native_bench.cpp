@@ -15,6 +15,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -22,8 +23,8 @@
 #include <emmintrin.h>
 #endif
 
-#define GOLDEN_DIR ""
-#include "run.h"
+#include "case.h"
+#include "values.h"
 
 namespace {
 
@@ -61,8 +62,7 @@ struct Problem {
 };
 
 Problem read_problem(const std::string &folder) {
-  std::ifstream in(folder + "/meta.json");
-  const std::string meta{std::istreambuf_iterator<char>(in), {}};
+  const std::string meta = read_text(folder + "/meta.json");
   if (meta.empty()) stop("no meta.json in " + folder);
   const auto one = [&](const char *key) { return read_numbers(meta, key).at(0); };
   Problem p;
@@ -129,10 +129,10 @@ std::shared_ptr<Runner> ours(const Problem &p, const std::string &variant, bool 
   for (int l = 0; l < 3; ++l) {
     const int32_t side = static_cast<int32_t>(p.feats[l].shape[1]);
     layers.push_back({side, side, mask + 3 * l, 3, 0});
-    const int64_t size = static_cast<int64_t>(p.feats[l].data.size()), item = yl::size_of(dtype);
+    const int64_t size = static_cast<int64_t>(p.feats[l].data.size()), item = size_of(dtype);
     Bytes feats = bytes_of(size * item), truths = bytes_of(size * 4), grads = bytes_of(size * item);
     for (int64_t i = 0; i < size; ++i)
-      put(dtype, feats.get() + item * place_of(layout, i, int64_t(side) * side * 3, 3, p.channels()), p.feats[l].data[i]);
+      put(dtype, feats.get() + item * index_in(layout, i, int64_t(side) * side * 3, 3, p.channels()), p.feats[l].data[i]);
     std::memcpy(truths.get(), p.y_true[l].data.data(), static_cast<size_t>(size) * 4);
     s.feats.push_back(feats.get());
     s.y_true.push_back(reinterpret_cast<float *>(truths.get()));
@@ -177,7 +177,7 @@ std::shared_ptr<Runner> ours(const Problem &p, const std::string &variant, bool 
     for (int l = 0; l < 3; ++l)
       for (int64_t i = 0, size = static_cast<int64_t>(p.feats[l].data.size()), side = p.feats[l].shape[1]; i < size; ++i) {
         const double v = get(dtype, static_cast<char *>(s.grads[l]) +
-                                        yl::size_of(dtype) * place_of(layout, i, side * side * 3, 3, p.channels()));
+                                        size_of(dtype) * index_in(layout, i, side * side * 3, 3, p.channels()));
         sum += std::fabs(v);
         weighted += v * static_cast<double>(1 + i % 1009);
       }

@@ -12,7 +12,7 @@
 #include <memory>
 #include <vector>
 
-#include "dtype.h"
+#include "values.h"
 #include "yololoss.h"
 
 #define REQUIRE(condition)                                                                                           \
