@@ -3,16 +3,16 @@
 //
 //   cuda_bench DIR...      each DIR holds meta.json, feats_<l>.npy and y_true_<l>.npy
 //
-// First what the machine gives: the median of an empty kernel's launch and synchronisation, and the bytes a second (read
-// and written) of a device copy larger than the L2. Then for each problem and variant
+// First what the machine gives: the median of an empty kernel's launch and synchronisation, and the bytes a second
+// (read and written) of a device copy larger than the L2. Then for each problem and variant
 //   graph_us      a call within a CUDA graph of many, by events: the kernels alone
 //   stream_us     a call of yl_loss_async among many, by events
 //   blocking_us   yl_loss, host clock, percentiles 50, 90 and 99
 //   async_us      yl_loss_async and waiting for the stream, alike
 //   host_us       yl_loss of a plan with host memory, from pageable and from pinned memory (median)
 //   (of the gradient in other types and orders, and with statistics: stream_us alone, as "form")
-//   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask; the
-//                 rows of objects; the gradient once
+//   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask;
+//                 the rows of objects; the gradient once
 #include <cuda_runtime.h>
 
 #include <algorithm>

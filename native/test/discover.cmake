@@ -1,14 +1,15 @@
-# cmake -DTESTS=FILE -DSUFFIX=S -DENVIRONMENT=E -P discover.cmake -- COMMAND...: writes a CTest file with a test for each
-# behaviour that COMMAND --list prints.
+# cmake -DTESTS=FILE -DSUFFIX=S -DENVIRONMENT=E -P discover.cmake -- COMMAND...
+# Writes a CTest file with a test for each behaviour that COMMAND --list prints. COMMAND may begin with an emulator;
+# each of its words is an argument of its own.
 cmake_policy(VERSION 3.25)
 set(command "")
-set(behind_the_dashes OFF)
+set(is_command OFF)
 math(EXPR last "${CMAKE_ARGC} - 1")
 foreach(i RANGE ${last})
-  if(behind_the_dashes)
+  if(is_command)
     list(APPEND command "${CMAKE_ARGV${i}}")
   elseif(CMAKE_ARGV${i} STREQUAL "--")
-    set(behind_the_dashes ON)
+    set(is_command ON)
   endif()
 endforeach()
 execute_process(COMMAND ${command} --list OUTPUT_VARIABLE listed COMMAND_ERROR_IS_FATAL ANY)

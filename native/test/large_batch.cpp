@@ -1,7 +1,6 @@
 // See large_batch.h.
 #include "large_batch.h"
 
-
 Case large_batch() {
   RandomCase wanted;
   wanted.seed = 7;

@@ -4,8 +4,8 @@
 #include "case.h"
 #include "devices.h"
 
-// Returns six images of three layers with logits in -2..2, an object here and there as y_true, and 42 other boxes of which no
-// two share a cell.
+// Returns six images of three layers with logits in -2..2, an object here and there as y_true, and 42 other boxes of
+// which no two share a cell.
 Case large_batch();
 
 // Returns whether a device adds nothing to the ones before: the number of threads does not matter to what is reported.

@@ -1,5 +1,5 @@
-// Labels that are wrong, planted in a large batch of healthy ones: yl_audit names each with its reason, its place and what a
-// call would do, and the call does that.
+// Labels that are wrong, planted in a large batch of healthy ones: yl_audit names each with its reason, its place and
+// what a call would do, and the call does that.
 #include <algorithm>
 #include <functional>
 
@@ -43,12 +43,14 @@ Audited audit(const Case &c, const Device &device, const AuditOptions &options =
   std::vector<std::unique_ptr<CallMemory>> memory;
   std::vector<const float *> y_true;
   for (const Layer &layer : c.layers) {
-    memory.push_back(std::make_unique<CallMemory>(on_device, layer.y_true.data(), static_cast<int64_t>(4 * layer.y_true.size())));
+    memory.push_back(
+        std::make_unique<CallMemory>(on_device, layer.y_true.data(), static_cast<int64_t>(4 * layer.y_true.size())));
     y_true.push_back(static_cast<const float *>(memory.back()->upload()));
   }
   const bool dense = options.truths == Truths::kYTrue;
-  CHECK_OK(yl_audit(p.plan, c.batch, dense ? y_true.data() : nullptr, dense ? nullptr : &boxes, options.poor_iou, &result),
-           device.name);
+  CHECK_OK(
+      yl_audit(p.plan, c.batch, dense ? y_true.data() : nullptr, dense ? nullptr : &boxes, options.poor_iou, &result),
+      device.name);
   int64_t found = 0;
   for (const int64_t n : out.counts) found += n;
   out.findings.resize(static_cast<size_t>(std::min(found, options.capacity)));
@@ -61,7 +63,9 @@ void on_every_device(const std::function<void(const Device &)> &body) {
 }
 
 constexpr int32_t kPlantedImage = 4, kPlantedRow = 5;
-float *planted_row(Case &c) { return &c.boxes[5 * static_cast<size_t>(kPlantedImage * c.boxes_per_image + kPlantedRow)]; }
+float *planted_row(Case &c) {
+  return &c.boxes[5 * static_cast<size_t>(kPlantedImage * c.boxes_per_image + kPlantedRow)];
+}
 
 }  // namespace
 
@@ -89,7 +93,7 @@ TEST(audit, healthy_labels_have_no_finding_and_each_box_its_best_anchor) {
   });
 }
 
-// ---- Rows of boxes -----------------------------------------------------------------------------------------------------
+// ---- Rows of boxes --------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -277,7 +281,7 @@ TEST(audit, a_list_that_is_too_short_keeps_the_first_and_counts_all) {
   });
 }
 
-// ---- y_true ------------------------------------------------------------------------------------------------------------
+// ---- y_true ---------------------------------------------------------------------------------------------------------
 
 TEST(audit, truths_that_are_wrong_are_named) {
   struct BadTruth {
@@ -286,8 +290,8 @@ TEST(audit, truths_that_are_wrong_are_named) {
     int32_t reason;
   };
   const std::vector<BadTruth> all = {
-      {0, 0.999f, YL_REASON_CENTRE}, {1, -0.5f, YL_REASON_CENTRE}, {0, NAN, YL_REASON_CENTRE}, {2, 0, YL_REASON_SIZE},
-      {3, -1, YL_REASON_SIZE},       {3, INFINITY, YL_REASON_SIZE}, {4, 1.5f, YL_REASON_MASK}, {4, -1, YL_REASON_MASK},
+      {0, 0.999f, YL_REASON_CENTRE}, {1, -0.5f, YL_REASON_CENTRE},  {0, NAN, YL_REASON_CENTRE}, {2, 0, YL_REASON_SIZE},
+      {3, -1, YL_REASON_SIZE},       {3, INFINITY, YL_REASON_SIZE}, {4, 1.5f, YL_REASON_MASK},  {4, -1, YL_REASON_MASK},
       {4, NAN, YL_REASON_MASK},      {7, NAN, YL_REASON_TARGET}};
   const Case healthy = large_batch();
   const size_t first = healthy.last_object(2) * healthy.channels();

@@ -1,5 +1,5 @@
-// The rules of yololoss.h that the golden cases do not show: refused input and its sentence, normalisers, values that are not
-// finite, several callers.
+// The rules of yololoss.h that the golden cases do not show: refused input and its sentence, normalisers, values that
+// are not finite, several callers.
 #include <algorithm>
 #include <cstddef>
 #include <functional>
@@ -9,7 +9,7 @@
 #include "test.h"
 #include "yololoss_binding.h"
 
-// ---- yl_plan_create ----------------------------------------------------------------------------------------------------
+// ---- yl_plan_create -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -100,7 +100,7 @@ TEST(contract, rules_that_are_wrong_are_refused) {
   refused([](yl_rules &r) { r.ignore_threshes = threshes; }, "ignore_threshes[0] is nan");
 }
 
-TEST_LABELLED(contract, a_plan_that_no_memory_holds_is_refused, kNotSanitized) {
+TEST_LABELLED(contract, a_plan_that_no_memory_holds_is_refused, kLong | kNotSanitized) {
   CHECK_REFUSED(create_with([](Config &c) { c.config.max_batch = 1 << 22, c.layers[0].grid_width = 1 << 24; }),
                 YL_OUT_OF_MEMORY, "out of memory");
 }
@@ -114,16 +114,18 @@ TEST(contract, a_plan_says_its_device_and_why) {
   CHECK_EQUAL(yl_device_why(nullptr), "");
 }
 
-// ---- Kinds of devices --------------------------------------------------------------------------------------------------
+// ---- Kinds of devices -----------------------------------------------------------------------------------------------
 
 TEST(contract, a_device_that_is_not_there_is_refused) {
   CHECK_OK(yl_device_check(YL_DEVICE_CPU, 0));
   CHECK_OK(yl_device_check(YL_DEVICE_AUTO, 0));
-  CHECK_REFUSED(create_with([](Config &c) { c.config.device = YL_DEVICE_CUDA, c.config.device_index = 77; }), YL_NO_DEVICE,
-                "cuda:77");
+  CHECK_REFUSED(create_with([](Config &c) { c.config.device = YL_DEVICE_CUDA, c.config.device_index = 77; }),
+                YL_NO_DEVICE, "cuda:77");
   if (has_cuda()) return;
-  CHECK_REFUSED(create_with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE, "cuda:0 cannot be used");
-  CHECK_REFUSED(create_with([](Config &c) { c.config.memory = YL_MEMORY_DEVICE; }), YL_NO_DEVICE, "cuda:0 cannot be used");
+  CHECK_REFUSED(create_with([](Config &c) { c.config.device = YL_DEVICE_CUDA; }), YL_NO_DEVICE,
+                "cuda:0 cannot be used");
+  CHECK_REFUSED(create_with([](Config &c) { c.config.memory = YL_MEMORY_DEVICE; }), YL_NO_DEVICE,
+                "cuda:0 cannot be used");
   CHECK_REFUSED(yl_device_check(YL_DEVICE_CUDA, 1), YL_NO_DEVICE, "cuda:1");
 }
 
@@ -157,7 +159,8 @@ void memory_is_refused(int32_t kind, yl_status status, const char *words) {
 }  // namespace
 
 TEST(contract, devices_that_work_on_host_memory_have_no_memory_of_their_own) {
-  for (const int32_t kind : {YL_DEVICE_CPU, YL_DEVICE_REFERENCE}) memory_is_refused(kind, YL_UNSUPPORTED, "host memory");
+  for (const int32_t kind : {YL_DEVICE_CPU, YL_DEVICE_REFERENCE})
+    memory_is_refused(kind, YL_UNSUPPORTED, "host memory");
 }
 
 TEST(contract, memory_of_an_unknown_kind_of_device_is_refused) {
@@ -165,7 +168,7 @@ TEST(contract, memory_of_an_unknown_kind_of_device_is_refused) {
     memory_is_refused(kind, YL_INVALID_ARGUMENT, ("device is " + std::to_string(kind)).c_str());
 }
 
-// ---- yl_loss -----------------------------------------------------------------------------------------------------------
+// ---- yl_loss --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -265,7 +268,8 @@ TEST(contract, outputs_on_request_that_are_missing_or_overlap_are_refused) {
 TEST(contract, what_only_a_cuda_plan_takes_is_refused) {
   on_host_devices([](RefusedCalls &refused) {
     Plan &p = refused.p;
-    CHECK_REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a cuda plan", p.device.name);
+    CHECK_REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &p.result), YL_UNSUPPORTED, "needs a cuda plan",
+                  p.device.name);
     yl_completion completion;
     refused.with(p.result.completion, &completion, "for yl_loss_async");
     if (p.device.kind != YL_DEVICE_CPU) return;
@@ -304,7 +308,7 @@ TEST(contract, callers_of_the_first_version_of_the_structs_are_served) {
   });
 }
 
-// ---- Normalisers, and values that are not finite -----------------------------------------------------------------------
+// ---- Normalisers, and values that are not finite --------------------------------------------------------------------
 
 TEST(contract, normalisers_and_scale_divide_and_multiply) {
   const Case c = golden("a_small_3scale");
@@ -429,7 +433,7 @@ TEST(contract, a_prediction_that_is_not_a_number_has_no_iou) {
   }
 }
 
-// ---- Several callers ---------------------------------------------------------------------------------------------------
+// ---- Several callers ------------------------------------------------------------------------------------------------
 
 // One plan called from several threads, and a plan for each: always the bits of a single caller.
 TEST_LABELLED(contract, several_callers_have_the_bits_of_one, kLong) {
@@ -462,7 +466,7 @@ TEST_LABELLED(contract, several_callers_have_the_bits_of_one, kLong) {
   }
 }
 
-// ---- Names -------------------------------------------------------------------------------------------------------------
+// ---- Names ----------------------------------------------------------------------------------------------------------
 
 TEST(contract, statuses_and_versions_have_names) {
   CHECK_EQUAL(yl_status_name(YL_OK), "YL_OK");

@@ -1,5 +1,5 @@
-// What the cpu device does besides the golden cases: every length of a tail, in memory whose neighbours must not be touched;
-// gradients so large that they are written past the caches; and what the environment says.
+// What the cpu device does besides the golden cases: every length of a tail, in memory whose neighbours must not be
+// touched; gradients so large that they are written past the caches; and what the environment says.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +33,7 @@ Case with_boxes(Case c, int32_t per_image) {
 // What may differ in a call of the cpu device.
 enum class Kind { kOverwrite, kOverFeats, kRefresh, kAccumulate, kLossOnly, kStatistics };
 constexpr Kind kEachKind[] = {Kind::kOverwrite,  Kind::kOverFeats, Kind::kRefresh,
-                            Kind::kAccumulate, Kind::kLossOnly,  Kind::kStatistics};
+                              Kind::kAccumulate, Kind::kLossOnly,  Kind::kStatistics};
 
 Options options_of(Kind kind) {
   Options options;
@@ -60,8 +60,8 @@ Tried of_types(std::vector<int32_t> dtypes) {
   return tried;
 }
 
-// Compares every way of calling the cpu device with the reference, on every instruction set and in both orders. The bits are
-// those of the first number of threads.
+// Compares every way of calling the cpu device with the reference, on every instruction set and in both orders. The
+// bits are those of the first number of threads.
 void compare_every_way(const Case &given, const Tried &tried) {
   for (const int32_t dtype : tried.dtypes) {
     const Case c = given.rounded_to(dtype);
@@ -87,8 +87,8 @@ void compare_every_way(const Case &given, const Tried &tried) {
   }
 }
 
-// Runs the body with memory adjacent to the guard page behind it, and then to the one before it; prints the figure. Under a
-// sanitizer once: they are slow, and AddressSanitizer has guards of its own.
+// Runs the body with memory adjacent to the guard page behind it, and then to the one before it; prints the figure.
+// Under a sanitizer once: they are slow, and AddressSanitizer has guards of its own.
 template <class Body> void between_guard_pages(const Body &body) {
   for (const bool before : {false, true}) {
     if (before && kSanitizer != Sanitizer::kNone) continue;
@@ -106,12 +106,13 @@ const int32_t kTypes[] = {YL_F32, YL_F16, YL_BF16};
 
 }  // namespace
 
-// ---- Tails -------------------------------------------------------------------------------------------------------------
+// ---- Tails ----------------------------------------------------------------------------------------------------------
 
 TEST_LABELLED(cpu, grids_of_every_width_equal_the_reference, kLong | kNotThreadSanitized) {
   between_guard_pages([] {
     for (size_t width = 1; width <= 70; ++width)
-      compare_every_way(one_layer(1, 1, width, 1, 1 + static_cast<int32_t>(width) * 7 % 41), of_types({kTypes[width % 3]}));
+      compare_every_way(one_layer(1, 1, width, 1, 1 + static_cast<int32_t>(width) * 7 % 41),
+                        of_types({kTypes[width % 3]}));
     compare_every_way(one_layer(2, 3, 5, 2, 3), of_types({YL_F64}));
   });
 }
@@ -251,7 +252,7 @@ TEST_LABELLED(cpu, guard_pages_detect_what_is_beside_memory, kNotThreadSanitized
     }
 }
 
-// ---- The environment ---------------------------------------------------------------------------------------------------
+// ---- The environment ------------------------------------------------------------------------------------------------
 
 namespace {
 

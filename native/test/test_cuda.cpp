@@ -1,6 +1,6 @@
-// What only the cuda device has: devices, memory and streams; pointers that it cannot reach; boxes that it refuses itself;
-// normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind against the cpu device;
-// failures of the device.
+// What only the cuda device has: devices, memory and streams; pointers that it cannot reach; boxes that it refuses
+// itself; normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind against the
+// cpu device; failures of the device.
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
@@ -18,7 +18,7 @@ bool is_same(const yl_summary &a, const yl_summary &b) { return std::memcmp(&a, 
 
 }  // namespace
 
-// ---- Devices, memory and streams ---------------------------------------------------------------------------------------
+// ---- Devices, memory and streams ------------------------------------------------------------------------------------
 
 CUDA_TEST(devices_have_properties) {
   int32_t count = -1;
@@ -94,7 +94,7 @@ CUDA_TEST(plans_have_sixteen_layers_at_most) {
   CHECK(std::strstr(yl_device_why(c.plan), "auto: device memory"), yl_device_why(c.plan));
 }
 
-// ---- Against the cpu device --------------------------------------------------------------------------------------------
+// ---- Against the cpu device -----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -157,7 +157,7 @@ CUDA_TEST(random_shapes_and_alignments_equal_the_cpu) {
   CHECK(objects > 1000, std::to_string(objects));
 }
 
-// ---- Chunks of host memory ---------------------------------------------------------------------------------------------
+// ---- Chunks of host memory ------------------------------------------------------------------------------------------
 
 // A batch of more bytes than a chunk: from pageable and pinned memory the bits of device memory, for every normaliser.
 CUDA_TEST(host_memory_in_chunks_has_the_bits_of_device_memory) {
@@ -196,7 +196,7 @@ CUDA_TEST(host_memory_in_chunks_has_the_bits_of_device_memory) {
   }
 }
 
-// ---- Boxes, pointers and values in device memory -----------------------------------------------------------------------
+// ---- Boxes, pointers and values in device memory --------------------------------------------------------------------
 
 namespace {
 
@@ -325,7 +325,7 @@ CUDA_TEST(normaliser_and_scale_are_read_from_device_memory) {
   }
 }
 
-// ---- Several callers and devices ---------------------------------------------------------------------------------------
+// ---- Several callers and devices ------------------------------------------------------------------------------------
 
 CUDA_TEST(plans_and_streams_of_several_threads_do_not_disturb_each_other) {
   const Case c = golden("a_small_3scale");
@@ -338,9 +338,9 @@ CUDA_TEST(plans_and_streams_of_several_threads_do_not_disturb_each_other) {
       Plan own(c, cuda_device(kWays[t], 1));
       for (int i = 0; i < 10; ++i) {
         const bool ok = own.run(i % 2 || !c.has_boxes() ? Truths::kYTrue : Truths::kBoxes) == YL_OK;
-        wrong[t] += !ok || std::memcmp(own.rows.data(), want.rows.data(), want.rows.size() * sizeof(yl_parts)) != 0 ||
-                    std::memcmp(own.gradient[0].data(), want.gradient[0].data(),
-                                want.gradient[0].size() * sizeof(float)) != 0;
+        wrong[t] +=
+            !ok || std::memcmp(own.rows.data(), want.rows.data(), want.rows.size() * sizeof(yl_parts)) != 0 ||
+            std::memcmp(own.gradient[0].data(), want.gradient[0].data(), want.gradient[0].size() * sizeof(float)) != 0;
       }
     });
   for (std::thread &thread : threads) thread.join();
@@ -377,7 +377,7 @@ CUDA_TEST(every_device_computes_the_same_loss) {
   }
 }
 
-// ---- Failures of the device --------------------------------------------------------------------------------------------
+// ---- Failures of the device -----------------------------------------------------------------------------------------
 // A GPU does not fail on request; the kernels on the host do.
 
 namespace {

@@ -4,8 +4,8 @@
 #include "plan.h"
 #include "test.h"
 
-// Dense with a gradient, and boxes without: nothing is done while they are captured, and each replay computes what the buffers
-// hold then.
+// Dense with a gradient, and boxes without: nothing is done while they are captured, and each replay computes what the
+// buffers hold then.
 TEST_LABELLED(cuda, calls_captured_in_a_graph_compute_what_the_buffers_hold_at_each_replay, kNeedsCuda) {
   const Case c = golden("e_empty_and_crowded");
   Plan want(c, cuda_device(Way::kDevice)), p(c, cuda_device(Way::kDevice));

@@ -1,12 +1,11 @@
-// Calls over DLPack tensors: the same bits as over pointers, for every form of shape and strides that is the same memory; and
-// the sentence for every other.
-#include "yololoss_dlpack.h"
-
+// Calls over DLPack tensors: the same bits as over pointers, for every form of shape and strides that is the same
+// memory; and the sentence for every other.
 #include <algorithm>
 #include <functional>
 
 #include "plan.h"
 #include "test.h"
+#include "yololoss_dlpack.h"
 
 namespace {
 
@@ -156,15 +155,27 @@ void check_forms(int32_t layout, const std::vector<std::pair<size_t, Truths>> &o
 }  // namespace
 
 TEST(dlpack, every_form_of_nhwc_has_the_bits_of_pointers) {
-  check_forms(YL_NHWC, {{0, Truths::kYTrue}, {0, Truths::kBoxes}, {1, Truths::kYTrue}, {1, Truths::kBoxes},
-                        {2, Truths::kYTrue}, {2, Truths::kBoxes}, {3, Truths::kYTrue}, {3, Truths::kBoxes}});
+  check_forms(YL_NHWC, {{0, Truths::kYTrue},
+                        {0, Truths::kBoxes},
+                        {1, Truths::kYTrue},
+                        {1, Truths::kBoxes},
+                        {2, Truths::kYTrue},
+                        {2, Truths::kBoxes},
+                        {3, Truths::kYTrue},
+                        {3, Truths::kBoxes}});
 }
 TEST(dlpack, every_form_of_nchw_has_the_bits_of_pointers) {
-  check_forms(YL_NCHW, {{0, Truths::kYTrue}, {0, Truths::kBoxes}, {1, Truths::kYTrue}, {1, Truths::kBoxes},
-                        {2, Truths::kYTrue}, {2, Truths::kBoxes}, {3, Truths::kYTrue}, {3, Truths::kBoxes}});
+  check_forms(YL_NCHW, {{0, Truths::kYTrue},
+                        {0, Truths::kBoxes},
+                        {1, Truths::kYTrue},
+                        {1, Truths::kBoxes},
+                        {2, Truths::kYTrue},
+                        {2, Truths::kBoxes},
+                        {3, Truths::kYTrue},
+                        {3, Truths::kBoxes}});
 }
 
-// ---- Refusals ----------------------------------------------------------------------------------------------------------
+// ---- Refusals -------------------------------------------------------------------------------------------------------
 
 namespace {
 

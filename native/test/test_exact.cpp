@@ -26,8 +26,8 @@ double value_of(const Sum &sum) {
   return layer.xy;
 }
 
-// Returns the correctly rounded sum, by another algorithm: non-overlapping parts (Shewchuk, Adaptive Precision Floating-Point
-// Arithmetic, 1997), and a tie of the last addition decided by the part below.
+// Returns the correctly rounded sum, by another algorithm: non-overlapping parts (Shewchuk, Adaptive Precision
+// Floating-Point Arithmetic, 1997), and a tie of the last addition decided by the part below.
 double by_partials(const std::vector<double> &values) {
   std::vector<double> parts;  // smallest first
   for (double x : values) {

@@ -6,8 +6,8 @@
 
 namespace {
 
-// Runs the body for types and orders on every device. The ways to a CUDA device run the same kernels, so that each takes one
-// type and one order.
+// Runs the body for types and orders on every device. The ways to a CUDA device run the same kernels, so that each
+// takes one type and one order.
 void on_every_device(const std::vector<int32_t> &dtypes, const std::function<void(const Options &)> &body) {
   for (const Device &device : devices()) {
     if (repeats_another(device)) continue;
@@ -169,7 +169,8 @@ TEST(faults, an_overflow_of_the_loss_is_found) {
 TEST(faults, of_several_offenders_the_first_in_order_is_reported) {
   Case c = large_batch();  // in the order of image, layer, row, column, anchor, channel
   const Address early{1, 2, 3, 4, 2, 4}, later{1, 2, 3, 5, 0, 4}, last{5, 0, 0, 0, 0, 4};
-  for (const Address &at : {last, later, early}) c.layers[static_cast<size_t>(at.layer)].feats[element_at(c, at)] = INFINITY;
+  for (const Address &at : {last, later, early})
+    c.layers[static_cast<size_t>(at.layer)].feats[element_at(c, at)] = INFINITY;
   on_every_device(kTypes, [&](const Options &options) {
     const Output out = run(c, options);
     check_offender(out.offender, YL_CAUSE_FEATS, early, named(c, options));
@@ -177,7 +178,7 @@ TEST(faults, of_several_offenders_the_first_in_order_is_reported) {
   });
 }
 
-// ---- Mixed precision ---------------------------------------------------------------------------------------------------
+// ---- Mixed precision ------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -1,7 +1,6 @@
 // What formula.h proves rather than computes: zone_of leaves out no cell from which a prediction reaches the threshold.
-#include "formula.h"
-
 #include "case.h"
+#include "formula.h"
 #include "test.h"
 
 namespace {

@@ -1,5 +1,5 @@
-// Every golden case over every device: loss, parts, counts, gradient and truths are keras-yolo3's. Bits do not depend on
-// threads, on the position in the batch, on the form of the truths or on where the gradient goes.
+// Every golden case over every device: loss, parts, counts, gradient and truths are keras-yolo3's. Bits do not depend
+// on threads, on the position in the batch, on the form of the truths or on where the gradient goes.
 #include <algorithm>
 #include <functional>
 
@@ -152,7 +152,8 @@ TEST(golden, images_one_by_one_have_the_rows_and_gradients_of_the_batch) {
       CHECK_OK(part.run(Truths::kYTrue), where);
       const auto row = static_cast<int64_t>(image * layers);
       part.rows.resize(layers);
-      CHECK_SAME_BITS(part.rows, std::vector<yl_parts>(whole.rows.begin() + row, whole.rows.begin() + row + int64_t(layers)),
+      CHECK_SAME_BITS(part.rows,
+                      std::vector<yl_parts>(whole.rows.begin() + row, whole.rows.begin() + row + int64_t(layers)),
                       where);
       part.rows.resize(layers * static_cast<size_t>(c.batch + 3));
       sum += part.summary.total;
@@ -194,7 +195,7 @@ TEST(golden, images_in_reverse_order_have_the_same_rows) {
   });
 }
 
-// ---- YL_GRAD_REFRESH -------------------------------------------------------------------------------------------------
+// ---- YL_GRAD_REFRESH ------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -220,7 +221,8 @@ struct Refreshed {
 
   void call(const char *truths, int32_t batch, int32_t mode) {
     const bool are_moved = std::string(truths) == "moved truths";
-    for (size_t l = 0; l < p.layer_count(); ++l) p.y_true[l] = are_moved ? moved[l].data() : p.c.layers[l].y_true.data();
+    for (size_t l = 0; l < p.layer_count(); ++l)
+      p.y_true[l] = are_moved ? moved[l].data() : p.c.layers[l].y_true.data();
     p.call.batch = batch;
     p.call.grad_mode = mode;
     CHECK_OK(p.run(Truths::kYTrue), where + ", " + truths);

@@ -1,5 +1,6 @@
-// The gradient against finite differences of the loss, on the reference device, and the cpu device against the reference. (The
-// reference's loss is double and its logits are float: they are multiples of 2^-10, so that every step of 2^-6 is exact.)
+// The gradient against finite differences of the loss, on the reference device, and the cpu device against the
+// reference. (The reference's loss is double and its logits are float: they are multiples of 2^-10, so that every step
+// of 2^-6 is exact.)
 #include "plan.h"
 #include "test.h"
 

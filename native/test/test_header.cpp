@@ -1,4 +1,5 @@
-// The headers in strict C++17, where they need nothing before them and their macros and fields are valid, and in strict C99.
+// The headers in strict C++17, where they need nothing before them and their macros and fields are valid, and in strict
+// C99.
 #include "yololoss.h"
 #include "yololoss_binding.h"
 #include "yololoss_dlpack.h"

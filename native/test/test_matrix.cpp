@@ -61,8 +61,8 @@ void check_cell(const Case &c, Options options) {
         options.grad_dtype = grad_dtype;
         const Output got = run(c, options);
         compare(c, options, got, want);
-        // Neither the type of the gradient, nor threads, nor the way to a device change the rows; on the host nor the layout.
-        // (Tiles of a CUDA device are cells in the order of memory.)
+        // Neither the type of the gradient, nor threads, nor the way to a device change the rows; on the host nor the
+        // layout. (Tiles of a CUDA device are cells in the order of memory.)
         if (!kind || !same_kind(*kind, device)) kind = &device, rows = got.rows;
         if (layout == YL_NHWC || device.kind != YL_DEVICE_CUDA) CHECK_SAME_BITS(got.rows, rows, named(c, options));
         if (can_be_over_feats && grad_dtype == YL_GRAD_LIKE_FEATS) check_over_feats(c, options, got);

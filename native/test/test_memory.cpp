@@ -1,5 +1,5 @@
-// A call allocates no memory, and a plan for which there is not enough loses none: each allocation of yl_plan_create fails
-// once. The library uses the malloc of this program, which therefore is a program of its own.
+// A call allocates no memory, and a plan for which there is not enough loses none: each allocation of yl_plan_create
+// fails once. The library uses the malloc of this program, which therefore is a program of its own.
 #include <atomic>
 #include <cerrno>
 

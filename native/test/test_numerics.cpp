@@ -1,5 +1,5 @@
-// The error bounds that yololoss.h states: of each cell and gradient element, on every path and for logits up to the ends of
-// their types; and thresholds met exactly. (The bound of a sum is in test_sums.cpp.)
+// The error bounds that yololoss.h states: of each cell and gradient element, on every path and for logits up to the
+// ends of their types; and thresholds met exactly. (The bound of a sum is in test_sums.cpp.)
 #include <algorithm>
 #include <cfloat>
 #include <map>
@@ -19,8 +19,8 @@ Real magnitude_of_ce(Real z, Real u) { return std::max(u, Real(0)) + std::fabs(u
 Real ce(Real z, Real u) { return std::max(u, Real(0)) - u * z + log1pl(expl(-std::fabs(u))); }
 Real sigmoid(Real u) { return u < 0 ? expl(u) / (1 + expl(u)) : 1 / (1 + expl(-u)); }
 
-// One layer of 16x16, three anchors, four classes; a quarter of the cells are objects, with one soft target. Logits of all
-// magnitudes up to most, and the ends of a type, of either sign.
+// One layer of 16x16, three anchors, four classes; a quarter of the cells are objects, with one soft target. Logits of
+// all magnitudes up to most, and the ends of a type, of either sign.
 Case case_of(double most, const std::vector<double> &ends, uint32_t seed) {
   RandomCase wanted;
   wanted.seed = seed;
@@ -107,7 +107,7 @@ Worst errors_of(const Case &c, const Options &options, const Output &got) {
 // What the figures of a path are printed under.
 std::string path_of(const Options &options) {
   const bool wide = options.dtype == YL_F64;
-  const char *const path = options.device.isa && !wide                 ? options.device.isa
+  const char *const path = options.device.isa && !wide                  ? options.device.isa
                            : options.device.kind == YL_DEVICE_CUDA      ? "kernels"
                            : options.device.kind == YL_DEVICE_REFERENCE ? "reference"
                                                                         : "cpu";
@@ -144,7 +144,8 @@ TEST_LABELLED(numerics, cells_and_gradients_are_within_their_bounds, kLong) {
         options.device = device;
         options.dtype = kind.dtype;
         options.layout = seed % 2 ? YL_NCHW : YL_NHWC;
-        options.grad_dtype = kind.dtype == YL_F64 ? YL_GRAD_LIKE_FEATS : YL_GRAD_F32;  // before it is rounded to 16 bits
+        options.grad_dtype =
+            kind.dtype == YL_F64 ? YL_GRAD_LIKE_FEATS : YL_GRAD_F32;  // before it is rounded to 16 bits
         options.statistics = true;
         const std::string where = named(c, options);
         const Output got = run(c, options);
@@ -168,8 +169,8 @@ TEST_LABELLED(numerics, cells_and_gradients_are_within_their_bounds, kLong) {
 
 namespace {
 
-// Logits of zero: a centre in the middle of the cell, the size of the anchor. The truth is in the same cell, of another anchor,
-// and 1/iou as high: all exact in binary. The cell of the prediction is the one before that of the truth.
+// Logits of zero: a centre in the middle of the cell, the size of the anchor. The truth is in the same cell, of another
+// anchor, and 1/iou as high: all exact in binary. The cell of the prediction is the one before that of the truth.
 constexpr size_t kTruthCell = 2 * 5 + 1;  // row 1, column 1, anchor 1
 Case case_of_iou(float iou) {
   RandomCase wanted;

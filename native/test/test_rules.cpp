@@ -1,5 +1,5 @@
-// What each rule and each output on request means, shown without the code that computes it: by scaling, by changed truths, by
-// plans of other rules, by brute force over decoded boxes.
+// What each rule and each output on request means, shown without the code that computes it: by scaling, by changed
+// truths, by plans of other rules, by brute force over decoded boxes.
 #include <algorithm>
 #include <functional>
 
@@ -157,7 +157,7 @@ TEST(rules, each_layer_has_its_own_threshold) {
   });
 }
 
-// ---- Maps and statistics, against brute force -------------------------------------------------------------------------
+// ---- Maps and statistics, against brute force -----------------------------------------------------------------------
 
 namespace {
 
@@ -265,11 +265,11 @@ TEST(rules, statistics_are_those_of_brute_force) {
         }
         for (size_t channel = 0; channel < c.channels(); ++channel) {
           const double d = got.grads[l][cell * c.channels() + channel];
-          double &squares = channel < 2    ? want.grad_xy
-                            : channel < 4  ? want.grad_wh
-                            : channel > 4  ? want.grad_class
-                            : object       ? want.grad_object
-                                           : want.grad_background;
+          double &squares = channel < 2   ? want.grad_xy
+                            : channel < 4 ? want.grad_wh
+                            : channel > 4 ? want.grad_class
+                            : object      ? want.grad_object
+                                          : want.grad_background;
           squares += d * d;
         }
       }
@@ -292,7 +292,7 @@ TEST(rules, statistics_are_those_of_brute_force) {
   });
 }
 
-// ---- Weights of boxes --------------------------------------------------------------------------------------------------
+// ---- Weights of boxes -----------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -378,7 +378,7 @@ TEST(rules, a_weight_that_is_not_a_number_from_zero_is_refused_or_skipped) {
   });
 }
 
-// ---- YL_GRAD_ACCUMULATE ------------------------------------------------------------------------------------------------
+// ---- YL_GRAD_ACCUMULATE ---------------------------------------------------------------------------------------------
 
 TEST(rules, accumulate_adds_the_gradient_to_what_is_there) {
   const Case c = golden("a_small_3scale");

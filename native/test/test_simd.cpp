@@ -1,5 +1,5 @@
-// exp, log1p and what formula.h makes of them, against the functions of the C library in double, for each instruction set of
-// this processor. The program is linked with simd_functions.cpp, compiled for each.
+// exp, log1p and what formula.h makes of them, against the functions of the C library in double, for each instruction
+// set of this processor. The program is linked with simd_functions.cpp, compiled for each.
 #include <algorithm>
 
 #include "devices.h"
@@ -33,8 +33,8 @@ uint32_t bits_of(float value) {
   return bits;
 }
 
-// Returns the largest error in units in the last place of the right result, over every 97th float from low to high (both of the
-// sign of low). Results below floor may be 0.
+// Returns the largest error in units in the last place of the right result, over every 97th float from low to high
+// (both of the sign of low). Results below floor may be 0.
 double worst_error(SimdFunction function, double (*right)(double), float low, float high, double floor) {
   constexpr int64_t kCount = 4096;
   constexpr uint32_t kStep = 97;
@@ -115,12 +115,18 @@ TEST_LABELLED(simd, softplus_is_within_three_units_in_the_last_place, kLong | kN
 }
 
 TEST_LABELLED(simd, exact_and_extreme_arguments_have_exact_results, kNotThreadSanitized) {
-  values_are(kExp, {{0.0f, 1.0f},           {-0.0f, 1.0f},
-                    {INFINITY, INFINITY},   {-INFINITY, 0.0f},
-                    {NAN, NAN},             {-NAN, NAN},
-                    {float_of(0x7fffffff), NAN}, {float_of(0xff800001), NAN},
-                    {89.0f, INFINITY},      {3e38f, INFINITY},
-                    {-88.0f, 0.0f},         {-3e38f, 0.0f},
+  values_are(kExp, {{0.0f, 1.0f},
+                    {-0.0f, 1.0f},
+                    {INFINITY, INFINITY},
+                    {-INFINITY, 0.0f},
+                    {NAN, NAN},
+                    {-NAN, NAN},
+                    {float_of(0x7fffffff), NAN},
+                    {float_of(0xff800001), NAN},
+                    {89.0f, INFINITY},
+                    {3e38f, INFINITY},
+                    {-88.0f, 0.0f},
+                    {-3e38f, 0.0f},
                     {1e-45f, 1.0f}});
   values_are(kLog1p, {{0.0f, 0.0f}, {NAN, NAN}, {1e-45f, 1e-45f}});
   values_are(kSigmoid,

@@ -1,4 +1,5 @@
-// The runner of the kernels on the host: kernels that work, and what a GPU would do silently ends the program with a sentence.
+// The runner of the kernels on the host: kernels that work, and what a GPU would do silently ends the program with a
+// sentence.
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
-// A long run: a million calls on several plans, with changing batches, truths, options and threads, and 100,000 plans made and
-// destroyed. Every result has the bits of the first of its kind; memory, threads and open files do not grow. The environment's
-// YOLOLOSS_TEST_CALLS and YOLOLOSS_TEST_PLANS choose other numbers.
+// A long run: a million calls on several plans, with changing batches, truths, options and threads, and 100,000 plans
+// made and destroyed. Every result has the bits of the first of its kind; memory, threads and open files do not grow.
+// The environment's YOLOLOSS_TEST_CALLS and YOLOLOSS_TEST_PLANS choose other numbers.
 #include <dirent.h>
 #include <unistd.h>
 
@@ -42,9 +42,10 @@ struct Usage {
 // Checks that nothing has grown since the end of the warm-up.
 void require_flat(const char *what, int64_t count, const Usage &before) {
   const Usage after;
-  std::printf("guarantee: %lld %s: %+lld kB of memory, %+lld threads, %+lld files\n", static_cast<long long>(count), what,
-              static_cast<long long>(after.kilobytes - before.kilobytes),
-              static_cast<long long>(after.threads - before.threads), static_cast<long long>(after.files - before.files));
+  std::printf("guarantee: %lld %s: %+lld kB of memory, %+lld threads, %+lld files\n", static_cast<long long>(count),
+              what, static_cast<long long>(after.kilobytes - before.kilobytes),
+              static_cast<long long>(after.threads - before.threads),
+              static_cast<long long>(after.files - before.files));
   CHECK_EQUAL(after.files, before.files, what);
   CHECK_EQUAL(after.threads, before.threads, what);
   if (kSanitizer == Sanitizer::kNone)  // the sanitizers keep what was freed

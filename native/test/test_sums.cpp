@@ -36,8 +36,8 @@ class Repeated {
 
 }  // namespace
 
-// 608x608 and 4,608 images: 1.05 * 10^8 cells of background, whose losses are known exactly. (The shadow that ThreadSanitizer
-// has of this memory takes 10 GB.)
+// 608x608 and 4,608 images: 1.05 * 10^8 cells of background, whose losses are known exactly. (The shadow that
+// ThreadSanitizer has of this memory takes 10 GB.)
 TEST_LABELLED(numerics, a_sum_of_a_hundred_million_cells_is_within_its_bound, kLong | kNotThreadSanitized) {
   constexpr int kImages = 512, kTimes = 9, kBatch = kImages * kTimes;
   const int64_t sides[] = {19, 38, 76};
@@ -58,8 +58,8 @@ TEST_LABELLED(numerics, a_sum_of_a_hundred_million_cells_is_within_its_bound, kL
   c.config.num_classes = 1;
   c.config.max_batch = kBatch;
   c.config.device = YL_DEVICE_CPU;
-  // From 20 on the loss of background is the logit itself, in float32. All are multiples of 2^-19, so that whole numbers add
-  // up to the exact sum; in double it does not fit.
+  // From 20 on the loss of background is the logit itself, in float32. All are multiples of 2^-19, so that whole
+  // numbers add up to the exact sum; in double it does not fit.
   Random random(608);
   long double exact[3];
   for (int l = 0; l < 3; ++l) {

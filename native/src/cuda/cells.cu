@@ -46,7 +46,7 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cel
   Box<T> box{};
   T best = 0;
   const bool whole_image = kExtras && task.rules.image_scope;
-  if (objects > 0 || whole_image) place = cell_at<T>(layer, cell);
+  if (objects > 0 || whole_image) place = formula_cell<T>(layer, cell);
   for (int32_t l = whole_image ? 0 : tile.layer; l <= (whole_image ? task.layer_count - 1 : tile.layer); ++l) {
     const Lists there = kExtras ? Lists(task, tile.image, l) : lists;
     const int32_t listed = kExtras ? *there.count : objects;
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(kTile)
   if (at >= cells) return;
   const auto cell = static_cast<int32_t>(at % layer.cells);
   const F format(layer, 5 + num_classes, static_cast<int32_t>(at / layer.cells), false);
-  const Cell<T> place = cell_at<T>(layer, cell);
+  const Cell<T> place = formula_cell<T>(layer, cell);
   const Box<T> box = decode(box_logits(format, cell), place);
   if (head.grid && at < int64_t(layer.height) * layer.width) {
     head.grid[2 * at] = static_cast<float>(at % layer.width);

@@ -5,6 +5,7 @@
 
 #include "cuda/kernel.cuh"
 #include "dtype.h"
+#include "layout.h"
 
 namespace yl {
 

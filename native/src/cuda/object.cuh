@@ -7,15 +7,8 @@
 
 namespace yl {
 
-template <class T> __device__ inline Cell<T> cell_at(const LayerTask &layer, int32_t cell) {
-  const int32_t anchor = cell % layer.anchors, place = cell / layer.anchors;
-  const T *sizes = static_cast<const T *>(layer.anchor_sizes) + 2 * anchor;
-  return {static_cast<T>(place % layer.width),
-          static_cast<T>(place / layer.width),
-          static_cast<T>(layer.width),
-          static_cast<T>(layer.height),
-          sizes[0],
-          sizes[1]};
+template <class T> __device__ inline Cell<T> formula_cell(const LayerTask &layer, int32_t cell) {
+  return cell_at<T>(layer, static_cast<const T *>(layer.anchor_sizes), cell);
 }
 
 template <class F> __device__ inline Box<typename F::Number> box_logits(const F &format, int32_t cell) {
@@ -104,7 +97,7 @@ __device__ inline void object_cells(const Task &task, const LayerTask &layer, co
   const Box<float> y = lists.truths[listed];
   const Box<T> truth = as<T>(y), logits = box_logits(format, cell);
   const T m = target_of(task, layer, lists, image, cell, 4), objectness = format.read(cell, 4);
-  BoxLoss<T> box = box_loss(truth, m, logits, cell_at<T>(layer, cell));
+  BoxLoss<T> box = box_loss(truth, m, logits, formula_cell<T>(layer, cell));
   Term<T> confidence = confidence_loss(m, ignored ? T(0) : T(1), objectness);
   T class_weight = 1;
   if (kExtras) {
@@ -112,7 +105,7 @@ __device__ inline void object_cells(const Task &task, const LayerTask &layer, co
     box = weighted(box, T(task.rules.weight_xy) * v, T(task.rules.weight_wh) * v);
     confidence = weighted(confidence, T(task.rules.weight_object) * v);
     class_weight = T(task.rules.weight_class) * v;
-    if (lane == 0) add_object(extra->stats, iou(decode(logits, cell_at<T>(layer, cell)), truth), objectness);
+    if (lane == 0) add_object(extra->stats, iou(decode(logits, formula_cell<T>(layer, cell)), truth), objectness);
   }
   sum.xy += box.xy;
   sum.wh += box.wh;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "boxes.h"
-#include "cuda/cuda.h"
 #include "statistics.h"
 
 namespace yl {
@@ -12,6 +11,8 @@ namespace yl {
 constexpr int32_t kTile = 256;
 constexpr int32_t kTruthsTile = 1024;
 constexpr int32_t kBoxRows = 128;
+
+constexpr int32_t kMaxCudaLayers = 16;  // their descriptions are parameters of the kernels
 
 struct LayerTask {
   const void *feats;
@@ -23,14 +24,6 @@ struct LayerTask {
   int32_t height, width, anchors, cells;
   float ignore_thresh;
   float *ignore_mask, *best_iou, *cell_loss;  // on request, else NULL
-};
-
-// yl_rules, for the kernels that know them.
-struct RuleTask {
-  float weight_xy, weight_wh, weight_object, weight_background, weight_class;
-  float label_smoothing;
-  const float *class_weights;  // C
-  bool image_scope;
 };
 
 // Counters of a launch: YL_CLEARED_CONTROL between calls, brought back to it by the last block.
@@ -72,7 +65,7 @@ struct Task {
   bool extras;            // Call::extras
   bool scan_all;
   int32_t grad_mode;  // YL_GRAD_...
-  RuleTask rules;
+  CellRules rules;  // class_weights is device memory
   BoxRules box_rules;
   const float *boxes;
   const float *box_weights;  // or NULL

@@ -41,8 +41,7 @@ __device__ inline Placed place(const Task &task, int64_t at) {
 
 __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) {
   if (placed.anchor < 0) return -1;
-  return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer.height, layer.width, layer.anchor_mask,
-                 layer.anchors);
+  return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer);
 }
 
 // For each row of an image's boxes in turn, by the thread that has the row: start(t, place of the row), then

@@ -1,4 +1,5 @@
-// What the libFuzzer targets share: input taken apart, memory that ends at a redzone, and a check that stops the fuzzer.
+// What the libFuzzer targets share: input taken apart, memory that ends at a redzone, and a check that stops the
+// fuzzer.
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>

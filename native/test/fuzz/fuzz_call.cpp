@@ -1,5 +1,5 @@
-// Any call on a small plan, with logits and truths of any bits: a right result, the same on other threads and from other
-// memory, or a status with its sentence and nothing written.
+// Any call on a small plan, with logits and truths of any bits: a right result, the same on other threads and from
+// other memory, or a status with its sentence and nothing written.
 #include <cfloat>
 
 #include "fuzz.h"

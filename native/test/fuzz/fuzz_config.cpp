@@ -5,7 +5,8 @@
 
 namespace {
 
-// Whether a plan of this config can be tried here: it is small, or so large that it cannot be addressed and must be refused.
+// Whether a plan of this config can be tried here: it is small, or so large that it cannot be addressed and must be
+// refused.
 bool is_affordable(const yl_config &config, const std::vector<yl_layer> &layers) {
   double cells = 0;
   for (const yl_layer &layer : layers)

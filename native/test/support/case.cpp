@@ -39,7 +39,8 @@ Address address_of(const Case &c, size_t layer, size_t element) {
   const Layer &l = c.layers[layer];
   const size_t cell = element / c.channels(), place = cell / l.anchors();
   const auto number = [](size_t n) { return static_cast<int32_t>(n); };
-  return {number(place / l.width / l.height), number(layer),        number(place / l.width % l.height), number(place % l.width),
+  return {number(place / l.width / l.height), number(layer),
+          number(place / l.width % l.height), number(place % l.width),
           number(cell % l.anchors()),         number(element % c.channels())};
 }
 
@@ -51,7 +52,7 @@ size_t element_at(const Case &c, const Address &at) {
          static_cast<size_t>(at.channel);
 }
 
-// ---- Golden cases ----------------------------------------------------------------------------------------------------
+// ---- Golden cases ---------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -159,7 +160,7 @@ Case golden(const std::string &name) {
   return c;
 }
 
-// ---- Random cases ----------------------------------------------------------------------------------------------------
+// ---- Random cases ---------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -209,7 +210,8 @@ Case random_case(const RandomCase &wanted) {
     c.name += " " + std::to_string(grid.height) + "x" + std::to_string(grid.width) + "x" + std::to_string(grid.anchors);
     c.layers.push_back(layer);
   }
-  c.name += ", C=" + std::to_string(c.classes) + ", B=" + std::to_string(c.batch) + ", seed " + std::to_string(wanted.seed);
+  c.name +=
+      ", C=" + std::to_string(c.classes) + ", B=" + std::to_string(c.batch) + ", seed " + std::to_string(wanted.seed);
   for (size_t l = 0; l < c.layers.size(); ++l) {
     Layer &layer = c.layers[l];
     layer.feats.resize(c.elements(l));

@@ -1,5 +1,5 @@
-// What is computed: the layers, truths and logits of a case. The golden cases hold what keras-yolo3 computed of them; random
-// cases are made here; the programs of bench read theirs from a folder.
+// What is computed: the layers, truths and logits of a case. The golden cases hold what keras-yolo3 computed of them;
+// random cases are made here; the programs of bench read theirs from a folder.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,9 @@
 
 struct Layer {
   size_t height = 0, width = 0;
-  std::vector<int32_t> mask;   // which anchors are this layer's
-  std::vector<double> feats;   // logits, (B, H, W, A, 5 + C); a run stores them in its own type and order
-  std::vector<float> y_true;   // the same shape
+  std::vector<int32_t> mask;  // which anchors are this layer's
+  std::vector<double> feats;  // logits, (B, H, W, A, 5 + C); a run stores them in its own type and order
+  std::vector<float> y_true;  // the same shape
   struct {
     double xy, wh, confidence, class_;
     int64_t objects, ignored, ignored_background;
@@ -61,7 +61,7 @@ struct Address {
 Address address_of(const Case &c, size_t layer, size_t element);
 size_t element_at(const Case &c, const Address &address);
 
-// ---- Golden cases ----------------------------------------------------------------------------------------------------
+// ---- Golden cases ---------------------------------------------------------------------------------------------------
 
 // Reads a case of src/test/resources/golden.
 Case golden(const std::string &name);
@@ -84,7 +84,7 @@ std::string read_text(const std::string &path);
 // Returns all numbers behind each occurrence of a key in JSON text: a number, or a nested list flattened.
 std::vector<double> read_numbers(const std::string &json, const std::string &key);
 
-// ---- Random cases ----------------------------------------------------------------------------------------------------
+// ---- Random cases ---------------------------------------------------------------------------------------------------
 
 // Random numbers that are the same on every machine.
 class Random {
@@ -121,5 +121,6 @@ Case random_case(const RandomCase &wanted);
 // Replaces the boxes by random ones of least to most pixels a side, each within the input.
 void add_random_boxes(Case &c, int32_t per_image, double least, double most, uint32_t seed = 1);
 
-// Returns the smallest case of the contract's tests: one layer of 4x4 with three anchors, for 128x128; two images, two classes.
+// Returns the smallest case of the contract's tests: one layer of 4x4 with three anchors, for 128x128; two images, two
+// classes.
 Case small_case();

@@ -8,7 +8,8 @@
 double arithmetic_error(const Options &options);
 double rounding_error(const Options &options);
 
-// Checks every output: loss, parts and counts of each row, gradient; with statistics also those, the offender and the maps.
+// Checks every output: loss, parts and counts of each row, gradient; with statistics also those, the offender and the
+// maps.
 void compare(const Case &c, const Options &options, const Output &got, const Output &want);
 
 // Checks the layers of a golden case against keras-yolo3's figures.

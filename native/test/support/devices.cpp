@@ -40,7 +40,8 @@ std::vector<Device> usable_devices() {
     for (const int32_t threads : thread_counts()) all.push_back(cpu_device(threads, isa));
   if (has_cuda()) {
     all.push_back(cuda_device(Way::kHost, 2));
-    if (kSanitizer == Sanitizer::kNone) all.push_back(cuda_device(Way::kDevice));  // else two of the three ways: they are slow
+    if (kSanitizer == Sanitizer::kNone)
+      all.push_back(cuda_device(Way::kDevice));  // else two of the three ways: they are slow
     all.push_back(cuda_device(Way::kAsync));
   }
   std::vector<Device> wanted;
@@ -55,7 +56,8 @@ Device reference_device() { return {"reference", YL_DEVICE_REFERENCE, 0, Way::kH
 
 Device cpu_device(int32_t threads, const char *isa) {
   const std::string kind = isa ? std::string("cpu ") + isa : "cpu";
-  return {kind + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"), YL_DEVICE_CPU, threads, Way::kHost, isa};
+  return {kind + ", " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"), YL_DEVICE_CPU, threads,
+          Way::kHost, isa};
 }
 
 Device cuda_device(Way way, int32_t threads) {

@@ -1,6 +1,6 @@
-// The devices that a test runs over: the reference, the CPU with each instruction set and several numbers of threads, and CUDA
-// reached in each way, as far as this machine has them. The library that a program is linked with decides what CUDA is: the
-// GPU, or the kernels on the host.
+// The devices that a test runs over: the reference, the CPU with each instruction set and several numbers of threads,
+// and CUDA reached in each way, as far as this machine has them. The library that a program is linked with decides what
+// CUDA is: the GPU, or the kernels on the host.
 #pragma once
 
 #include <string>
@@ -44,8 +44,8 @@ void use_devices(const std::string &words);
 // Returns whether two devices run the same code, so that their bits are the same.
 bool same_kind(const Device &a, const Device &b);
 
-// Returns the instruction sets of the cpu device that this processor has. Where the environment's YOLOLOSS_TEST_ISA names one,
-// it is that one alone, and it must be there.
+// Returns the instruction sets of the cpu device that this processor has. Where the environment's YOLOLOSS_TEST_ISA
+// names one, it is that one alone, and it must be there.
 const std::vector<const char *> &isas();
 bool is_one_isa_requested();
 
@@ -58,5 +58,6 @@ bool has_cuda();
 // Returns whether the CUDA device is the kernels on the host, whose runtime fails on request.
 bool is_cuda_on_the_host();
 
-// Sets or removes (NULL) a variable of the environment. Writes only what changes: other threads may read it at the same time.
+// Sets or removes (NULL) a variable of the environment. Writes only what changes: other threads may read it at the same
+// time.
 void set_environment(const char *name, const char *value);

@@ -48,8 +48,8 @@ class Stream {
   void *stream_ = nullptr;
 };
 
-// Host memory between two pages whose touch ends the program. It is adjacent to the page behind it, or to the one before it;
-// the gap to the other page holds a pattern, which must still be there at the end.
+// Host memory between two pages whose touch ends the program. It is adjacent to the page behind it, or to the one
+// before it; the gap to the other page holds a pattern, which must still be there at the end.
 class Guarded {
  public:
   explicit Guarded(int64_t bytes);
@@ -75,7 +75,9 @@ class CallMemory {
   CallMemory(bool on_device, const void *values, int64_t bytes);
 
   char *host() { return host_.data(); }
-  void *upload() { return on_device_ ? mirror_.upload(host_.data(), static_cast<int64_t>(host_.size())) : host_.data(); }
+  void *upload() {
+    return on_device_ ? mirror_.upload(host_.data(), static_cast<int64_t>(host_.size())) : host_.data();
+  }
   void download() {
     if (on_device_) mirror_.download(host_.data(), static_cast<int64_t>(host_.size()));
   }

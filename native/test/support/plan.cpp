@@ -11,8 +11,8 @@ Config::Config() : Config(small_case(), Device{}) {}
 Config::Config(const Case &c, const Device &device) : anchors(c.anchors) {
   for (const Layer &layer : c.layers) masks.push_back(layer.mask);
   for (size_t l = 0; l < c.layers.size(); ++l)
-    layers.push_back({static_cast<int32_t>(c.layers[l].height), static_cast<int32_t>(c.layers[l].width), masks[l].data(),
-                      static_cast<int32_t>(masks[l].size()), 0});
+    layers.push_back({static_cast<int32_t>(c.layers[l].height), static_cast<int32_t>(c.layers[l].width),
+                      masks[l].data(), static_cast<int32_t>(masks[l].size()), 0});
   set_environment("YOLOLOSS_ISA", device.isa);
   config.layers = layers.data();
   config.anchors = anchors.data();
@@ -63,8 +63,7 @@ yl_status Plan::run(Truths truths) {
   call.boxes = truths == Truths::kBoxes ? &boxes : nullptr;
   if (!device.in_device_memory()) return yl_loss(plan, &call, &result);
   const std::unique_ptr<OnDevice> there = upload();
-  const yl_status status =
-      device.way == Way::kDevice ? yl_loss(plan, &there->call, &result) : enqueue(there->call);
+  const yl_status status = device.way == Way::kDevice ? yl_loss(plan, &there->call, &result) : enqueue(there->call);
   if (status == YL_OK) download_gradient();
   return status;
 }

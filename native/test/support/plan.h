@@ -1,5 +1,6 @@
-// Plans of a case, in two forms: Config, to be changed before a plan is made of it, and Plan, with the memory of its calls in
-// float32 and NHWC, whose yl_call and pointers a test changes between calls. For one call in any type and order see run.h.
+// Plans of a case, in two forms: Config, to be changed before a plan is made of it, and Plan, with the memory of its
+// calls in float32 and NHWC, whose yl_call and pointers a test changes between calls. For one call in any type and
+// order see run.h.
 #pragma once
 
 #include <memory>
@@ -29,7 +30,8 @@ struct Config {
   yl_plan *plan = nullptr;
 };
 
-// A plan, and host memory for its calls. With a device that reads device memory, run() uploads and downloads the arrays.
+// A plan, and host memory for its calls. With a device that reads device memory, run() uploads and downloads the
+// arrays.
 class Plan {
  public:
   Plan(const Case &c, const Device &device, int32_t max_batch = 0);  // 0: the batch of the case

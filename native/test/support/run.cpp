@@ -21,7 +21,8 @@ void store_feats(const Case &c, size_t layer, const Options &options, char *at) 
   const auto cells = static_cast<int64_t>(l.cells()), anchors = static_cast<int64_t>(l.anchors()),
              channels = static_cast<int64_t>(c.channels()), size = size_of(options.dtype);
   for (size_t i = 0; i < l.feats.size(); ++i)
-    put(options.dtype, at + size * index_in(options.layout, static_cast<int64_t>(i), cells, anchors, channels), l.feats[i]);
+    put(options.dtype, at + size * index_in(options.layout, static_cast<int64_t>(i), cells, anchors, channels),
+        l.feats[i]);
 }
 
 namespace {

@@ -1,5 +1,5 @@
-// One call of a case with any options on any device, in a plan and memory of its own, and all its outputs: what the test
-// matrix runs. Every array is between guard pages (memory.h).
+// One call of a case with any options on any device, in a plan and memory of its own, and all its outputs: what the
+// test matrix runs. Every array is between guard pages (memory.h).
 #pragma once
 
 #include <memory>

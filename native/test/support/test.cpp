@@ -16,7 +16,7 @@ std::atomic<int64_t> checks{0}, failures{0};
 
 namespace {
 
-constexpr int kSkipped = 77;          // the exit status that CTest shows as skipped
+constexpr int kSkipped = 77;           // the exit status that CTest shows as skipped
 constexpr int64_t kMostMessages = 20;  // of a test; its failures are counted nevertheless
 
 struct Behaviour {
@@ -67,7 +67,8 @@ int run(const Behaviour &behaviour) {
 int usage(const char *program) {
   std::printf(
       "%s [NAME...] [-k WORDS]... [--case WORDS] [--device WORDS] [--list]\n"
-      "Runs the tests of these names (area.behaviour), and those whose name contains any of the words; without either all.\n"
+      "Runs the tests of these names (area.behaviour), and those whose name contains any of the words; without either "
+      "all.\n"
       "  --case    uses only the golden cases whose name contains the words\n"
       "  --device  uses only the devices whose name contains the words, for example avx2 or cuda\n"
       "  --list    prints each test with its labels in place of running it\n",
@@ -94,8 +95,9 @@ bool failed(const Place &place, const std::string &details, const std::string &w
 
 bool not_near(const Place &place, double got, double want, const Tolerance &tolerance, const std::string &where) {
   return failed(place,
-                difference(got, want) + ": off by " + number(static_cast<float>(std::fabs(got - want))) + ", tolerance " +
-                    number(tolerance.relative) + " relative and " + number(tolerance.absolute) + " absolute",
+                difference(got, want) + ": off by " + number(static_cast<float>(std::fabs(got - want))) +
+                    ", tolerance " + number(tolerance.relative) + " relative and " + number(tolerance.absolute) +
+                    " absolute",
                 where);
 }
 
@@ -143,8 +145,7 @@ std::string number(double value) {
   return text;
 }
 
-// The command line; a program that has its own main, as those of bench, does not link this one.
-int main(int count, char **arguments) {
+int test::main(int count, char **arguments) {
   std::vector<std::string> names, words;
   bool list = false;
   for (int i = 1; i < count; ++i) {
@@ -152,20 +153,20 @@ int main(int count, char **arguments) {
     if (argument == "--list") {
       list = true;
     } else if (argument == "-k" || argument == "--case" || argument == "--device") {
-      if (i + 1 == count) return test::usage(arguments[0]);
+      if (i + 1 == count) return usage(arguments[0]);
       const char *const value = arguments[++i];
       if (argument == "-k") words.push_back(value);
       if (argument == "--case") use_golden_cases(value);
       if (argument == "--device") use_devices(value);
     } else if (argument[0] == '-') {
-      return test::usage(arguments[0]);
+      return usage(arguments[0]);
     } else {
       names.push_back(argument);
     }
   }
   int status = 0;
   size_t found = 0, run = 0;
-  for (const test::Behaviour &behaviour : test::behaviours()) {
+  for (const Behaviour &behaviour : behaviours()) {
     const auto contains = [&](const std::string &part) { return behaviour.name.find(part) != std::string::npos; };
     const bool chosen = (names.empty() && words.empty()) ||
                         std::find(names.begin(), names.end(), behaviour.name) != names.end() ||

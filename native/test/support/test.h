@@ -14,11 +14,11 @@
 //        }
 //
 //   2. Build, and run it: target/native/native/test/test_yololoss -k weight_zero
-//      CTest knows it from then on as rules.a_part_of_weight_zero_is_exactly_zero; with _simt or _avx512 behind its name it
-//      runs against the kernels on the host or the emulated AVX-512.
+//      CTest knows it from then on as rules.a_part_of_weight_zero_is_exactly_zero; with _simt or _avx512 behind its
+//      name it runs against the kernels on the host or the emulated AVX-512.
 //
-// What a test needs is in the other headers of this folder: case.h (what is computed), devices.h (where), run.h (one call and
-// all its outputs), plan.h (a plan for many calls), compare.h (outputs against the reference device).
+// What a test needs is in the other headers of this folder: case.h (what is computed), devices.h (where), run.h (one
+// call and all its outputs), plan.h (a plan for many calls), compare.h (outputs against the reference device).
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@
 
 #include "yololoss.h"
 
-// ---- Tests -----------------------------------------------------------------------------------------------------------
+// ---- Tests ----------------------------------------------------------------------------------------------------------
 
 // How a test differs from the others. A build under a sanitizer does not even list what it leaves out.
 enum Label : unsigned {
@@ -44,16 +44,16 @@ enum Label : unsigned {
 };
 
 #define TEST(area, behaviour) TEST_LABELLED(area, behaviour, kPlain)
-#define TEST_LABELLED(area, behaviour, labels)                                                                      \
-  static void area##_##behaviour();                                                                                 \
-  static const test::Registration area##_##behaviour##_is_registered{#area "." #behaviour, labels,                  \
-                                                                     area##_##behaviour};                           \
+#define TEST_LABELLED(area, behaviour, labels)                                                     \
+  static void area##_##behaviour();                                                                \
+  static const test::Registration area##_##behaviour##_is_registered{#area "." #behaviour, labels, \
+                                                                     area##_##behaviour};          \
   static void area##_##behaviour()
 
-// ---- Checks ----------------------------------------------------------------------------------------------------------
+// ---- Checks ---------------------------------------------------------------------------------------------------------
 //
-// A failed check prints its place, what it compared and where (device, case), and the test goes on. Each returns whether it
-// held, and counts: a test that checked nothing has failed. The last argument, where, may be left out.
+// A failed check prints its place, what it compared and where (device, case), and the test goes on. Each returns
+// whether it held, and counts: a test that checked nothing has failed. The last argument, where, may be left out.
 
 // A condition.
 #define CHECK(...) test::check(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
@@ -91,7 +91,7 @@ bool says(const char *words);
 std::string number(float value);
 std::string number(double value);
 
-// ---- What the macros use -----------------------------------------------------------------------------------------------
+// ---- What the macros use --------------------------------------------------------------------------------------------
 
 #define TEST_PLACE(text) \
   test::Place { __FILE__, __LINE__, text }
@@ -109,6 +109,9 @@ struct Registration {
 };
 
 extern std::atomic<int64_t> checks, failures;
+
+// Runs the tests that the command line asks for, and returns the exit status.
+int main(int count, char **arguments);
 
 // Counts and prints a failed check; details says what was compared. Returns false.
 bool failed(const Place &place, const std::string &details, const std::string &where);
@@ -177,14 +180,15 @@ template <class Same, class Describe>
 bool check_all(const Place &place, size_t got_size, size_t want_size, const Same &same, const Describe &describe,
                const std::string &where) {
   if (got_size != want_size)
-    return ++checks, failed(place, "got " + std::to_string(got_size) + " elements, want " + std::to_string(want_size), where);
+    return ++checks,
+           failed(place, "got " + std::to_string(got_size) + " elements, want " + std::to_string(want_size), where);
   size_t wrong = 0, first = 0;
   for (size_t i = got_size; i-- > 0;)
     if (!same(i)) ++wrong, first = i;
   checks += static_cast<int64_t>(got_size);
   return wrong == 0 || failed(place,
-                              std::to_string(wrong) + " of " + std::to_string(got_size) + " elements differ, the first is [" +
-                                  std::to_string(first) + "]: " + describe(first),
+                              std::to_string(wrong) + " of " + std::to_string(got_size) +
+                                  " elements differ, the first is [" + std::to_string(first) + "]: " + describe(first),
                               where);
 }
 
@@ -202,8 +206,10 @@ bool check_all_near(const Place &place, const A &got, const B &want, const Toler
   return check_all(
       place, got.size(), want.size(),
       [&](size_t i) { return near(static_cast<double>(got[i]), static_cast<double>(want[i]), tolerance); },
-      [&](size_t i) { return difference(got[i], want[i]) + ", tolerance " + number(tolerance.relative) + " relative and " +
-                             number(tolerance.absolute) + " absolute"; },
+      [&](size_t i) {
+        return difference(got[i], want[i]) + ", tolerance " + number(tolerance.relative) + " relative and " +
+               number(tolerance.absolute) + " absolute";
+      },
       where);
 }
 
