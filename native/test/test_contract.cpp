@@ -292,7 +292,7 @@ TEST(contract, each_result_is_optional) {
   });
 }
 
-// What is behind the first version of a struct is not read.
+// The library does not read what is behind the first version of a struct.
 TEST(contract, callers_of_the_first_version_of_the_structs_are_served) {
   on_host_devices([](RefusedCalls &refused) {
     Plan &p = refused.p;

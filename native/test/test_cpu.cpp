@@ -1,5 +1,5 @@
-// What the cpu device does besides the golden cases: every length of a tail, in memory whose neighbours must not be
-// touched; gradients so large that they are written past the caches; and what the environment says.
+// Tests what the golden cases do not show of the cpu device: every length of a tail, in memory whose neighbours must not
+// be touched; gradients so large that they are written past the caches; and what the environment says.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +30,7 @@ Case with_boxes(Case c, int32_t per_image) {
   return c;
 }
 
-// What may differ in a call of the cpu device.
+// The kinds of call that the cpu device computes by code of their own.
 enum class Kind { kOverwrite, kOverFeats, kRefresh, kAccumulate, kLossOnly, kStatistics };
 constexpr Kind kEachKind[] = {Kind::kOverwrite,  Kind::kOverFeats, Kind::kRefresh,
                               Kind::kAccumulate, Kind::kLossOnly,  Kind::kStatistics};
@@ -48,7 +48,7 @@ Options options_of(Kind kind) {
   return options;
 }
 
-// Which types, numbers of threads and kinds of call a case is tried with.
+// The types, numbers of threads and kinds of call that a case is tried with.
 struct Tried {
   std::vector<int32_t> dtypes = {YL_F32, YL_F16, YL_BF16};
   std::vector<int32_t> threads = {1};

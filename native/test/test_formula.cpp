@@ -1,4 +1,5 @@
-// What formula.h proves rather than computes: zone_of leaves out no cell from which a prediction reaches the threshold.
+// Tests what formula.h proves rather than computes: zone_of leaves out no cell from which a prediction reaches the
+// threshold.
 #include "case.h"
 #include "formula.h"
 #include "test.h"

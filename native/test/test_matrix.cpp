@@ -5,7 +5,7 @@
 
 namespace {
 
-// What differs between the columns of the matrix.
+// Returns the columns of the matrix.
 std::vector<Options> option_sets(const Case &c, const float *class_weights, const float *threshes) {
   std::vector<Options> sets(8);
   sets[1].statistics = true;

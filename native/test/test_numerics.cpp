@@ -104,7 +104,7 @@ Worst errors_of(const Case &c, const Options &options, const Output &got) {
   return worst;
 }
 
-// What the figures of a path are printed under.
+// Returns the name under which the figures of a path are printed.
 std::string path_of(const Options &options) {
   const bool wide = options.dtype == YL_F64;
   const char *const path = options.device.isa && !wide                  ? options.device.isa

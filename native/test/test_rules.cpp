@@ -1,4 +1,4 @@
-// What each rule and each output on request means, shown without the code that computes it: by scaling, by changed
+// Tests what each rule and each output on request means, without the code that computes it: by scaling, by changed
 // truths, by plans of other rules, by brute force over decoded boxes.
 #include <algorithm>
 #include <functional>

@@ -22,7 +22,7 @@ void every_value(int32_t dtype, int fraction_bits, int bias, uint32_t last_expon
     CHECK_EQUAL(value, exponent ? std::ldexp(1 + share, int(exponent) - bias) : std::ldexp(share, 1 - bias));
     CHECK_EQUAL(rounded(dtype, value), value);
     CHECK_EQUAL(rounded(dtype, -value), -value);
-    const double half = (previous + value) / 2;  // exact in float32, but for subnormals of bfloat16
+    const double half = (previous + value) / 2;  // exact in float32, except for subnormals of bfloat16
     if (code > 0 && (dtype == YL_F16 || exponent > 1)) {
       const auto single = static_cast<float>(half);
       CHECK_EQUAL(rounded(dtype, half), code % 2 ? previous : value);

@@ -170,14 +170,14 @@ void make_object(Random &random, const RandomCase &wanted, const Case &c, size_t
   const size_t place = cell / layer.anchors();
   const double *logits = &layer.feats[cell * c.channels()];
   const float *anchor = c.anchor_of(l, cell);
-  row[0] = static_cast<float>((double(place % layer.width) + random.uniform(0.02, 0.98)) / double(layer.width));
-  row[1] = static_cast<float>((double(place / layer.width % layer.height) + random.uniform(0.02, 0.98)) /
+  row[0] = static_cast<float>((double(place % layer.width) + random.uniform(0, 0.999)) / double(layer.width));
+  row[1] = static_cast<float>((double(place / layer.width % layer.height) + random.uniform(0, 0.999)) /
                               double(layer.height));
   const double input[] = {double(c.input_width), double(c.input_height)};
   for (size_t side = 0; side < 2; ++side) {
     const double size = wanted.sizes_near_predictions
                             ? anchor[side] / input[side] * std::exp(logits[2 + side]) * random.uniform(0.5, 2)
-                            : std::exp(random.uniform(std::log(wanted.least_size), std::log(0.9)));
+                            : std::exp(random.uniform(std::log(wanted.least_size), 0));
     row[2 + side] = static_cast<float>(size);
   }
   row[4] = wanted.soft && random.one_in(3) ? static_cast<float>(random.uniform(0.1, 0.9)) : 1.0f;

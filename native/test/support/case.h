@@ -1,5 +1,5 @@
-// What is computed: the layers, truths and logits of a case. The golden cases hold what keras-yolo3 computed of them;
-// random cases are made here; the programs of bench read theirs from a folder.
+// A case is what a call computes: layers, truths and logits. The golden cases come with the figures that keras-yolo3
+// computed of them; random cases are made here; the programs of bench read theirs from a folder.
 #pragma once
 
 #include <cstdint>
@@ -71,7 +71,7 @@ std::vector<std::string> golden_names();
 std::vector<std::string> golden_names(const std::vector<std::string> &of);
 void use_golden_cases(const std::string &words);
 
-// Reads a float32 .npy file of version 1.0. The array is empty if there is none.
+// Reads a float32 .npy file of version 1.0. The array is empty if the file does not exist.
 struct Array {
   std::vector<int64_t> shape;
   std::vector<float> data;
@@ -112,7 +112,7 @@ struct RandomCase {
   float thresh = 0.4f;
   double logits = 3;                    // from -logits to logits
   double object_share = 0.15;           // of the cells; the first and the last cell are objects too, unless it is 0
-  double least_size = 0.1;              // of an object, as a share of the input; the largest is 0.9
+  double least_size = 0.1;              // of an object, as a share of the input; the largest is 1
   bool sizes_near_predictions = false;  // so that many IoUs are near the threshold
   bool soft = false;                    // masks and targets between 0 and 1
 };

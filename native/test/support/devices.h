@@ -19,7 +19,7 @@ constexpr Sanitizer kSanitizer = Sanitizer::kAddress;
 constexpr Sanitizer kSanitizer = Sanitizer::kNone;
 #endif
 
-// How a call reaches a device: from host memory, or from device memory, blocking or enqueued.
+// A call reaches a device from host memory, or from device memory, blocking or enqueued.
 enum class Way { kHost, kDevice, kAsync };
 
 struct Device {

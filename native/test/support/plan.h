@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "yololoss.h"
 
-// What a call is given its truths as.
+// A call takes its truths in one of two forms.
 enum class Truths { kYTrue, kBoxes };
 
 // The yl_config of a case, and the plan that create() makes of it.

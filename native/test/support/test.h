@@ -17,7 +17,7 @@
 //      CTest knows it from then on as rules.a_part_of_weight_zero_is_exactly_zero; with _simt or _avx512 behind its
 //      name it runs against the kernels on the host or the emulated AVX-512.
 //
-// What a test needs is in the other headers of this folder: case.h (what is computed), devices.h (where), run.h (one
+// The other headers of this folder hold what a test needs: case.h (what is computed), devices.h (where), run.h (one
 // call and all its outputs), plan.h (a plan for many calls), compare.h (outputs against the reference device).
 #pragma once
 
@@ -34,7 +34,7 @@
 
 // ---- Tests ----------------------------------------------------------------------------------------------------------
 
-// How a test differs from the others. A build under a sanitizer does not even list what it leaves out.
+// Labels say how a test differs from the others. A build under a sanitizer does not list the tests that it leaves out.
 enum Label : unsigned {
   kPlain = 0,
   kLong = 1,                // CTest starts it early, so that it does not run alone at the end
@@ -74,7 +74,7 @@ enum Label : unsigned {
 // CHECK_REFUSED(call, status, words): the call fails with this status, and its sentence contains the words.
 #define CHECK_REFUSED(...) test::check_refused(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
 
-// How far a number may be from another: relative * |want| + absolute.
+// A number may be relative * |want| + absolute away from want.
 struct Tolerance {
   double relative = 0, absolute = 0;
 };
