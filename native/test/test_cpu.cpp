@@ -1,5 +1,5 @@
-// Tests what the golden cases do not show of the cpu device: every length of a tail, in memory whose neighbours must not
-// be touched; gradients so large that they are written past the caches; and what the environment says.
+// Tests what the golden cases do not show of the cpu device: every length of a tail, in memory whose neighbours must
+// not be touched; gradients so large that they are written past the caches; and what the environment says.
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,6 +1,6 @@
-// Tests what only the cuda device has: devices, memory and streams; pointers that it cannot reach; boxes that it refuses
-// itself; normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind against the cpu
-// device; failures of the device.
+// Tests what only the cuda device has: devices, memory and streams; pointers that it cannot reach; boxes that it
+// refuses itself; normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind
+// against the cpu device; failures of the device.
 #include <algorithm>
 #include <cstdlib>
 #include <thread>
