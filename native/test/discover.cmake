@@ -22,6 +22,9 @@ foreach(line IN LISTS listed)  # area.behaviour and its labels
   list(POP_FRONT words behaviour)
   string(APPEND text "add_test([=[${behaviour}${SUFFIX}]=] [=[${command}]=] [=[${behaviour}]=])\n")
   set(properties "SKIP_RETURN_CODE 77")
+  if(words)
+    string(APPEND properties " LABELS [=[${words}]=]")
+  endif()
   if("long" IN_LIST words)  # CTest begins with the most expensive
     string(APPEND properties " COST 100")
   endif()

@@ -66,7 +66,7 @@ size_t element_at(const Case &c, const Address &address);
 // Reads a case of src/test/resources/golden.
 Case golden(const std::string &name);
 
-// Returns the names of all golden cases, or of those that the command line asks for.
+// Returns the names of all golden cases, or of those that the command line chooses.
 std::vector<std::string> golden_names();
 std::vector<std::string> golden_names(const std::vector<std::string> &of);
 void use_golden_cases(const std::string &words);

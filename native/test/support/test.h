@@ -55,23 +55,23 @@ enum Label : unsigned {
 // A failed check prints its place, what it compared and where (device, case), and the test goes on. Each returns
 // whether it held, and counts: a test that checked nothing has failed. The last argument, where, may be left out.
 
-// A condition.
+// Checks a condition.
 #define CHECK(...) test::check(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// got == want: numbers, text or statuses. Both are printed.
+// Checks that got == want, of numbers, text or statuses.
 #define CHECK_EQUAL(...) test::check_equal(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// got within a Tolerance of want: CHECK_NEAR(got, want, {1e-5, 1e-6}, where).
+// Checks that got is within a Tolerance of want: CHECK_NEAR(got, want, {1e-5, 1e-6}, where).
 #define CHECK_NEAR(...) test::check_near(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// got <= most.
+// Checks that got <= most.
 #define CHECK_AT_MOST(...) test::check_at_most(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// Two numbers with the same bits, or two NaN.
+// Checks that two numbers have the same bits, or are both NaN.
 #define CHECK_IDENTICAL(...) test::check_identical(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// Two arrays (std::vector) whose elements have the same bits; or each within a Tolerance; or all equal to one value.
+// Checks each element of an array (std::vector): against one with the same bits, one within a Tolerance, or one value.
 #define CHECK_SAME_BITS(...) test::check_same_bits(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
 #define CHECK_ALL_NEAR(...) test::check_all_near(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
 #define CHECK_ALL_EQUAL(...) test::check_all_equal(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// A status that is YL_OK. The sentence of yl_last_error() is printed.
+// Checks that a status is YL_OK. Otherwise the sentence of yl_last_error() is printed.
 #define CHECK_OK(...) test::check_ok(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
-// CHECK_REFUSED(call, status, words): the call fails with this status, and its sentence contains the words.
+// Checks that a call fails with a status, and that its sentence contains the words: CHECK_REFUSED(call, status, words).
 #define CHECK_REFUSED(...) test::check_refused(TEST_PLACE(#__VA_ARGS__), __VA_ARGS__)
 
 // A number may be relative * |want| + absolute away from want.
@@ -79,9 +79,10 @@ struct Tolerance {
   double relative = 0, absolute = 0;
 };
 
-// Returns whether got is within a tolerance of want. Equal infinities are near, a NaN is near nothing.
+// Returns whether got is within a tolerance of want. An infinity is near itself only, a NaN is near nothing.
 inline bool near(double got, double want, const Tolerance &tolerance) {
-  return got == want || std::fabs(got - want) <= tolerance.relative * std::fabs(want) + tolerance.absolute;
+  if (got == want) return true;
+  return std::isfinite(want) && std::fabs(got - want) <= tolerance.relative * std::fabs(want) + tolerance.absolute;
 }
 
 // Returns whether the sentence of the last failure contains the words.
@@ -110,7 +111,7 @@ struct Registration {
 
 extern std::atomic<int64_t> checks, failures;
 
-// Runs the tests that the command line asks for, and returns the exit status.
+// Runs the tests that the command line requests, and returns the exit status.
 int main(int count, char **arguments);
 
 // Counts and prints a failed check; details says what was compared. Returns false.
