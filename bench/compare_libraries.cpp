@@ -1,8 +1,9 @@
 // compare_libraries bits|times BEFORE.so AFTER.so [WORDS]: shows that a refactoring keeps bits and speed.
 //
-// bits   runs the same calls through both libraries, each in a process of its own: golden cases and random ones over every
-//        device, instruction set, type, order, kind of truths, gradient mode and option. Every output must be equal to the
-//        last bit; only the reference device, which is an oracle and not an engine, may differ by a relative 1e-12.
+// bits   runs the same calls through both libraries, each in a process of its own: golden cases and random ones over
+// every
+//        device, instruction set, type, order, kind of truths, gradient mode and option. Every output must be equal to
+//        the last bit; only the reference device, which is an oracle and not an engine, may differ by a relative 1e-12.
 // times  loads both libraries into one process and times them call by call in turn, so that both see the same machine.
 //        Prints the median of each and the ratio of the medians.
 //
@@ -87,7 +88,7 @@ void store(std::vector<char> &to, int64_t i, int32_t dtype, float value) {
   std::memcpy(&bits, &value, 4);
   const auto bfloat = static_cast<uint16_t>(bits >> 16);
   const uint16_t half = half_of(value);
-  const void *from = dtype == YL_F64 ? static_cast<const void *>(&wide)
+  const void *from = dtype == YL_F64   ? static_cast<const void *>(&wide)
                      : dtype == YL_F32 ? static_cast<const void *>(&value)
                      : dtype == YL_F16 ? static_cast<const void *>(&half)
                                        : static_cast<const void *>(&bfloat);
@@ -115,7 +116,12 @@ Problem random_problem(int32_t batch, int32_t classes, std::vector<std::pair<int
   Random random{seed * 0x9e3779b97f4a7c15 + 1};
   const int32_t stride = 32;
   Problem p{"random " + std::to_string(seed) + " C=" + std::to_string(classes) + " B=" + std::to_string(batch),
-            batch, classes, grids[0].first * stride, grids[0].second * stride, anchors, boxes};
+            batch,
+            classes,
+            grids[0].first * stride,
+            grids[0].second * stride,
+            anchors,
+            boxes};
   p.grids = std::move(grids);
   const auto layers = static_cast<int32_t>(p.grids.size());
   for (int32_t n = 0; n < layers * anchors; ++n) {
@@ -245,7 +251,8 @@ struct Plan {
     const size_t count = p.grids.size();
     std::vector<yl_layer> given;
     for (size_t l = 0; l < count; ++l)
-      given.push_back({p.grids[l].first, p.grids[l].second, &p.masks[l * size_t(p.anchors_of_layer)], p.anchors_of_layer, 0});
+      given.push_back(
+          {p.grids[l].first, p.grids[l].second, &p.masks[l * size_t(p.anchors_of_layer)], p.anchors_of_layer, 0});
     yl_rules rules = YL_RULES_INIT;
     std::vector<float> class_weights, threshes;
     for (int32_t c = 0; c < p.classes; ++c) class_weights.push_back(0.5f + 0.25f * float(c % 5));
@@ -276,9 +283,11 @@ struct Plan {
       feats.emplace_back(p.values(l) * size_of(w.dtype));
       const int64_t channels = 5 + p.classes, places = int64_t(p.grids[l].first) * p.grids[l].second;
       for (int64_t i = 0; i < p.values(l); ++i) {
-        const int64_t channel = i % channels, a = i / channels % p.anchors_of_layer, cell = i / channels / p.anchors_of_layer;
+        const int64_t channel = i % channels, a = i / channels % p.anchors_of_layer,
+                      cell = i / channels / p.anchors_of_layer;
         const int64_t image = cell / places, place = cell % places;
-        const int64_t to = w.layout == YL_NHWC ? i : ((image * p.anchors_of_layer + a) * channels + channel) * places + place;
+        const int64_t to =
+            w.layout == YL_NHWC ? i : ((image * p.anchors_of_layer + a) * channels + channel) * places + place;
         store(feats.back(), to, w.dtype, p.feats[l][i]);
       }
       grads.emplace_back(p.values(l) * grad_size, '\0');
@@ -312,7 +321,8 @@ struct Dump {
   std::FILE *file;
   std::string words;
 
-  // Writes the name, the number of bytes and their hash; of the reference also the doubles, to be compared with a tolerance.
+  // Writes the name, the number of bytes and their hash; of the reference also the doubles, to be compared with a
+  // tolerance.
   void put(const std::string &name, const void *from, size_t bytes, bool reference) {
     uint64_t hash = 14695981039346656037ull;
     for (size_t i = 0; i < bytes; ++i) hash = (hash ^ static_cast<const unsigned char *>(from)[i]) * 1099511628211ull;
@@ -322,8 +332,8 @@ struct Dump {
     std::fputc('\n', file);
   }
 
-  // The same for structs whose fields are of 8 bytes. A NaN is a NaN: its sign and payload are those of whichever operand a
-  // compiler put first. A count, read as a double, is a tiny number and never a NaN.
+  // The same for structs whose fields are of 8 bytes. A NaN is a NaN: its sign and payload are those of whichever
+  // operand a compiler put first. A count, read as a double, is a tiny number and never a NaN.
   template <class Struct> void put_sums(const std::string &name, const Struct *from, size_t count, bool reference) {
     std::vector<double> fields(count * sizeof(Struct) / sizeof(double));
     std::memcpy(fields.data(), from, count * sizeof(Struct));
@@ -374,7 +384,9 @@ struct Dump {
           call.grad_mode = std::max(mode, 0);
           call.grad_scale = 3;
           call.scan = extras == 2 ? YL_SCAN_ALL : YL_SCAN_USED;
-          call.normaliser = truths == 0 ? YL_NORMALISER_BATCH : truths == 1 ? YL_NORMALISER_OBJECTS : YL_NORMALISER_VALUE;
+          call.normaliser = truths == 0   ? YL_NORMALISER_BATCH
+                            : truths == 1 ? YL_NORMALISER_OBJECTS
+                                          : YL_NORMALISER_VALUE;
           call.normaliser_value = 7;
           yl_result result = YL_RESULT_INIT;
           result.summary = &p.summary;
@@ -394,7 +406,8 @@ struct Dump {
     }
     for (size_t l = 0; l < p.grads.size(); ++l) {
       const auto cells = static_cast<size_t>(problem.batch * problem.cells(l));
-      std::vector<float> grid(cells * 2), xy(cells * 2), wh(cells * 2), confidence(cells), probs(cells * size_t(problem.classes));
+      std::vector<float> grid(cells * 2), xy(cells * 2), wh(cells * 2), confidence(cells),
+          probs(cells * size_t(problem.classes));
       yl_head head = YL_HEAD_INIT;
       head.feats = p.feats_at[l];
       head.grid = grid.data(), head.box_xy = xy.data(), head.box_wh = wh.data();
@@ -405,7 +418,8 @@ struct Dump {
       for (const auto *out : {&grid, &xy, &wh, &confidence, &probs})
         if (way.device != YL_DEVICE_REFERENCE)
           put(problem.name + ", " + way.name + ", head " + std::to_string(l), out->data(), 4 * out->size(), false);
-      put(problem.name + ", " + way.name + ", y_true " + std::to_string(l), p.y_true[l].data(), 4 * p.y_true[l].size(), false);
+      put(problem.name + ", " + way.name + ", y_true " + std::to_string(l), p.y_true[l].data(), 4 * p.y_true[l].size(),
+          false);
     }
   }
 };
@@ -422,7 +436,9 @@ std::vector<Way> ways(const Library &library) {
           for (int rules = 0; rules < 2; ++rules)
             result.push_back({std::string(device) + " " + dtypes[dtype] + (layout ? " nchw" : " nhwc") +
                                   (grad_dtype ? " f32 grads" : "") + (rules ? " rules" : ""),
-                              cuda ? YL_DEVICE_CUDA : reference ? YL_DEVICE_REFERENCE : YL_DEVICE_CPU,
+                              cuda        ? YL_DEVICE_CUDA
+                              : reference ? YL_DEVICE_REFERENCE
+                                          : YL_DEVICE_CPU,
                               cuda || reference ? "" : device, dtype, layout, grad_dtype, rules == 1});
   }
   return result;
@@ -456,7 +472,8 @@ int dump(const char *library_path, const char *golden, const char *out, const ch
     for (const Way &way : ways(library)) {
       const bool slow = way.device == YL_DEVICE_CUDA && problem.cells(0) > 400;
       if (slow && (way.rules || way.grad_dtype)) continue;
-      if ((problem.name + ", " + way.name).find(words) == std::string::npos && std::strstr(words, "truths") == nullptr) continue;
+      if ((problem.name + ", " + way.name).find(words) == std::string::npos && std::strstr(words, "truths") == nullptr)
+        continue;
       dump.calls(library, problem, way);
     }
   return std::fclose(dump.file);
@@ -512,8 +529,8 @@ int bits(const char *self, const char *before, const char *after, const char *go
     if (++different <= 20) std::printf("DIFFERENT %.*s\n", static_cast<int>(std::strcspn(line_a, "|")), line_a);
   }
   for (const std::string &file : files) std::remove(file.c_str());
-  std::printf("%ld outputs compared, %ld different; %ld of the reference differ, by at most a relative %.1e\n", compared,
-              different, reference, worst);
+  std::printf("%ld outputs compared, %ld different; %ld of the reference differ, by at most a relative %.1e\n",
+              compared, different, reference, worst);
   return different || !compared ? 1 : 0;
 }
 
@@ -539,8 +556,8 @@ int times(const char *before, const char *after, const char *words) {
           for (const int truths : {0, 1})
             for (const int gradient : {0, 1}) {
               const std::string name = "C=" + std::to_string(classes) + " B=" + std::to_string(batch) + " " + way.name +
-                                       (truths ? " boxes" : " dense") + (gradient ? " gradient" : " loss") + " threads " +
-                                       std::to_string(threads);
+                                       (truths ? " boxes" : " dense") + (gradient ? " gradient" : " loss") +
+                                       " threads " + std::to_string(threads);
               if (name.find(words) == std::string::npos) continue;
               std::vector<double> seconds[2];
               double spent = 0;

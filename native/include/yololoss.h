@@ -200,8 +200,7 @@ typedef struct yl_rules {
   int32_t reserved;             /* 0 */
 } yl_rules;
 
-#define YL_RULES_INIT \
-  { sizeof(yl_rules), 0, 0, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 0.0f, 0, 0 }
+#define YL_RULES_INIT {sizeof(yl_rules), 0, 0, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 0.0f, 0, 0}
 
 /* Describes a plan. yl_plan_create copies all of it, and keeps no pointer. */
 typedef struct yl_config {
@@ -227,8 +226,7 @@ typedef struct yl_config {
   const yl_rules *rules;  /* changes to the loss, or NULL: keras-yolo3's loss */
 } yl_config;
 
-#define YL_CONFIG_INIT \
-  { sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define YL_CONFIG_INIT {sizeof(yl_config), 0, 0, 0, 0, 0, 0, 0, 0.5f, 1, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* A plan holds what is costly to set up: the checked config, the workspace and the threads. Plans of different configs
    are independent.
@@ -306,8 +304,7 @@ typedef struct yl_boxes {
                            one's counts */
 } yl_boxes;
 
-#define YL_BOXES_INIT \
-  { sizeof(yl_boxes), 0, 0, 0, 0 }
+#define YL_BOXES_INIT {sizeof(yl_boxes), 0, 0, 0, 0}
 
 /* What became of the boxes of a call. used + skipped is the number of rows whose coordinates are
    not all 0. */
@@ -375,8 +372,7 @@ typedef struct yl_call {
                                  YL_INVALID_ARGUMENT */
 } yl_call;
 
-#define YL_CALL_INIT \
-  { sizeof(yl_call), 0, 0, 0, 0, 0, 0, 0, 0, 1.0, 1.0, 0, 0 }
+#define YL_CALL_INIT {sizeof(yl_call), 0, 0, 0, 0, 0, 0, 0, 0, 1.0, 1.0, 0, 0}
 
 /* Sums and counts: of one image in one layer (a row, raw sums), or of one layer (sums divided by the normaliser; counts
    are never divided). The confidence part of keras-yolo3 is confidence_object + confidence_background. */
@@ -479,8 +475,7 @@ typedef struct yl_result {
                                 weighted, not divided by the normaliser */
 } yl_result;
 
-#define YL_RESULT_INIT \
-  { sizeof(yl_result), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define YL_RESULT_INIT {sizeof(yl_result), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /* Computes the loss, and the gradient if call->grads is given. Section 7 has the formulas. Returns when everything is
    written. result may be NULL if only the gradient is needed. Allocates no memory, except that a cuda plan with host
@@ -568,8 +563,7 @@ typedef struct yl_head {
   int32_t batch;          /* B, 1..max_batch */
 } yl_head;
 
-#define YL_HEAD_INIT \
-  { sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1 }
+#define YL_HEAD_INIT {sizeof(yl_head), 0, 0, 0, 0, 0, 0, 0, 1}
 
 /* Decodes the raw outputs of one layer as keras-yolo3's yolo_head does. Outputs must not overlap each other or feats;
    all arrays are in the plan's memory. Returns when everything is written.
@@ -634,10 +628,7 @@ typedef struct yl_device_properties {
   char name[256];             /* name of the device, ended by a zero byte */
 } yl_device_properties;
 
-#define YL_DEVICE_PROPERTIES_INIT                   \
-  {                                                 \
-    sizeof(yl_device_properties), 0, 0, 0, 0, { 0 } \
-  }
+#define YL_DEVICE_PROPERTIES_INIT {sizeof(yl_device_properties), 0, 0, 0, 0, {0}}
 
 /* Sets *count to the number of usable devices of a kind; they are numbered from 0. If none can be used, *count is 0 and
    the status is YL_NO_DEVICE. */
@@ -773,8 +764,7 @@ typedef struct yl_audit_result {
                            centre, the largest that a prediction of an anchor's size can reach; 0 for other rows */
 } yl_audit_result;
 
-#define YL_AUDIT_RESULT_INIT \
-  { sizeof(yl_audit_result), 0, 0, 0, 0, 0 }
+#define YL_AUDIT_RESULT_INIT {sizeof(yl_audit_result), 0, 0, 0, 0, 0}
 
 /* Checks boxes as a call with their policy would, or y_true (L pointers); exactly one of them must be given, in the
    plan's memory. A row or object can have several findings, which never make the function fail. batch is 1..max_batch.

@@ -76,8 +76,7 @@ typedef struct yl_tensors {
   int32_t reserved;              /* 0 */
 } yl_tensors;
 
-#define YL_TENSORS_INIT \
-  { sizeof(yl_tensors), 0, 0, 0, 0, 0, 0, 0 }
+#define YL_TENSORS_INIT {sizeof(yl_tensors), 0, 0, 0, 0, 0, 0, 0}
 
 /* Computes yl_loss over tensors. options gives everything else (normaliser, grad_scale, grad_mode, scan, ...): its
    feats, y_true, boxes and grads must be NULL, and its batch must be 0 or B. options may itself be NULL: all defaults.

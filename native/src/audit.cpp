@@ -31,7 +31,7 @@ class Audit {
         [&](const PlacedRow &row) {
           finding = {0, YL_ACTION_KEPT, image, row.t, -1, -1, -1, -1, -1, 0};
           if (row.kind == BoxKind::kObject) return;
-          finding.action = row.clamped                        ? YL_ACTION_CLAMPED
+          finding.action = row.clamped                     ? YL_ACTION_CLAMPED
                            : rows.policy == YL_BOXES_ERROR ? YL_ACTION_REFUSED
                                                            : YL_ACTION_SKIPPED;
           find(finding, reason_of(row.kind), value_of(row.kind, row.given));

@@ -1,6 +1,6 @@
-// The table of backends: one line for each kind of device. A new kind is a folder that defines a BackendEntry, a name and a
-// line here. YOLOLOSS_WITH_CUDA is 0 where the library is built without nvcc; then the line is empty, and whoever names the
-// device gets a sentence.
+// The table of backends: one line for each kind of device. A new kind is a folder that defines a BackendEntry, a name
+// and a line here. YOLOLOSS_WITH_CUDA is 0 where the library is built without nvcc; then the line is empty, and whoever
+// names the device gets a sentence.
 #include "backend.h"
 
 #include "check/check.h"

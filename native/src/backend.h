@@ -1,8 +1,8 @@
 // What the API and the backends share: the checked config (Shape), the checked call (Call), and the table of backends.
 //
-// A backend is a folder and a line: the folder defines a BackendEntry, and backend.cpp lists it. Nothing else in the library
-// includes a header of a backend. Every backend has the same stages, named alike in its files: truths, cells, sum; check
-// comes before them, in check/, and the result after them, in api.cpp.
+// A backend is a folder and a line: the folder defines a BackendEntry, and backend.cpp lists it. Nothing else in the
+// library includes a header of a backend. Every backend has the same stages, named alike in its files: truths, cells,
+// sum; check comes before them, in check/, and the result after them, in api.cpp.
 #pragma once
 
 #include <cstdint>
@@ -99,8 +99,8 @@ struct Outcome {
   yl_box_counts boxes;
 };
 
-// A plan on a device: it owns its workspace, and runs one call at a time. Calls have been checked. On the host nothing fails
-// once the plan is made; a function of another device may throw a Failure.
+// A plan on a device: it owns its workspace, and runs one call at a time. Calls have been checked. On the host nothing
+// fails once the plan is made; a function of another device may throw a Failure.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -108,12 +108,12 @@ class Backend {
   virtual std::string description() const = 0;
   // Fills rows (batch * layers, image by image), call.grads and what else the call requests.
   virtual Outcome loss(const Call &call, yl_parts *rows) = 0;
-  // Enqueues the same, with the whole result, on a stream of the device. Only for plans with device memory: a backend whose
-  // entry has no memory is never called, and keeps this, which throws.
+  // Enqueues the same, with the whole result, on a stream of the device. Only for plans with device memory: a backend
+  // whose entry has no memory is never called, and keeps this, which throws.
   virtual void loss_async(const Call &call, void *stream, const yl_result &result);
-  // Returns whether the plan's last gradient had an object's row at a cell: a refreshed gradient of host memory may hold
-  // values other than 0 only there and in the objectness channel. A backend that overwrites a refreshed gradient in any case
-  // returns true.
+  // Returns whether the plan's last gradient had an object's row at a cell: a refreshed gradient of host memory may
+  // hold values other than 0 only there and in the objectness channel. A backend that overwrites a refreshed gradient
+  // in any case returns true.
   virtual bool was_object(int32_t image, int32_t l, int32_t cell) const = 0;
   // Fills the outputs of head that are not NULL.
   virtual void yolo_head(const yl_head &head) = 0;
@@ -121,8 +121,8 @@ class Backend {
   virtual yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) = 0;
 };
 
-// Memory and streams of a kind of device, as the functions of yololoss.h without their checks of the kind. Each throws a
-// Failure.
+// Memory and streams of a kind of device, as the functions of yololoss.h without their checks of the kind. Each throws
+// a Failure.
 struct DeviceMemory {
   int32_t (*count)();
   yl_device_properties (*properties)(int32_t device_index);
@@ -141,10 +141,10 @@ struct DeviceMemory {
 
 // A kind of device: a row of the table in backend.cpp.
 struct BackendEntry {
-  int32_t device;            // YL_DEVICE_...
-  const char *name;          // in lower case, as yl_device_name returns it
-  const char *auto_reason;   // why YL_DEVICE_AUTO takes it
-  int32_t most_layers;       // of a plan
+  int32_t device;                       // YL_DEVICE_...
+  const char *name;                     // in lower case, as yl_device_name returns it
+  const char *auto_reason;              // why YL_DEVICE_AUTO takes it
+  int32_t most_layers;                  // of a plan
   void (*check)(int32_t device_index);  // throws a Failure unless a plan can be made on that device
   std::unique_ptr<Backend> (*make)(const Shape &shape);
   const DeviceMemory *memory;  // NULL: it works on host memory, and its devices are not numbered
@@ -155,7 +155,8 @@ extern const BackendEntry reference_backend, cpu_backend, cuda_backend;
 
 // Returns the name of a kind of device, whether this build has it or not.
 const char *kind_name(int32_t device);
-// Returns the entry of a kind of device. Throws a Failure for a value that is not a kind, and for one that this build lacks.
+// Returns the entry of a kind of device. Throws a Failure for a value that is not a kind, and for one that this build
+// lacks.
 const BackendEntry &backend_of(int32_t device, int32_t device_index);
 // Returns the memory of a kind of device. Throws a Failure for a kind that works on host memory.
 const DeviceMemory &memory_of(int32_t device, int32_t device_index);

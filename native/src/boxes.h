@@ -1,8 +1,8 @@
 // Boxes to cells: what one row of boxes is, and which cells it becomes. For host and device.
 //
-// The steps are those of yl_build_y_true in yololoss.h. Calls, yl_build_y_true and yl_audit place boxes by these functions
-// alone, so that they agree. Rows are independent but for collisions: truths.h has the loop over the rows of an image on
-// the host, cuda/truths.cu the parallel form of the same rule.
+// The steps are those of yl_build_y_true in yololoss.h. Calls, yl_build_y_true and yl_audit place boxes by these
+// functions alone, so that they agree. Rows are independent but for collisions: truths.h has the loop over the rows of
+// an image on the host, cuda/truths.cu the parallel form of the same rule.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,8 @@ struct BoxRules {
 // What a row is: unused (all four coordinates zero), an object, or why it is not one.
 enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside, kBadWeight };
 
-// A copy of a row and its weight. The host reads each row once, so that what was checked is what is used even if the caller
-// writes boxes meanwhile; cuda/truths.cu says what holds there.
+// A copy of a row and its weight. The host reads each row once, so that what was checked is what is used even if the
+// caller writes boxes meanwhile; cuda/truths.cu says what holds there.
 constexpr int32_t kXMin = 0, kYMin = 1, kXMax = 2, kYMax = 3, kBoxClass = 4, kBoxValues = 5;
 struct BoxRow {
   float values[kBoxValues];
@@ -100,9 +100,9 @@ YL_HOST_DEVICE inline Match best_match(const BoxRules &rules, const float *row) 
   return {best, static_cast<float>(best_iou)};
 }
 
-// Step 3: returns the cell of a layer that takes a box of that anchor, or -1 if the layer's mask does not have the anchor.
-// The product is in double, so that a centre on the border of a cell goes to the same cell as in keras-yolo3. layer: a host
-// Layer or a LayerTask.
+// Step 3: returns the cell of a layer that takes a box of that anchor, or -1 if the layer's mask does not have the
+// anchor. The product is in double, so that a centre on the border of a cell goes to the same cell as in keras-yolo3.
+// layer: a host Layer or a LayerTask.
 template <class Layer>
 YL_HOST_DEVICE inline int32_t cell_of(const Box<float> &truth, int32_t anchor, const Layer &layer) {
   for (int32_t a = 0; a < layer.anchors; ++a) {

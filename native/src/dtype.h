@@ -1,8 +1,9 @@
-// The types of feats and gradients: conversion of the 16-bit ones, and which type they are computed in. For host and device.
+// The types of feats and gradients: conversion of the 16-bit ones, and which type they are computed in. For host and
+// device.
 //
 // A gradient of 16 bits is the float32 gradient rounded to nearest even, on every device: the host converts by integer
-// operations, since x86-64 has no such instruction in its baseline, the kernels by one instruction of PTX. layout.h says
-// where a value is stored.
+// operations, since x86-64 has no such instruction in its baseline, the kernels by one instruction of PTX. layout.h
+// says where a value is stored.
 #pragma once
 
 #include <cstdint>
@@ -75,7 +76,8 @@ template <> struct Store<Half> {
     const uint32_t bits = bits_of(single), sign = bits >> 16 & 0x8000u, rest = bits & 0x7fffffffu;
     if (rest > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u)};
     if (rest >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // from 65520 on: infinity
-    if (rest < 0x38800000u) {  // below 2^-14: subnormal. The last bit of the sum is worth 2^-24, so the processor rounds
+    if (rest <
+        0x38800000u) {  // below 2^-14: subnormal. The last bit of the sum is worth 2^-24, so the processor rounds
       const uint32_t sum = bits_of(float_of(rest) + 0.5f);
       return {static_cast<uint16_t>(sign | (sum - bits_of(0.5f)))};
     }
@@ -85,8 +87,12 @@ template <> struct Store<Half> {
 };
 
 // The type in which the cpu and cuda devices compute feats of a type.
-template <class Value> struct ArithmeticOf { using Type = float; };
-template <> struct ArithmeticOf<double> { using Type = double; };
+template <class Value> struct ArithmeticOf {
+  using Type = float;
+};
+template <> struct ArithmeticOf<double> {
+  using Type = double;
+};
 
 // Returns the bytes of a value of a YL_F32 ... type.
 inline int64_t size_of(int32_t dtype) {

@@ -2,8 +2,9 @@
 // float, double, or several floats side by side (cpu/simd.h). Compiles as C++ and as CUDA.
 //
 // First the terms, then their composition: object_terms, class_term and background_term say which weight and which mask
-// meets which term. To change the loss, change it here; backends differ only in how they reach these functions. The names
-// and formulas are those of yololoss.h at yl_loss. Read reference/reference.cpp next: it is the plain loop around them.
+// meets which term. To change the loss, change it here; backends differ only in how they reach these functions. The
+// names and formulas are those of yololoss.h at yl_loss. Read reference/reference.cpp next: it is the plain loop around
+// them.
 //
 // Formatted by hand: a loss and its derivative are on adjacent lines, so that a reader can check one against the other.
 // clang-format off
@@ -13,7 +14,7 @@
 
 #if defined(__CUDACC__)
 #define YL_HOST_DEVICE __host__ __device__
-#else  // Always inline: the cpu backend compiles these for several instruction sets, and the linker would keep one copy.
+#else  // Always inline: these are compiled for several instruction sets, and the linker would keep one copy.
 #define YL_HOST_DEVICE __attribute__((always_inline))
 #endif
 
@@ -85,19 +86,19 @@ template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b)
   return both / (a.w * a.h + b.w * b.h - both);
 }
 
-// Returns whether iou(a, b) >= thresh, without a division. A box with a NaN reaches no threshold, nor do two boxes without
-// area.
+// Returns whether iou(a, b) >= thresh, without a division. A box with a NaN reaches no threshold, nor do two boxes
+// without area.
 template <class T> YL_HOST_DEVICE inline auto reaches(const Box<T> &a, const Box<T> &b, T thresh) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   const T all = a.w * a.h + b.w * b.h - both;
   return (all > T(0)) & (both >= thresh * all);
 }
 
-// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. If two intervals
-// have their centres d apart, their IoU is at most length/(length + 2d), whatever the length of the prediction; and the IoU
-// of two boxes is at most that of either dimension. So for thresh > 0 a centre that reaches is within
-// length * (1-thresh)/(2*thresh) of the truth's centre, and it is inside its own square. The zone is widened a little, so
-// that rounding cannot exclude a cell. A thresh of 0 or less is reached from everywhere.
+// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. If two
+// intervals have their centres d apart, their IoU is at most length/(length + 2d), whatever the length of the
+// prediction; and the IoU of two boxes is at most that of either dimension. So for thresh > 0 a centre that reaches is
+// within length * (1-thresh)/(2*thresh) of the truth's centre, and it is inside its own square. The zone is widened a
+// little, so that rounding cannot exclude a cell. A thresh of 0 or less is reached from everywhere.
 template <class T> struct Zone {
   T left, right, top, bottom;
 };
@@ -121,8 +122,8 @@ template <class T> struct BoxLoss {
   Box<T> slope;
 };
 
-// Returns the box loss of truth y and logits t, with mask m. raw_true_xy is computed by fma: the rounding of the product
-// y_x*W would be magnified by the difference, and was most of the error in float32.
+// Returns the box loss of truth y and logits t, with mask m. raw_true_xy is computed by fma: the rounding of the
+// product y_x*W would be magnified by the difference, and was most of the error in float32.
 template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T m, const Box<T> &t, const Cell<T> &c) {
   const T weight = m * (T(2) - y.w * y.h);  // m * box_loss_scale
   const Term<T> x_term = cross_entropy(fma(y.x, c.grid_width, -c.column), t.x);
@@ -134,8 +135,8 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
           {weight * x_term.slope, weight * y_term.slope, weight * w_term.slope, weight * h_term.slope}};
 }
 
-// Returns the confidence term. A weight of 0 means 0, whatever the logit: the loss of an ignored background cell with an
-// infinite logit is not NaN.
+// Returns the confidence term. A weight of 0 means 0, whatever the logit: the loss of an ignored background cell with
+// an infinite logit is not NaN.
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
   const Term<T> ce = cross_entropy(m, logit);
@@ -149,7 +150,7 @@ template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
           m * ce.slope};
 }
 
-// ---- composition: which weight and which mask meets which term --------------------------------------------------------
+// ---- composition: which weight and which mask meets which term ------------------------------------------------------
 
 // The choices of yl_rules that enter the loss of a cell.
 struct CellRules {
@@ -160,7 +161,9 @@ struct CellRules {
 };
 
 // A weight of 0 means 0 here too, also times a value that is not finite.
-template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) { return select(weight == T(0), T(0), value * weight); }
+template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) {
+  return select(weight == T(0), T(0), value * weight);
+}
 template <class T> YL_HOST_DEVICE inline Term<T> weighted(const Term<T> &term, T weight) {
   return {weighted(term.loss, weight),
           weighted(term.slope, weight)};
@@ -170,7 +173,10 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> weighted(const BoxLoss<T> &b
           weighted(box.wh, wh),
           {weighted(box.slope.x, xy), weighted(box.slope.y, xy), weighted(box.slope.w, wh), weighted(box.slope.h, wh)}};
 }
-template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) { return y * (T(1) - smoothing) + smoothing / T(2); }
+// Returns a class target after label smoothing.
+template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) {
+  return y * (T(1) - smoothing) + smoothing / T(2);
+}
 
 // The terms of an object but for its classes.
 template <class T> struct ObjectTerms {
@@ -178,11 +184,11 @@ template <class T> struct ObjectTerms {
   Term<T> confidence;
 };
 
-// Returns the terms of an object with truth y, mask m, box weight v and ignore factor k, and logits t and objectness. Without
-// kRules the rules are keras-yolo3's, and v is 1: nothing is multiplied by 1.
+// Returns the terms of an object with truth y, mask m, box weight v and ignore factor k, and logits t and objectness.
+// Without kRules the rules are keras-yolo3's, and v is 1: nothing is multiplied by 1.
 template <bool kRules, class T>
-YL_HOST_DEVICE inline ObjectTerms<T> object_terms(const CellRules &rules, const Box<T> &y, T m, T v, T k, const Box<T> &t,
-                                                  T objectness, const Cell<T> &c) {
+YL_HOST_DEVICE inline ObjectTerms<T> object_terms(const CellRules &rules, const Box<T> &y, T m, T v, T k,
+                                                  const Box<T> &t, T objectness, const Cell<T> &c) {
   const BoxLoss<T> box = box_loss(y, m, t, c);
   const Term<T> confidence = confidence_loss(m, k, objectness);
   if (!kRules) return {box, confidence};
@@ -194,7 +200,8 @@ YL_HOST_DEVICE inline ObjectTerms<T> object_terms(const CellRules &rules, const 
 template <bool kRules, class T, class Weight>
 YL_HOST_DEVICE inline Term<T> class_term(const CellRules &rules, T m, T y, T v, const Weight &class_weight, T logit) {
   if (!kRules) return class_loss(m, y, logit);
-  return weighted(class_loss(m, smoothed(y, T(rules.label_smoothing)), logit), T(rules.weight_class) * v * class_weight());
+  const Term<T> term = class_loss(m, smoothed(y, T(rules.label_smoothing)), logit);
+  return weighted(term, T(rules.weight_class) * v * class_weight());
 }
 
 // Returns the confidence term of a background cell.
@@ -210,7 +217,7 @@ YL_HOST_DEVICE inline Term<T> counted_background_term(const CellRules &rules, T 
   return kRules ? weighted(confidence, T(rules.weight_background)) : confidence;
 }
 
-// ---- where a loss that is not finite comes from ------------------------------------------------------------------------
+// ---- where a loss that is not finite comes from ---------------------------------------------------------------------
 
 // Returns the channel whose part of an object's box loss is not finite though its logits and truths are, or -1: wh (its
 // square overflows) as 2 or 3, xy (a product does) as 0 or 1.
@@ -220,8 +227,8 @@ template <class T> YL_HOST_DEVICE inline int overflow_channel(const BoxLoss<T> &
   return -1;
 }
 
-// Returns whether a value of an object's row of y_true poisons its loss: the logarithm of a size that is not positive is not
-// finite.
+// Returns whether a value of an object's row of y_true poisons its loss: the logarithm of a size that is not positive
+// is not finite.
 YL_HOST_DEVICE inline bool poisons(int channel, float y) {
   const bool is_size = channel == 2 || channel == 3;
   return !finite(y) || (is_size && y <= 0);

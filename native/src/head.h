@@ -1,5 +1,5 @@
-// yl_yolo_head: decodes raw outputs as keras-yolo3's yolo_head. For host and device: write_head decodes one cell for the cpu
-// device and for the kernel of cuda/cells.cu.
+// yl_yolo_head: decodes raw outputs as keras-yolo3's yolo_head. For host and device: write_head decodes one cell for
+// the cpu device and for the kernel of cuda/cells.cu.
 #pragma once
 
 #include "dtype.h"
@@ -7,8 +7,8 @@
 
 namespace yl {
 
-// Fills the outputs of head that are not NULL for one cell, but for the grid. at: number of the cell in the batch; logit(c):
-// its logit of channel c.
+// Fills the outputs of head that are not NULL for one cell, but for the grid. at: number of the cell in the batch;
+// logit(c): its logit of channel c.
 template <class T, class Logit>
 YL_HOST_DEVICE inline void write_head(const yl_head &head, int64_t at, int32_t num_classes, const Cell<T> &cell,
                                       const Logit &logit) {

@@ -1,8 +1,8 @@
-// Where values are: the channels of a cell, the place of a channel in memory for each order, and the row, column and anchor
-// of a cell. For host and device; the only place that knows any of them.
+// Where values are: the channels of a cell, the place of a channel in memory for each order, and the row, column and
+// anchor of a cell. For host and device; the only place that knows any of them.
 //
-// Cells of an image and layer are numbered (row*W + column)*A + anchor in every order. An *index* counts the same cells in
-// the order of memory: with NHWC the two are equal, with NCHW an index is anchor*H*W + row*W + column.
+// Cells of an image and layer are numbered (row*W + column)*A + anchor in every order. An *index* counts the same cells
+// in the order of memory: with NHWC the two are equal, with NCHW an index is anchor*H*W + row*W + column.
 #pragma once
 
 #include <cstdint>
@@ -31,13 +31,13 @@ YL_HOST_DEVICE inline CellPlace place_of(int32_t cell, int32_t width, int32_t an
   return {square / width, square % width, cell % anchors};
 }
 
-// Returns the cell as the formulas take it. layer: a host Layer or a LayerTask; sizes: A pairs, as fractions of the input.
+// Returns the cell as the formulas take it. layer: a host Layer or a LayerTask; sizes: A pairs, as fractions of the
+// input.
 template <class T, class Layer, class Size>
 YL_HOST_DEVICE inline Cell<T> cell_at(const Layer &layer, const Size *sizes, int32_t cell) {
   const CellPlace place = place_of(cell, layer.width, layer.anchors);
-  return {static_cast<T>(place.column), static_cast<T>(place.row),
-          static_cast<T>(layer.width),  static_cast<T>(layer.height),
-          T(sizes[2 * place.anchor]),   T(sizes[2 * place.anchor + 1])};
+  return {static_cast<T>(place.column), static_cast<T>(place.row),  static_cast<T>(layer.width),
+          static_cast<T>(layer.height), T(sizes[2 * place.anchor]), T(sizes[2 * place.anchor + 1])};
 }
 
 // The order of an image's feats of a layer: a channel of a cell is at start(cell) + channel * step().

@@ -1,5 +1,5 @@
-// What a call gives on request besides loss and gradient: statistics, and the first value that is not finite. For host and
-// device. Sums are added in the order of the cells; of offences the smallest key wins, in any order.
+// What a call gives on request besides loss and gradient: statistics, and the first value that is not finite. For host
+// and device. Sums are added in the order of the cells; of offences the smallest key wins, in any order.
 #pragma once
 
 #include <cstdint>
@@ -21,17 +21,14 @@ struct Extra {
   yl_stats stats;
   Offence first;
 };
-#define YL_NO_EXTRA          \
-  {                          \
-    {}, { kNoOffence, 0, 0 } \
-  }
+#define YL_NO_EXTRA {{}, {kNoOffence, 0, 0}}
 
 YL_HOST_DEVICE inline void meet(Offence &first, const Offence &other) {
   if (other.key < first.key) first = other;
 }
 
 #define YL_ADD_STATISTIC(owner, type, field, offset) sum.field += part.field;
-YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part) { YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC) }
+YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part){YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC)}
 #undef YL_ADD_STATISTIC
 
 YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {

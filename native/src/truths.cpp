@@ -45,7 +45,8 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
 }
 
 // Few masks are set, so 16 are tested together.
-int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept {
+int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last,
+                               const float *y_true) noexcept {
   constexpr int64_t kTogether = 16;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + kObjectness;
@@ -75,16 +76,15 @@ int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int6
 void Truths::append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept {
   Object *const list = &objects_[slot(image, layer)];
   int32_t &length = count(image, layer);
-  if (found > 0 && length != first) std::memmove(list + length, list + first, static_cast<size_t>(found) * sizeof(Object));
+  if (found > 0 && length != first)
+    std::memmove(list + length, list + first, static_cast<size_t>(found) * sizeof(Object));
   length += found;
 }
 
 yl_box_counts Truths::fill_from_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept {
   int32_t *const marks = &marks_[worker * cells_per_image_], *const counts = &count(image, 0);
   std::fill_n(counts, shape_.layer_count(), 0);
-  const auto flags_of = [&](int32_t l, int32_t index) {
-    return &class_flags_[(slot(image, l) + index) * flag_words_];
-  };
+  const auto flags_of = [&](int32_t l, int32_t index) { return &class_flags_[(slot(image, l) + index) * flag_words_]; };
   const auto take = [&](const PlacedRow &row, int32_t l, int32_t cell, int32_t &index) {
     Object *const list = &objects_[slot(image, l)];
     if (index < 0) {

@@ -1,8 +1,9 @@
-// Stage 1, truths, on the host: dense y_true or sparse boxes -> the objects of each (image, layer), in the order of cells.
+// Stage 1, truths, on the host: dense y_true or sparse boxes -> the objects of each (image, layer), in the order of
+// cells.
 //
 // The cpu backend keeps its objects in Truths. place_boxes, the loop that gives boxes their cells, is shared by a call,
-// yl_build_y_true, yl_audit and the reference device; boxes.h has the rules for one row. Read cpu/cells_simd.h next, which
-// uses the objects, or cuda/truths.cu, which does the same on a device.
+// yl_build_y_true, yl_audit and the reference device; boxes.h has the rules for one row. Read cpu/cells_simd.h next,
+// which uses the objects, or cuda/truths.cu, which does the same on a device.
 #pragma once
 
 #include <memory>
@@ -47,11 +48,11 @@ struct PlacedRow {
   int32_t layers;  // that have its anchor
 };
 
-// Places the rows of an image, in order: the one loop over rows and layers on the host. marks has a value for each cell of
-// the image, which is -1 for the free ones. For each row that is not unused calls
+// Places the rows of an image, in order: the one loop over rows and layers on the host. marks has a value for each cell
+// of the image, which is -1 for the free ones. For each row that is not unused calls
 //   read(row)                    before it is placed, whether it is admitted or not
-//   take(row, l, cell, mark)     for each cell that it gets: must set the mark of a free cell, and finds there what it left
-//                                for a cell that an earlier row has
+//   take(row, l, cell, mark)     for each cell that it gets: must set the mark of a free cell, and finds there what it
+//                                left for a cell that an earlier row has
 //   placed(row)                  at the end, if it is admitted
 template <class Read, class Take, class Done>
 yl_box_counts place_boxes(const Shape &shape, const BoxRows &boxes, int32_t image, int32_t *marks, const Read &read,
@@ -96,8 +97,8 @@ class Truths {
  public:
   Truths(const Shape &shape, int32_t workers);
 
-  // Finds the objects of one image and layer of a dense y_true among cells [first, last), and returns how many there are.
-  // They are kept apart for append. Different ranges of cells may be searched at the same time.
+  // Finds the objects of one image and layer of a dense y_true among cells [first, last), and returns how many there
+  // are. They are kept apart for append. Different ranges of cells may be searched at the same time.
   int32_t find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept;
   // Once all ranges have been searched, each is appended to the list of its image and layer, in the order of the cells.
   void clear(int32_t image, int32_t layer) noexcept { count(image, layer) = 0; }

@@ -1,10 +1,9 @@
-#include "check/check.h"
-
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 
+#include "check/check.h"
 #include "dtype.h"
 #include "truths.h"
 

@@ -1,5 +1,5 @@
-// YOLOLOSS_DEBUG=1: verifies that the gradient buffers of a YL_GRAD_REFRESH call were not modified since the plan's last call.
-// It reads all of grads, so it is off by default.
+// YOLOLOSS_DEBUG=1: verifies that the gradient buffers of a YL_GRAD_REFRESH call were not modified since the plan's
+// last call. It reads all of grads, so it is off by default.
 #include "check/check.h"
 #include "dtype.h"
 #include "layout.h"
@@ -7,7 +7,8 @@
 namespace yl {
 namespace {
 
-template <class Grad, bool kPlanar> void check_refreshed_as(const Shape &shape, const Backend &backend, const Call &call) {
+template <class Grad, bool kPlanar>
+void check_refreshed_as(const Shape &shape, const Backend &backend, const Call &call) {
   for (int32_t image = 0; image < call.batch; ++image)
     for (int32_t l = 0; l < shape.layer_count(); ++l) {
       const Layer &layer = shape.layers[l];
@@ -34,7 +35,8 @@ void check_refreshed(const Shape &shape, const Backend &backend, const Call &cal
   const bool planar = shape.layout == YL_NCHW;
   const auto check = [&](auto grad) {
     using Grad = decltype(grad);
-    planar ? check_refreshed_as<Grad, true>(shape, backend, call) : check_refreshed_as<Grad, false>(shape, backend, call);
+    planar ? check_refreshed_as<Grad, true>(shape, backend, call)
+           : check_refreshed_as<Grad, false>(shape, backend, call);
   };
   switch (shape.f32_grads ? YL_F32 : shape.dtype) {
     case YL_F16: return check(Half{});

@@ -1,7 +1,7 @@
 // Stage 2 on the cpu device, as cpu.cpp calls it: a function that computes one span of cells, for each instruction set.
 //
-// cells_simd.h computes float32 arithmetic, compiled by cells_<isa>.cpp for each instruction set; cells_scalar.h computes
-// YL_F64 in double. Both are made of view.h (where things are), object.h (the row of an object) and formula.h.
+// cells_simd.h computes float32 arithmetic, compiled by cells_<isa>.cpp for each instruction set; cells_scalar.h
+// computes YL_F64 in double. Both are made of view.h (where things are), object.h (the row of an object) and formula.h.
 #pragma once
 
 #include "statistics.h"
@@ -18,8 +18,8 @@ struct CellTable {
   std::vector<float> column, row, anchor_width, anchor_height;
 };
 
-// Cells that are adjacent in memory. NHWC: cells [first, last) of a layer, at most kRun. NCHW: grid squares [first, last) of
-// one anchor, at most kPlaneRun; in double, cells as for NHWC.
+// Cells that are adjacent in memory. NHWC: cells [first, last) of a layer, at most kRun. NCHW: grid squares [first,
+// last) of one anchor, at most kPlaneRun; in double, cells as for NHWC.
 struct Span {
   int32_t layer;
   int32_t anchor;  // NCHW

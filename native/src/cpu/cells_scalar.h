@@ -59,8 +59,8 @@ template <class F, bool kExtras> class ScalarCells {
     return result;
   }
 
-  // Returns the slope of the objectness as it is stored. Over rows, the gradient is written at once, while the row is in the
-  // cache; every logit is read before its place is written, since the gradient may lie over feats.
+  // Returns the slope of the objectness as it is stored. Over rows, the gradient is written at once, while the row is
+  // in the cache; every logit is read before its place is written, since the gradient may lie over feats.
   Grad background(int64_t cell, T k, yl_parts &sum, Extra &extra) const {
     const T objectness = view_.logits(cell)[kObjectness];
     const Term<T> confidence = background_term<kExtras>(view_.rules, k, objectness);
@@ -95,8 +95,8 @@ template <class F, bool kExtras> class ScalarCells {
     double loss = row.box_and_confidence(sum, extra);
     for (int32_t i = kFirstClass; i < view_.shape.channels; ++i) {
       const T logit = row.logit(i);
-      const Term<T> term = class_term<kExtras>(view_.rules, row.mask(), T(y[i]), row.weight(),
-                                               [&] { return T(row.class_weight(i)); }, logit);
+      const Term<T> term = class_term<kExtras>(
+          view_.rules, row.mask(), T(y[i]), row.weight(), [&] { return T(row.class_weight(i)); }, logit);
       sum.class_ += term.loss;
       loss += term.loss;
       row.give(i, logit, term.slope, !finite(term.loss), extra.stats.grad_class, sum, extra);

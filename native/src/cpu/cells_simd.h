@@ -1,8 +1,9 @@
 // Stage 2 for float32 arithmetic: a span of cells side by side, for the instruction set that this file is compiled for.
 //
-// What makes it fast: cells are taken in blocks of 64, so that a property of a block is one word; five channels are read of
-// a background cell, and four of these only where an object can be reached (reach.h); the gradient is written once, in whole
-// lines (gradient_stream.h). Objects are few: their rows are computed one by one (object.h), with their classes side by side.
+// What makes it fast: cells are taken in blocks of 64, so that a property of a block is one word; five channels are
+// read of a background cell, and four of these only where an object can be reached (reach.h); the gradient is written
+// once, in whole lines (gradient_stream.h). Objects are few: their rows are computed one by one (object.h), with their
+// classes side by side.
 #pragma once
 
 #include "cpu/gradient_stream.h"
@@ -120,7 +121,8 @@ template <class F, bool kExtras> class SimdCells {
     }
   }
 
-  // Prefetches the objectness of rows to come, which the processor does not foresee well, and where a refresh will write.
+  // Prefetches the objectness of rows to come, which the processor does not foresee well, and where a refresh will
+  // write.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = view_.shape.channels;
     fetch<kFetched>(logits(i + kAhead).first + kObjectness, step);
@@ -129,7 +131,7 @@ template <class F, bool kExtras> class SimdCells {
     for (int32_t row = 0; row < kFetched; ++row) __builtin_prefetch(to + row * step, 1, 1);
   }
 
-  // ---- ignore factor ----------------------------------------------------------------------------------------------------
+  // ---- ignore factor ------------------------------------------------------------------------------------------------
 
   // Returns which cells of a block reach an object, among the candidates.
   uint64_t reached(int32_t start, int32_t count, uint64_t candidates) const {
@@ -175,7 +177,7 @@ template <class F, bool kExtras> class SimdCells {
     return {Floats::load(values[kX]), Floats::load(values[kY]), Floats::load(values[kW]), Floats::load(values[kH])};
   }
 
-  // ---- background -------------------------------------------------------------------------------------------------------
+  // ---- background ---------------------------------------------------------------------------------------------------
 
   // Computes the background of a block. kWhole: all of the block is background, and none of it is ignored.
   template <bool kGradient, bool kWhole>
@@ -234,14 +236,15 @@ template <class F, bool kExtras> class SimdCells {
     }
   }
 
-  // ---- objects ----------------------------------------------------------------------------------------------------------
+  // ---- objects ------------------------------------------------------------------------------------------------------
 
   void object(int32_t i, float k, const Object &own, yl_parts &sum, Extra &extra) {
     const float *y = view_.truths.row(own, view_.image, view_.l, view_.y_true, scratch_.row.data());
     Grad *const collected = kPlanar && view_.mode == YL_GRAD_OVERWRITE ? object_row(next_object_) : nullptr;
     ++next_object_;
     ObjectRow<float, F, kExtras> row(view_, span_.cell(i), k, own, y, collected);
-    row.inspect(kExtras ? view_.shape.channels : kFirstClass, sum, extra);  // without extras classes() counts the others
+    row.inspect(kExtras ? view_.shape.channels : kFirstClass, sum,
+                extra);  // without extras classes() counts the others
     double loss = row.box_and_confidence(sum, extra);
     loss += classes(row, sum, extra);
     row.finish(loss);
@@ -257,9 +260,8 @@ template <class F, bool kExtras> class SimdCells {
       for (int32_t i = 0; i < count; ++i) targets[i] = row.target(c + i);
       for (int32_t i = 0; kExtras && i < count; ++i) weights[i] = row.class_weight(c + i);
       const Floats logit = Floats::load(u), target = Floats::load(targets);
-      const Term<Floats> term =
-          class_term<kExtras>(view_.rules, Floats(row.mask()), target, Floats(row.weight()),
-                              [&] { return Floats::load(weights); }, logit);
+      const Term<Floats> term = class_term<kExtras>(
+          view_.rules, Floats(row.mask()), target, Floats(row.weight()), [&] { return Floats::load(weights); }, logit);
       const Mask here = Mask::of_bits(first_bits(count));
       total.add(select(here, term.loss, Floats(0)));
       if (!kExtras) sum.non_finite += 2 * kLanes - count_bits(finite(logit).bits()) - count_bits(finite(target).bits());
@@ -284,10 +286,10 @@ template <class F, bool kExtras> class SimdCells {
     for (int32_t i = 0; i < count; ++i) to[i] = lanes[i];
   }
 
-  // ---- gradient of the background ---------------------------------------------------------------------------------------
+  // ---- gradient of the background -----------------------------------------------------------------------------------
 
-  // Writes the gradient of the background of a block. Planes that are overwritten are left to write_planes, when all of the
-  // span has been read.
+  // Writes the gradient of the background of a block. Planes that are overwritten are left to write_planes, when all of
+  // the span has been read.
   void write(int32_t start, int32_t count, uint64_t background, const Grad *slopes, const float *raw_slopes,
              yl_parts &sum) {
     if (view_.mode == YL_GRAD_OVERWRITE && kPlanar) return;

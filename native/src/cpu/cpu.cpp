@@ -1,16 +1,16 @@
 // The cpu device: the stages in float32 (float64 for YL_F64), on several threads.
 //
-// Stage 1 searches y_true in pieces, or places the boxes of each image (truths.h). Stage 2 computes spans of cells (cells.h).
-// Stage 3 adds their sums. Pieces and spans do not depend on the number of threads, and sums are added in the order of the
-// spans, so that the bits are the same for any number of threads. Read cells_simd.h next.
+// Stage 1 searches y_true in pieces, or places the boxes of each image (truths.h). Stage 2 computes spans of cells
+// (cells.h). Stage 3 adds their sums. Pieces and spans do not depend on the number of threads, and sums are added in
+// the order of the spans, so that the bits are the same for any number of threads. Read cells_simd.h next.
 #include <algorithm>
 #include <string>
 
 #include "backend.h"
 #include "check/check.h"
 #include "cpu/cells.h"
-#include "head.h"
 #include "cpu/isa.h"
+#include "head.h"
 #include "layer_sums.h"
 #include "pool.h"
 
@@ -34,8 +34,8 @@ CellsFunction cells_for(const Shape &shape, const Isa &isa, bool extras) {
   return shape.dtype == YL_F64 ? double_cells(shape, extras) : isa.cells_of(shape, extras);
 }
 
-// Returns the spans of an image. Planes are few and of unequal size: the largest come first, so that threads that take them
-// in turn end together. In double, spans of planes are spans of cells as in rows.
+// Returns the spans of an image. Planes are few and of unequal size: the largest come first, so that threads that take
+// them in turn end together. In double, spans of planes are spans of cells as in rows.
 std::vector<Span> spans_of(const Shape &shape) {
   std::vector<Span> spans;
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
@@ -43,7 +43,8 @@ std::vector<Span> spans_of(const Shape &shape) {
     const bool planes = shape.layout == YL_NCHW && shape.dtype != YL_F64;
     const int64_t end = planes ? layer.cells / layer.anchors : layer.cells, run = planes ? kPlaneRun : kRun;
     for (int32_t anchor = 0; anchor < (planes ? layer.anchors : 1); ++anchor)
-      for (int64_t first = 0; first < end; first += run) spans.push_back({l, anchor, first, std::min(first + run, end)});
+      for (int64_t first = 0; first < end; first += run)
+        spans.push_back({l, anchor, first, std::min(first + run, end)});
   }
   const auto larger_first = [](const Span &a, const Span &b) { return a.last - a.first > b.last - b.first; };
   if (shape.layout == YL_NCHW) std::stable_sort(spans.begin(), spans.end(), larger_first);
@@ -61,8 +62,8 @@ std::vector<CellTable> tables_of(const Shape &shape) {
       numbers->resize(layer.cells + kPadding);
     const Order<true> planes(layer.anchors, layer.cells, 0);
     for (int32_t index = 0; index < layer.cells; ++index) {
-      const Cell<float> cell = cell_at<float>(layer, layer.anchor_sizes.data(),
-                                              shape.layout == YL_NCHW ? planes.cell_of(index) : index);
+      const Cell<float> cell =
+          cell_at<float>(layer, layer.anchor_sizes.data(), shape.layout == YL_NCHW ? planes.cell_of(index) : index);
       table.column[index] = cell.column;
       table.row[index] = cell.row;
       table.anchor_width[index] = cell.anchor_width;
@@ -138,7 +139,7 @@ class Cpu final : public Backend {
   }
 
  private:
-  // ---- stage 1: truths --------------------------------------------------------------------------------------------------
+  // ---- stage 1: truths ----------------------------------------------------------------------------------------------
 
   void find_truths(const Call &call, yl_box_counts &counts) noexcept {
     if (!call.dense()) {
@@ -172,14 +173,16 @@ class Cpu final : public Backend {
     return counts;
   }
 
-  // ---- stage 2: cells ---------------------------------------------------------------------------------------------------
+  // ---- stage 2: cells -----------------------------------------------------------------------------------------------
 
   void compute_cells(const Call &call, double normaliser, bool extras) noexcept {
     const CellsFunction function = extras ? extras_cells_ : plain_cells_;
     const bool stream = call.batch * image_bytes_ > kStreamedBytes;
     Call as_done = call;
-    if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow) as_done.grad_mode = YL_GRAD_OVERWRITE;
-    const CellsCall cells{shape_, shape_.rules.cell_rules(), tables_, truths_, as_done, call.grad_scale / normaliser, stream};
+    if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow)
+      as_done.grad_mode = YL_GRAD_OVERWRITE;
+    const CellsCall cells{shape_,  shape_.rules.cell_rules(),    tables_, truths_,
+                          as_done, call.grad_scale / normaliser, stream};
     const auto spans = static_cast<int64_t>(spans_.size());
     run(call.batch, call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
@@ -190,7 +193,7 @@ class Cpu final : public Backend {
     });
   }
 
-  // ---- stage 3: sum -----------------------------------------------------------------------------------------------------
+  // ---- stage 3: sum -------------------------------------------------------------------------------------------------
 
   void sum(int32_t batch, yl_parts *rows) const noexcept {
     const yl_parts *partial = partial_sums_.data();

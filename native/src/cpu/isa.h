@@ -9,8 +9,8 @@
 namespace yl {
 
 struct Isa {
-  const char *name;  // as YOLOLOSS_ISA takes it, and yl_device_why reports it
-  bool (*usable)();  // the processor has it, and the OS saves its registers
+  const char *name;                                            // as YOLOLOSS_ISA takes it, and yl_device_why reports it
+  bool (*usable)();                                            // the processor has it, and the OS saves its registers
   CellsFunction (*cells_of)(const Shape &shape, bool extras);  // stage 2, compiled for it
 };
 

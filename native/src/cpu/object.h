@@ -1,5 +1,5 @@
-// The row of an object: its parts of the loss, its gradient, and what is requested besides. Used by cells_scalar.h and by
-// cells_simd.h, which differ in how they go through the classes: one by one, or side by side.
+// The row of an object: its parts of the loss, its gradient, and what is requested besides. Used by cells_scalar.h and
+// by cells_simd.h, which differ in how they go through the classes: one by one, or side by side.
 #pragma once
 
 #include "cpu/view.h"
@@ -22,8 +22,8 @@ template <class T, class F, bool kExtras> class ObjectRow {
   float target(int32_t channel) const { return y_[channel]; }
   float class_weight(int32_t channel) const { return view_.rules.class_weights[channel - kFirstClass]; }
 
-  // Counts those of the first channels whose logit or truth is not finite. To be called first: what it finds decides whether
-  // a loss that is not finite is an overflow.
+  // Counts those of the first channels whose logit or truth is not finite. To be called first: what it finds decides
+  // whether a loss that is not finite is an overflow.
   void inspect(int32_t channels, yl_parts &sum, Extra &extra) {
     for (int32_t i = 0; i < channels; ++i) {
       const T u = logit(i);

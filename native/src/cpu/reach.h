@@ -1,7 +1,7 @@
 // The objects that the cells of a span can reach: only those cells need their box logits.
 //
-// A property of all cells of a block of 64 is one word. reach() marks, from formula.h's zone_of, the cells from which each
-// object can be reached; blocks without a mark are never decoded.
+// A property of all cells of a block of 64 is one word. reach() marks, from formula.h's zone_of, the cells from which
+// each object can be reached; blocks without a mark are never decoded.
 #pragma once
 
 #include "cpu/view.h"
@@ -19,10 +19,10 @@ inline __attribute__((always_inline)) uint64_t first_bits(int64_t count) {
 // The cells of a span, numbered from 0.
 struct SpanCells {
   int32_t count;
-  int64_t origin;  // cell 0
-  int32_t step;    // from cell to cell
-  int64_t square;  // of cell 0: row * width + column
-  int64_t index;   // of cell 0, see layout.h
+  int64_t origin;     // cell 0
+  int32_t step;       // from cell to cell
+  int64_t square;     // of cell 0: row * width + column
+  int64_t index;      // of cell 0, see layout.h
   int32_t of_square;  // cells of the span in a square
 
   SpanCells(const Span &span, const Layer &layer, bool planar)

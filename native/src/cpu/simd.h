@@ -1,8 +1,8 @@
 // Floats: float32 numbers side by side, kLanes of them, for formula.h; with exp, log1p and sums in double.
 //
-// One header in simd/ for each instruction set defines the same operations on one register; which one is included depends on
-// what this file is compiled for. Everything is in a namespace named after the instruction set (YL_ISA): one library has
-// several, and the linker must not take one for another. The operations on a Register (kPartLanes floats):
+// One header in simd/ for each instruction set defines the same operations on one register; which one is included
+// depends on what this file is compiled for. Everything is in a namespace named after the instruction set (YL_ISA): one
+// library has several, and the linker must not take one for another. The operations on a Register (kPartLanes floats):
 //
 //   mask_of, bits_of_mask      a MaskPart from and to bits, lane i at bit i
 //   less, at_most, equal       comparisons; false where a NaN is compared
@@ -15,8 +15,8 @@
 //   stream_line(to, from)      stores 64 bytes at a multiple of 64, past the caches
 //   streamed()                 after it, other threads may read what was streamed
 //
-// Errors against the real functions, in units in the last place, at most (test `simd`): exp 1.5, log1p 2, and formula.h's
-// sigmoid and softplus with them 3.
+// Errors against the real functions, in units in the last place, at most (test `simd`): exp 1.5, log1p 2, and
+// formula.h's sigmoid and softplus with them 3.
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,23 @@
 #include "dtype.h"
 
 #define YL_SIMD inline __attribute__((always_inline))
+
+namespace yl {
+inline namespace YL_ISA {
+
+#if defined(__AVX512F__)
+constexpr int32_t kPartLanes = 16;
+#elif defined(__AVX2__)
+constexpr int32_t kPartLanes = 8;
+#else
+constexpr int32_t kPartLanes = 4;
+#endif
+typedef float Register __attribute__((vector_size(4 * kPartLanes)));
+typedef int32_t IntRegister __attribute__((vector_size(4 * kPartLanes)));
+typedef double Doubles __attribute__((vector_size(4 * kPartLanes)));  // of half as many lanes
+
+}  // namespace YL_ISA
+}  // namespace yl
 
 #if defined(__AVX512F__)
 #include "cpu/simd/avx512.h"
@@ -48,34 +65,31 @@ constexpr int32_t kParts = 2;
 constexpr int32_t kLanes = kParts * kPartLanes;
 constexpr uint64_t kAllLanes = (uint64_t(1) << kLanes) - 1;
 
-// Does something for each part p. It is not a loop: the compiler would keep the parts in memory where it instruments the
-// code, and take many minutes for it.
-#define YL_EACH_PART(...)       \
-  static_assert(kParts == 2);   \
-  {                             \
-    constexpr int32_t p = 0;    \
-    __VA_ARGS__                 \
-  }                             \
-  {                             \
-    constexpr int32_t p = 1;    \
-    __VA_ARGS__                 \
+// Does something for each part p. It is not a loop: the compiler would keep the parts in memory where it instruments
+// the code, and take many minutes for it.
+#define YL_EACH_PART(...)     \
+  static_assert(kParts == 2); \
+  {                           \
+    constexpr int32_t p = 0;  \
+    __VA_ARGS__               \
+  }                           \
+  {                           \
+    constexpr int32_t p = 1;  \
+    __VA_ARGS__               \
   }
 
 struct Floats {
   Register part[kParts];
   Floats() = default;
-  YL_SIMD explicit Floats(float value) {
-    YL_EACH_PART(part[p] = value - Register{};)
-  }
-  // Loads from any alignment, register by register: the compiler would copy all of part in smaller pieces through the stack.
+  YL_SIMD explicit Floats(float value) { YL_EACH_PART(part[p] = value - Register{};); }
+  // Loads from any alignment, register by register: the compiler would copy all of part in smaller pieces through the
+  // stack.
   static YL_SIMD Floats load(const float *from) {
     Floats result;
-    YL_EACH_PART(std::memcpy(&result.part[p], from + p * kPartLanes, sizeof(Register));)
+    YL_EACH_PART(std::memcpy(&result.part[p], from + p * kPartLanes, sizeof(Register)););
     return result;
   }
-  YL_SIMD void store(float *to) const {
-    YL_EACH_PART(std::memcpy(to + p * kPartLanes, &part[p], sizeof(Register));)
-  }
+  YL_SIMD void store(float *to) const { YL_EACH_PART(std::memcpy(to + p * kPartLanes, &part[p], sizeof(Register));); }
 };
 
 // A truth value for each lane.
@@ -83,12 +97,12 @@ struct Mask {
   MaskPart part[kParts];
   static YL_SIMD Mask of_bits(uint64_t bits) {
     Mask result;
-    YL_EACH_PART(result.part[p] = mask_of(bits >> p * kPartLanes);)
+    YL_EACH_PART(result.part[p] = mask_of(bits >> p * kPartLanes););
     return result;
   }
   YL_SIMD uint64_t bits() const {
     uint64_t result = 0;
-    YL_EACH_PART(result |= bits_of_mask(part[p]) << p * kPartLanes;)
+    YL_EACH_PART(result |= bits_of_mask(part[p]) << p * kPartLanes;);
     return result;
   }
 };
@@ -99,41 +113,43 @@ struct Mask {
   YL_EACH_PART(result.part[p] = (expression);) \
   return result;
 
-YL_SIMD Floats operator+(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] + b.part[p]) }
-YL_SIMD Floats operator-(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] - b.part[p]) }
-YL_SIMD Floats operator*(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] * b.part[p]) }
-YL_SIMD Floats operator/(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] / b.part[p]) }
-YL_SIMD Floats operator-(Floats a) { YL_PARTWISE(Floats, -a.part[p]) }
-YL_SIMD Floats fma(Floats a, Floats b, Floats c) { YL_PARTWISE(Floats, fma(a.part[p], b.part[p], c.part[p])) }
-YL_SIMD Floats smaller(Floats a, Floats b) { YL_PARTWISE(Floats, smaller(a.part[p], b.part[p])) }
-YL_SIMD Floats larger(Floats a, Floats b) { YL_PARTWISE(Floats, larger(a.part[p], b.part[p])) }
+YL_SIMD Floats operator+(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] + b.part[p]); }
+YL_SIMD Floats operator-(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] - b.part[p]); }
+YL_SIMD Floats operator*(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] * b.part[p]); }
+YL_SIMD Floats operator/(Floats a, Floats b) { YL_PARTWISE(Floats, a.part[p] / b.part[p]); }
+YL_SIMD Floats operator-(Floats a) { YL_PARTWISE(Floats, -a.part[p]); }
+YL_SIMD Floats fma(Floats a, Floats b, Floats c) { YL_PARTWISE(Floats, fma(a.part[p], b.part[p], c.part[p])); }
+YL_SIMD Floats smaller(Floats a, Floats b) { YL_PARTWISE(Floats, smaller(a.part[p], b.part[p])); }
+YL_SIMD Floats larger(Floats a, Floats b) { YL_PARTWISE(Floats, larger(a.part[p], b.part[p])); }
 YL_SIMD Floats fabs(Floats a) {
-  YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) & 0x7fffffff))
+  YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) & 0x7fffffff));
 }
-YL_SIMD Mask operator<(Floats a, Floats b) { YL_PARTWISE(Mask, less(a.part[p], b.part[p])) }
-YL_SIMD Mask operator>(Floats a, Floats b) { YL_PARTWISE(Mask, less(b.part[p], a.part[p])) }
-YL_SIMD Mask operator>=(Floats a, Floats b) { YL_PARTWISE(Mask, at_most(b.part[p], a.part[p])) }
-YL_SIMD Mask operator==(Floats a, Floats b) { YL_PARTWISE(Mask, equal(a.part[p], b.part[p])) }
-YL_SIMD Mask operator&(Mask a, Mask b) { YL_PARTWISE(Mask, static_cast<MaskPart>(a.part[p] & b.part[p])) }
-YL_SIMD Mask operator|(Mask a, Mask b) { YL_PARTWISE(Mask, static_cast<MaskPart>(a.part[p] | b.part[p])) }
+YL_SIMD Mask operator<(Floats a, Floats b) { YL_PARTWISE(Mask, less(a.part[p], b.part[p])); }
+YL_SIMD Mask operator>(Floats a, Floats b) { YL_PARTWISE(Mask, less(b.part[p], a.part[p])); }
+YL_SIMD Mask operator>=(Floats a, Floats b) { YL_PARTWISE(Mask, at_most(b.part[p], a.part[p])); }
+YL_SIMD Mask operator==(Floats a, Floats b) { YL_PARTWISE(Mask, equal(a.part[p], b.part[p])); }
+YL_SIMD Mask operator&(Mask a, Mask b) { YL_PARTWISE(Mask, static_cast<MaskPart>(a.part[p] & b.part[p])); }
+YL_SIMD Mask operator|(Mask a, Mask b) { YL_PARTWISE(Mask, static_cast<MaskPart>(a.part[p] | b.part[p])); }
 YL_SIMD Floats select(Mask condition, Floats yes, Floats no) {
-  YL_PARTWISE(Floats, select(condition.part[p], yes.part[p], no.part[p]))
+  YL_PARTWISE(Floats, select(condition.part[p], yes.part[p], no.part[p]));
 }
 YL_SIMD Mask finite(Floats a) { return a - a == Floats(0); }
 // Returns the number whose exponent is the lowest 8 bits of a.
 YL_SIMD Floats exponent_of(Floats a) {
-  YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) << 23))
+  YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) << 23));
 }
 
-// Returns e^x as 2^n * e^r, with n whole and |r| <= ln(2)/2: a polynomial for 2 e^r times 2^(n-1), which is composed of bits,
-// so that the result reaches the largest number and infinity; below e^-87 it is 0. The coefficients minimise the largest
-// relative error. The terms of the polynomial are summed in pairs, so that fewer operations wait for each other.
+// Returns e^x as 2^n * e^r, with n whole and |r| <= ln(2)/2: a polynomial for 2 e^r times 2^(n-1), which is composed of
+// bits, so that the result reaches the largest number and infinity; below e^-87 it is 0. The coefficients minimise the
+// largest relative error. The terms of the polynomial are summed in pairs, so that fewer operations wait for each
+// other.
 YL_SIMD Floats exp(Floats x) {
   x = smaller(Floats(89.0f), larger(Floats(-87.5f), x));  // NaN stays NaN
   // A number added to this is rounded to a whole one, and its lowest bits become the exponent of 2^(n-1).
   const Floats whole(0x1.8p23f + 126);
   const Floats shifted = fma(x, Floats(0x1.715476p+0f), whole), n = shifted - whole;
-  const Floats r = fma(n, Floats(-0x1.7f7d1cp-20f), fma(n, Floats(-0x1.62e4p-1f), x));  // ln(2): upper 15 bits, the rest
+  const Floats r =
+      fma(n, Floats(-0x1.7f7d1cp-20f), fma(n, Floats(-0x1.62e4p-1f), x));  // ln(2): upper 15 bits, the rest
   const Floats r2 = r * r;
   const Floats q = fma(fma(Floats(2 * 0.0013814599f), r, Floats(2 * 0.008368717f)), r2,
                        fma(Floats(2 * 0.04166839f), r, Floats(2 * 0.16666521f)));
@@ -143,7 +159,8 @@ YL_SIMD Floats exp(Floats x) {
 // Returns ln(1 + x) for x in 0..1 or NaN: formula.h needs no other.
 YL_SIMD Floats log1p(Floats x) {
   const Floats x2 = x * x, x4 = x2 * x2;
-  const Floats a = fma(Floats(-0.24857163f), x, Floats(0.33321324f)), b = fma(Floats(-0.13753799f), x, Floats(0.19153653f));
+  const Floats a = fma(Floats(-0.24857163f), x, Floats(0.33321324f)),
+               b = fma(Floats(-0.13753799f), x, Floats(0.19153653f));
   const Floats c = fma(Floats(-0.03006577f), x, Floats(0.0792045f));
   const Floats q = fma(fma(Floats(0.0053648185f), x2, c), x4, fma(b, x2, a));
   return fma(fma(q, x, Floats(-0.49999648f)), x2, x);
@@ -152,12 +169,10 @@ YL_SIMD Floats log1p(Floats x) {
 // Sums of floats in double, lane by lane; total() adds the lanes in a fixed order.
 class Sums {
  public:
-  YL_SIMD void add(Floats a) {
-    YL_EACH_PART(low_[p] += lower(a.part[p]); high_[p] += upper(a.part[p]);)
-  }
+  YL_SIMD void add(Floats a) { YL_EACH_PART(low_[p] += lower(a.part[p]); high_[p] += upper(a.part[p]);); }
   YL_SIMD void add_squares(Floats a) {
     YL_EACH_PART(const Doubles low = lower(a.part[p]), high = upper(a.part[p]); low_[p] += low * low;
-                 high_[p] += high * high;)
+                 high_[p] += high * high;);
   }
   YL_SIMD double total() const {
     double sum = 0;
@@ -174,21 +189,19 @@ class Sums {
 
 // Loads kLanes values of feats that are adjacent.
 YL_SIMD Floats load_lanes(const float *from) { return Floats::load(from); }
-YL_SIMD Floats load_lanes(const Half *from) { YL_PARTWISE(Floats, load_half(from + p * kPartLanes)) }
+YL_SIMD Floats load_lanes(const Half *from) { YL_PARTWISE(Floats, load_half(from + p * kPartLanes)); }
 YL_SIMD Floats load_lanes(const Bfloat16 *from) {
   typedef uint16_t Words __attribute__((vector_size(2 * kPartLanes)));
   YL_PARTWISE(Floats, [from] {
     Words words;
     std::memcpy(&words, from + p * kPartLanes, sizeof words);
     return reinterpret_cast<Register>(__builtin_convertvector(words, IntRegister) << 16);
-  }())
+  }());
 }
 
 // Stores kLanes adjacent values of a gradient.
 YL_SIMD void store_lanes(float *to, Floats a) { a.store(to); }
-YL_SIMD void store_lanes(Half *to, Floats a) {
-  YL_EACH_PART(store_half(to + p * kPartLanes, a.part[p]);)
-}
+YL_SIMD void store_lanes(Half *to, Floats a) { YL_EACH_PART(store_half(to + p * kPartLanes, a.part[p]);); }
 YL_SIMD void store_lanes(Bfloat16 *to, Floats a) {
   float values[kLanes];
   a.store(values);
@@ -214,8 +227,8 @@ template <> YL_SIMD Box<Floats> load_box_lanes(const float *from, int64_t step) 
   return box;
 }
 
-// Hides what the compiler knows of a size from memset and memcpy: where gcc knows a bound, it takes the size for a small one
-// and repeats a string instruction, which is slow.
+// Hides what the compiler knows of a size from memset and memcpy: where gcc knows a bound, it takes the size for a
+// small one and repeats a string instruction, which is slow.
 YL_SIMD size_t of_any_size(int64_t bytes) {
   asm("" : "+r"(bytes));
   return static_cast<size_t>(bytes);

@@ -1,7 +1,8 @@
-// One (image, layer) of a call, as the code of cells sees it: its logits, gradient, objects and maps, by cell and channel.
+// One (image, layer) of a call, as the code of cells sees it: its logits, gradient, objects and maps, by cell and
+// channel.
 //
-// Everything here is compiled once for each instruction set. Each copy is in a namespace of its own (YL_ISA), or the linker
-// would take the function of one instruction set for that of another; the test `isa` checks that none escapes.
+// Everything here is compiled once for each instruction set. Each copy is in a namespace of its own (YL_ISA), or the
+// linker would take the function of one instruction set for that of another; the test `isa` checks that none escapes.
 #pragma once
 
 #include <algorithm>
@@ -33,8 +34,8 @@ template <class Value, class Body> void with_format_of(const Shape &shape, const
   body(Format<Value, Value, false>{});
 }
 
-// T is the type of the arithmetic. With kExtras the view knows the caller's rules and what is requested besides loss and
-// gradient; without it none of that costs anything.
+// T is the type of the arithmetic. With kExtras the view knows the caller's rules and what is requested besides loss
+// and gradient; without it none of that costs anything.
 template <class T, class F, bool kExtras> struct View {
   using Value = typename F::Value;
   using Grad = typename F::Grad;

@@ -2,7 +2,8 @@
 //
 // A block has a tile, a thread for each cell: compare_with_objects finds the ignore factor, the thread computes the
 // confidence of a background cell, the warp that has an object computes its row (object.cuh), and the block writes the
-// gradient of the background as a whole (feats.cuh). Then the block adds its sums, and the last one goes on with sum.cuh.
+// gradient of the background as a whole (feats.cuh). Then the block adds its sums, and the last one goes on with
+// sum.cuh.
 #include "cuda/object.cuh"
 #include "cuda/sum.cuh"
 #include "head.h"
@@ -25,9 +26,9 @@ struct Comparison {
   int32_t object;  // its place in the list if the cell is an object, else -1
 };
 
-// Compares the cell of each thread with the objects of its layer, or of all layers (YL_SCOPE_IMAGE). The objects come through
-// shared memory, some at a time, with the zone in which each can be reached: a cell is decoded only inside one. All threads
-// of the block take part; those outside of the tile only copy.
+// Compares the cell of each thread with the objects of its layer, or of all layers (YL_SCOPE_IMAGE). The objects come
+// through shared memory, some at a time, with the zone in which each can be reached: a cell is decoded only inside one.
+// All threads of the block take part; those outside of the tile only copy.
 template <class F, bool kExtras>
 __device__ inline Comparison compare_with_objects(const View<F> &view, const Tile &tile, int32_t cell, bool inside,
                                                   int32_t objects, int64_t at) {
@@ -76,8 +77,9 @@ __device__ inline Comparison compare_with_objects(const View<F> &view, const Til
   return result;
 }
 
-// Writes the gradient of a background cell where it is not overwritten as a whole: its objectness, and with YL_GRAD_REFRESH
-// the rows that the previous gradient left as objects'. Returns whether the objectness is not finite as it is stored.
+// Writes the gradient of a background cell where it is not overwritten as a whole: its objectness, and with
+// YL_GRAD_REFRESH the rows that the previous gradient left as objects'. Returns whether the objectness is not finite as
+// it is stored.
 template <class F>
 __device__ inline bool write_sparse(const View<F> &view, int32_t cell, bool background, typename F::Number slope) {
   const Task &task = view.task;
@@ -110,11 +112,11 @@ __device__ inline void add_background_extra(const View<F> &view, int32_t cell, t
 constexpr int32_t kWarps = kTile / kWarp;
 constexpr int32_t kSlots = kSums > kCounts ? kSums : kCounts;
 
-// Stores the sums of a warp, by its first lane. class_ and the faults are added over the lanes here; the other sums are the
-// same in every lane.
+// Stores the sums of a warp, by its first lane. class_ and the faults are added over the lanes here; the other sums are
+// the same in every lane.
 template <class Sums, class Counts>
-__device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_lanes, unsigned ignored_lanes, Sums &warp_sums,
-                                  Counts &warp_counts) {
+__device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_lanes, unsigned ignored_lanes,
+                                  Sums &warp_sums, Counts &warp_counts) {
   const auto thread = static_cast<int32_t>(threadIdx.x);
   const int32_t lane = thread % kWarp, warp = thread / kWarp;
   if (object_lanes != 0) sum.class_ = warp_sum(sum.class_);
@@ -153,15 +155,15 @@ __device__ inline void add_warps(const Task &task, const Sums &warp_sums, const 
   if (kCounts == kSlots || thread < kCounts) field_of<int64_t>(partial, kSums + thread) = count;
 }
 
-// Computes a tile: its ignore factors, its background, its objects, its gradient and its sums. Returns whether the block is
-// the last of its (image, layer).
+// Computes a tile: its ignore factors, its background, its objects, its gradient and its sums. Returns whether the
+// block is the last of its (image, layer).
 template <class F, bool kGradient, bool kExtras>
 __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   using T = typename F::Number;
   YL_SHARED(T, slopes, kTile);
   YL_SHARED(uint32_t, object_bits, kWarps);
-  YL_SHARED(double, warp_sums, kWarps * kSlots);
-  YL_SHARED(int32_t, warp_counts, kWarps * kSlots);
+  YL_SHARED(double, warp_sums, kWarps *kSlots);
+  YL_SHARED(int32_t, warp_counts, kWarps *kSlots);
   YL_SHARED(Extra, warp_extras, kExtras ? kWarps : 1);
   YL_SHARED(bool, last, 1);
   const View<F> view(task, tile.image, tile.layer);
@@ -214,7 +216,8 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   }
   store_warp(sum, faults, object_lanes, ignored_lanes, warp_sums, warp_counts);
   if (lane == 0) object_bits[warp] = object_lanes;
-  __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is read
+  __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is
+                    // read
   add_warps(task, warp_sums, warp_counts);
   if (warp == 0) __syncwarp();
   if (thread == 0) {
@@ -246,7 +249,7 @@ __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
   if (last) finish_row<kExtras>(task, tile, bad);
 }
 
-// ---- yolo_head -------------------------------------------------------------------------------------------------------
+// ---- yolo_head ------------------------------------------------------------------------------------------------------
 
 template <class F>
 __global__ void __launch_bounds__(kTile)
@@ -261,7 +264,7 @@ __global__ void __launch_bounds__(kTile)
   write_head(head, at, num_classes, place, [&](int32_t channel) { return feats.read(cell, channel); });
 }
 
-// ---- which kernel ----------------------------------------------------------------------------------------------------
+// ---- which kernel ---------------------------------------------------------------------------------------------------
 
 struct Kernels {
   void (*loss)(const Task, int32_t), (*gradient)(const Task, int32_t), (*extras)(const Task, int32_t);
@@ -315,7 +318,8 @@ int launch_yolo_head(const Task &task, const yl_head &head, void *stream) {
   layer.feats = head.feats;
   layer.grads = nullptr;
   const int64_t cells = int64_t(head.batch) * layer.cells;
-  return launch(kernels_of(task).decode, (cells - 1) / kTile + 1, kTile, stream, layer, head, task.channels - kFirstClass, cells);
+  return launch(kernels_of(task).decode, (cells - 1) / kTile + 1, kTile, stream, layer, head,
+                task.channels - kFirstClass, cells);
 }
 
 }  // namespace yl

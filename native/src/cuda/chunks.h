@@ -12,8 +12,8 @@
 #include <cstring>
 #include <vector>
 
-#include "pool.h"
 #include "cuda/runtime.h"
+#include "pool.h"
 
 namespace yl {
 
@@ -62,9 +62,9 @@ class Slot {
 
   cudaStream_t stream = nullptr;  // ordered behind the legacy default stream
   cudaEvent_t done = nullptr;
-  PinnedBytes written_memory;   // a Written, then L yl_stats, then the rows of max_batch images
-  DeviceBytes device;           // the arrays of a chunk, one after the other
-  PinnedBytes pinned;           // at the same offsets, the arrays of the chunk whose host memory is not pinned
+  PinnedBytes written_memory;    // a Written, then L yl_stats, then the rows of max_batch images
+  DeviceBytes device;            // the arrays of a chunk, one after the other
+  PinnedBytes pinned;            // at the same offsets, the arrays of the chunk whose host memory is not pinned
   int32_t first = 0, count = 0;  // images of the chunk that is under way; count 0: none is
 
   Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }

@@ -2,10 +2,10 @@
 // where it lies; host memory goes through chunks of images.
 #include <algorithm>
 
-#include "head.h"
-#include "layer_sums.h"
 #include "cuda/chunks.h"
 #include "cuda/workspace.h"
+#include "head.h"
+#include "layer_sums.h"
 
 namespace yl {
 namespace {
@@ -332,12 +332,9 @@ class Cuda final : public Backend {
 }  // namespace
 
 const BackendEntry cuda_backend = {
-    YL_DEVICE_CUDA,
-    "cuda",
-    "device memory",
-    kMaxCudaLayers,
-    check_cuda,
-    [](const Shape &shape) -> std::unique_ptr<Backend> { return std::make_unique<Cuda>(shape); },
+    YL_DEVICE_CUDA,  "cuda",
+    "device memory", kMaxCudaLayers,
+    check_cuda,      [](const Shape &shape) -> std::unique_ptr<Backend> { return std::make_unique<Cuda>(shape); },
     &cuda_memory,
 };
 

@@ -1,8 +1,8 @@
 // Feats and gradient of an image and layer: the kernels access them through Feats alone.
 //
 // The gradient of the background is nearly all of what a call writes, so write_background is the part that decides a
-// call's time: whole rows go out in 16-byte stores whatever their length and alignment, planes in stores of adjacent threads.
-// layout.h says where a value is, dtype.h how it is converted.
+// call's time: whole rows go out in 16-byte stores whatever their length and alignment, planes in stores of adjacent
+// threads. layout.h says where a value is, dtype.h how it is converted.
 #pragma once
 
 #include <type_traits>
@@ -55,8 +55,8 @@ template <class Value, bool kPlanar> class Feats {
     return f32_grads_ ? finite(load(Store<float>::from(slope))) : finite(load(Store<Value>::from(slope)));
   }
 
-  // Writes the gradient of the background of indices [first, first + count): slopes[i] for the objectness of index first + i,
-  // else 0. Skips the indices whose bit is set in left_out. All threads of the block take part.
+  // Writes the gradient of the background of indices [first, first + count): slopes[i] for the objectness of index
+  // first + i, else 0. Skips the indices whose bit is set in left_out. All threads of the block take part.
   template <class Slopes, class Bits>
   __device__ void write_background(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
                                    const Bits &left_out) const {

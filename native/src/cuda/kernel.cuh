@@ -2,15 +2,15 @@
 //
 //   truths.cu   stage 1, truths: y_true or boxes -> the objects of each (image, layer), a list in no particular order
 //   cells.cu    stage 2, cells: each cell once, a tile for each block; object.cuh has the row of an object
-//   sum.cuh     stage 3, sum, in the same launch: the last block of an (image, layer) adds its tiles, the last block of all
-//               adds the layers, writes the result, and leaves counters and lists as the next call needs them
+//   sum.cuh     stage 3, sum, in the same launch: the last block of an (image, layer) adds its tiles, the last block of
+//               all adds the layers, writes the result, and leaves counters and lists as the next call needs them
 //
-// A tile is a run of cells of one (image, layer), one thread for each. Nothing of the size of the input is stored besides:
-// y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of the cells that
-// a truth can reach, and for the rows of objects.
+// A tile is a run of cells of one (image, layer), one thread for each. Nothing of the size of the input is stored
+// besides: y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of
+// the cells that a truth can reach, and for the rows of objects.
 //
-// Float terms are added in double along fixed trees (lanes, warps, tiles, images), and counters are integers, so that the
-// bits do not depend on the order in which blocks run.
+// Float terms are added in double along fixed trees (lanes, warps, tiles, images), and counters are integers, so that
+// the bits do not depend on the order in which blocks run.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -121,8 +121,8 @@ __device__ inline void complete(const Task &task) {
   control = YL_CLEARED_CONTROL;
 }
 
-// Returns the mask or a class target of an object: from its row of y_true, or from the row that its boxes stand for. (The
-// channels of the box are in the list of objects.)
+// Returns the mask or a class target of an object: from its row of y_true, or from the row that its boxes stand for.
+// (The channels of the box are in the list of objects.)
 __device__ inline float target_of(const Task &task, const LayerTask &layer, const Lists &lists, int32_t image,
                                   int32_t cell, int32_t channel) {
   if (layer.y_true) return layer.y_true[(int64_t(image) * layer.cells + cell) * task.channels + channel];

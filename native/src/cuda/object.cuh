@@ -1,8 +1,9 @@
 // Stage 2, the row of an object, computed by the warp that has its cell.
 //
-// Contract: all lanes of the warp call add_object_row with the same arguments. Lanes go over the channels. The parts xy, wh
-// and confidence come back the same in every lane; those of the classes, and the counts of values that are not finite, are
-// to be added over the lanes. Every logit that a lane needs is read before the gradient is written, which may lie over feats.
+// Contract: all lanes of the warp call add_object_row with the same arguments. Lanes go over the channels. The parts
+// xy, wh and confidence come back the same in every lane; those of the classes, and the counts of values that are not
+// finite, are to be added over the lanes. Every logit that a lane needs is read before the gradient is written, which
+// may lie over feats.
 #pragma once
 
 #include "cuda/statistics.cuh"
@@ -17,8 +18,8 @@ struct Faults {
 // An object as the lanes of a warp have it.
 template <class T> struct ObjectRow {
   int32_t cell;
-  Box<float> y;          // of y_true
-  T m, v;                // mask and box weight
+  Box<float> y;  // of y_true
+  T m, v;        // mask and box weight
   Box<T> logits;
   T objectness;
   bool sound;  // the input is finite and its logarithms exist; only with kExtras
@@ -46,7 +47,8 @@ __device__ inline bool inspect(const View<F> &view, const ObjectRow<typename F::
   return !__any_sync(kAllLanes, !sound);
 }
 
-// Writes an element of the gradient; returns its square, for the statistics. lost: the loss of the channel is not finite.
+// Writes an element of the gradient; returns its square, for the statistics. lost: the loss of the channel is not
+// finite.
 template <class F, bool kExtras>
 __device__ inline double give(const View<F> &view, const ObjectRow<typename F::Number> &row, int32_t channel,
                               typename F::Number logit, typename F::Number element, bool lost, bool gradient,
@@ -61,8 +63,8 @@ __device__ inline double give(const View<F> &view, const ObjectRow<typename F::N
   return square(element);
 }
 
-// Adds the row of an object: its parts into sum, its gradient among grads. listed: its place in the list of objects; at: its
-// index among the cells of the batch; extra: NULL without kExtras, so that the compiler need not keep one.
+// Adds the row of an object: its parts into sum, its gradient among grads. listed: its place in the list of objects;
+// at: its index among the cells of the batch; extra: NULL without kExtras, so that the compiler need not keep one.
 template <class F, bool kGradient, bool kExtras>
 __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t listed, bool ignored, int64_t at,
                                       typename F::Number factor, yl_parts &sum, Faults &faults, Extra *extra) {
@@ -79,8 +81,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
                    true};
   const Cell<T> place = view.formula_cell(cell);
   const Box<T> truth = as<T>(row.y);
-  const ObjectTerms<T> terms = object_terms<kExtras>(task.rules, truth, row.m, row.v, ignored ? T(0) : T(1), row.logits,
-                                                     row.objectness, place);
+  const ObjectTerms<T> terms =
+      object_terms<kExtras>(task.rules, truth, row.m, row.v, ignored ? T(0) : T(1), row.logits, row.objectness, place);
   const BoxLoss<T> &box = terms.box;
   if (kExtras && lane == 0) add_object(extra->stats, iou(decode(row.logits, place), truth), row.objectness);
   sum.xy += box.xy;
@@ -113,8 +115,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
     sum.class_ += term.loss;
     loss += term.loss;
     if (!(kExtras && task.scan_all)) faults.non_finite += !finite(logit) + !finite(target);
-    const double squared = give<F, kExtras>(view, row, channel, logit, term.slope * factor, !finite(term.loss), gradient,
-                                            faults, extra);
+    const double squared =
+        give<F, kExtras>(view, row, channel, logit, term.slope * factor, !finite(term.loss), gradient, faults, extra);
     if (kExtras) extra->stats.grad_class += squared;
   }
   if (!kExtras) return;

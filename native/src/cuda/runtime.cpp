@@ -177,8 +177,8 @@ void cuda_stream_synchronize(int32_t device_index, void *stream) {
   require(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), "waiting for a stream");
 }
 
-const DeviceMemory cuda_memory = {cuda_count,       cuda_properties, cuda_malloc,        cuda_free,
-                                  cuda_malloc_host, cuda_free_host,  cuda_copy,          cuda_copy_async,
-                                  cuda_stream_create, cuda_stream_destroy, cuda_stream_synchronize, require_reachable};
+const DeviceMemory cuda_memory = {
+    cuda_count, cuda_properties, cuda_malloc,        cuda_free,           cuda_malloc_host,        cuda_free_host,
+    cuda_copy,  cuda_copy_async, cuda_stream_create, cuda_stream_destroy, cuda_stream_synchronize, require_reachable};
 
 }  // namespace yl

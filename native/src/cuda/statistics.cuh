@@ -1,5 +1,5 @@
-// Stage 2, the outputs of a call besides loss and gradient: statistics, maps, and the first value that is not finite. Used
-// by the kernels with kExtras alone; ../statistics.h has what they share with the host.
+// Stage 2, the outputs of a call besides loss and gradient: statistics, maps, and the first value that is not finite.
+// Used by the kernels with kExtras alone; ../statistics.h has what they share with the host.
 #pragma once
 
 #include "cuda/feats.cuh"
@@ -21,7 +21,7 @@ __device__ inline Extra warp_extra(Extra own) {
 #define YL_WARP_SUM(owner, type, field, offset) own.stats.field = warp_sum(own.stats.field);
   YL_FIELDS_OF_yl_stats(YL_WARP_SUM)
 #undef YL_WARP_SUM
-  if (!__any_sync(kAllLanes, own.first.key != kNoOffence)) return own;
+      if (!__any_sync(kAllLanes, own.first.key != kNoOffence)) return own;
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
     const Offence other{__shfl_xor_sync(kAllLanes, own.first.key, distance),
                         __shfl_xor_sync(kAllLanes, own.first.value, distance),
@@ -44,8 +44,7 @@ template <class F> __device__ inline int32_t scan(const View<F> &view, int32_t c
   int32_t found = 0;
   for (int32_t channel = 0; channel < channels; ++channel) {
     const auto logit = view.feats.read(cell, channel);
-    const float y =
-        layer.y_true ? layer.y_true[(int64_t(view.image) * layer.cells + cell) * channels + channel] : 0.0f;
+    const float y = layer.y_true ? layer.y_true[(int64_t(view.image) * layer.cells + cell) * channels + channel] : 0.0f;
     found += !finite(logit) + !finite(y);
     if (!finite(logit)) note(view, cell, channel, YL_CAUSE_FEATS, logit, 0, first);
     if (!finite(y)) note(view, cell, channel, YL_CAUSE_TRUTH, y, 0, first);

@@ -1,8 +1,8 @@
-// Stage 3, sum, and the result: the last block of an (image, layer) adds its tiles to a row, the last block of all adds the
-// rows to layers and writes the result.
+// Stage 3, sum, and the result: the last block of an (image, layer) adds its tiles to a row, the last block of all adds
+// the rows to layers and writes the result.
 //
-// Which block is last depends on the hardware, what it adds does not: tiles along a fixed tree over lanes, rows in the order
-// of the images. Tickets tell which one is last; each block counts itself when its partial sum is visible to all.
+// Which block is last depends on the hardware, what it adds does not: tiles along a fixed tree over lanes, rows in the
+// order of the images. Tickets tell which one is last; each block counts itself when its partial sum is visible to all.
 #pragma once
 
 #include "cuda/statistics.cuh"
@@ -22,8 +22,8 @@ __device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t f
   if (copy) field_of<T>(*copy, field) = value;
 }
 
-// Adds the tiles of a row, a field at a time, so that no thread needs registers for all. The fields are spread over the warps,
-// so that few sums follow each other: a call of one image waits for this.
+// Adds the tiles of a row, a field at a time, so that no thread needs registers for all. The fields are spread over the
+// warps, so that few sums follow each other: a call of one image waits for this.
 __device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
   for (auto field = static_cast<int32_t>(threadIdx.x) / kWarp; field < kFields; field += kTile / kWarp) {
     if (field < kSums)
@@ -81,8 +81,9 @@ __device__ inline void write_extras(const Task &task) {
   *task.result.offender = describe(first, task.layers, task.layer_count, task.cells_per_image, task.channels);
 }
 
-// Returns whether the block is the last of count that come here. Called by one thread of each. What any thread of a block
-// wrote before a barrier that this thread has passed is visible to all threads of the last block after its next barrier.
+// Returns whether the block is the last of count that come here. Called by one thread of each. What any thread of a
+// block wrote before a barrier that this thread has passed is visible to all threads of the last block after its next
+// barrier.
 __device__ inline bool take_ticket(unsigned long long *tickets, unsigned long long count) {
   __threadfence();
   const bool last = atomicAdd(tickets, 1ull) == count - 1;

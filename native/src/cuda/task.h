@@ -34,8 +34,7 @@ struct Control {
   unsigned long long rows_done;  // tickets of (image, layer)
 };
 constexpr unsigned long long kNoBadRow = ~0ull;
-#define YL_CLEARED_CONTROL \
-  { kNoBadRow, 0, 0, 0, 0, 0, 0, 0 }
+#define YL_CLEARED_CONTROL {kNoBadRow, 0, 0, 0, 0, 0, 0, 0}
 
 // Device memory of a plan. The lists of objects are in no order: nothing depends on it.
 struct Workspace {
@@ -65,7 +64,7 @@ struct Task {
   bool extras;            // Call::extras
   bool scan_all;
   int32_t grad_mode;  // YL_GRAD_...
-  CellRules rules;  // class_weights is device memory
+  CellRules rules;    // class_weights is device memory
   BoxRules box_rules;
   const float *boxes;
   const float *box_weights;  // or NULL

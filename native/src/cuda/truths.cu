@@ -1,16 +1,17 @@
 // Stage 1, truths: y_true or boxes -> the lists of objects. And yl_build_y_true, the dense truths of those lists.
 //
-// place_boxes of ../truths.h is a loop: a row takes a cell, and a later row of the same cell replaces its box. Here each row
-// has a thread, which compares it with all rows of the image: the first row of a cell owns it, the last one gives the box,
-// all give their class. That is the same rule without an order in time, so it needs no atomic operation on cells. A row is
-// read several times; each time it is admitted again, so that a caller who writes boxes meanwhile gets a meaningless result,
-// but no access out of bounds.
+// place_boxes of ../truths.h is a loop: a row takes a cell, and a later row of the same cell replaces its box. Here
+// each row has a thread, which compares it with all rows of the image: the first row of a cell owns it, the last one
+// gives the box, all give their class. That is the same rule without an order in time, so it needs no atomic operation
+// on cells. A row is read several times; each time it is admitted again, so that a caller who writes boxes meanwhile
+// gets a meaningless result, but no access out of bounds.
 #include "cuda/kernel.cuh"
 
 namespace yl {
 inline namespace truths_kernels {  // not an anonymous namespace: its mangled name would change from build to build
 
-__global__ void __launch_bounds__(kTile) dense_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
+__global__ void __launch_bounds__(kTile)
+    dense_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTruthsTile);
   const LayerTask &layer = task.layers[tile.layer];
   const float *y_true = layer.y_true + (int64_t(tile.image) * layer.cells + tile.first) * task.channels;
@@ -50,8 +51,9 @@ __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) 
   return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer);
 }
 
-// Compares all rows of an image with all rows, kBoxRows at a time. The thread that has a row t calls start(t, its place), then
-// other(t, j, place of row j) for every row j in order, then done(t). rows is the number of the image's first row.
+// Compares all rows of an image with all rows, kBoxRows at a time. The thread that has a row t calls start(t, its
+// place), then other(t, j, place of row j) for every row j in order, then done(t). rows is the number of the image's
+// first row.
 template <class Start, class Other, class Done>
 __device__ inline void for_pairs(const Task &task, int64_t rows, const Start &start, const Other &other,
                                  const Done &done) {
@@ -157,7 +159,7 @@ __global__ void __launch_bounds__(kBoxRows, 4)
     count_boxes(task, rows, image);
 }
 
-// ---- dense truths of the lists ----------------------------------------------------------------------------------------
+// ---- dense truths of the lists --------------------------------------------------------------------------------------
 
 struct Outputs {
   float *y_true[kMaxCudaLayers];
@@ -165,7 +167,8 @@ struct Outputs {
 
 // Writes the rows of y_true of a tile, whole.
 __global__ void __launch_bounds__(kTile)
-    write_y_true_kernel(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs, int32_t blocks_per_image) {
+    write_y_true_kernel(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs,
+                        int32_t blocks_per_image) {
   YL_SHARED(int32_t, owners, kTile);  // places in the list, or -1
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const Lists lists(task, tile.image, tile.layer);
@@ -192,7 +195,8 @@ __global__ void __launch_bounds__(kTile)
   }
 }
 
-// Where stage 2 does not follow: reports what stage 1 counted, and leaves lists and counters as the next call needs them.
+// Where stage 2 does not follow: reports what stage 1 counted, and leaves lists and counters as the next call needs
+// them.
 __global__ void __launch_bounds__(kTile)
     finish_truths_kernel(const __grid_constant__ Task task, yl_box_counts *counts, int64_t *objects) {
   for (int64_t i = threadIdx.x; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;

@@ -1,9 +1,9 @@
 // The reference device: the loss as plain loops in double precision, on the caller's thread. Begin reading here.
 //
-// It follows the formulas of yololoss.h at yl_loss line by line and is the oracle of the tests, so it shares with the other
-// backends only formula.h (the terms and their composition), boxes.h (what a row of boxes is, and its cells) and the types.
-// Nothing is vectorised, blocked or remembered between cells. The positions of values are written out, so that the tests
-// compare layout.h with them. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
+// It follows the formulas of yololoss.h at yl_loss line by line and is the oracle of the tests, so it shares with the
+// other backends only formula.h (the terms and their composition), boxes.h (what a row of boxes is, and its cells) and
+// the types. Nothing is vectorised, blocked or remembered between cells. The positions of values are written out, so
+// that the tests compare layout.h with them. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
 #include <algorithm>
 
 #include "backend.h"
@@ -114,7 +114,7 @@ class Reference final : public Backend {
   }
 
  private:
-  // ---- truths ---------------------------------------------------------------------------------------------------------
+  // ---- truths -------------------------------------------------------------------------------------------------------
 
   // An object of the image at hand: its layer, and its truth.
   struct Truth {
@@ -132,7 +132,8 @@ class Reference final : public Backend {
     object_count_ = 0;
     for (int32_t l = 0; l < shape_.layer_count(); ++l)
       for (int64_t cell = 0; cell < shape_.layers[l].cells; ++cell)
-        if (const float *y = rows_[first_cell_[l] + cell]) objects_[object_count_++] = {l, {y[kX], y[kY], y[kW], y[kH]}};
+        if (const float *y = rows_[first_cell_[l] + cell])
+          objects_[object_count_++] = {l, {y[kX], y[kY], y[kW], y[kH]}};
     return counts;
   }
 
@@ -168,7 +169,7 @@ class Reference final : public Backend {
     return place_boxes(shape_, boxes, image, marks_.get(), nothing, take, nothing);
   }
 
-  // ---- cells ----------------------------------------------------------------------------------------------------------
+  // ---- cells --------------------------------------------------------------------------------------------------------
 
   // Adds the loss of a cell to the sums of its image and layer, and writes its row of the gradient.
   void visit(const Call &call, const At &at, yl_parts &sum) noexcept {
@@ -182,8 +183,8 @@ class Reference final : public Backend {
     put(call.cell_loss, at, loss);
   }
 
-  // Returns k: 0 if the prediction of the cell has an IoU of at least ignore_thresh with some object of its image and layer,
-  // or, with YL_SCOPE_IMAGE, of its image; else 1.
+  // Returns k: 0 if the prediction of the cell has an IoU of at least ignore_thresh with some object of its image and
+  // layer, or, with YL_SCOPE_IMAGE, of its image; else 1.
   double ignore_factor(const Call &call, const At &at) const noexcept {
     const Box<double> box = decode(box_logits(call, at), formula_cell(at));
     double k = 1, best = 0;
@@ -251,8 +252,8 @@ class Reference final : public Backend {
     stats.grad_object += give(kObjectness, confidence.slope, finite(confidence.loss));
     for (int32_t c = 0; c < shape_.num_classes; ++c) {
       const auto class_weight = [&] { return double(rules_.class_weights[c]); };
-      const Term<double> term = class_term<true>(rules_, m, double(y[kFirstClass + c]), v, class_weight,
-                                                 logit(call, at, kFirstClass + c));
+      const Term<double> term =
+          class_term<true>(rules_, m, double(y[kFirstClass + c]), v, class_weight, logit(call, at, kFirstClass + c));
       sum.class_ += term.loss;
       loss += term.loss;
       stats.grad_class += give(kFirstClass + c, term.slope, finite(term.loss));
@@ -260,7 +261,7 @@ class Reference final : public Backend {
     return loss;
   }
 
-  // ---- values that are not finite ---------------------------------------------------------------------------------------
+  // ---- values that are not finite -----------------------------------------------------------------------------------
 
   // Counts the values of an object that are not finite; returns whether none of them poisons its loss.
   bool inspect(const Call &call, const At &at, const float *y, yl_parts &sum) noexcept {
@@ -287,18 +288,18 @@ class Reference final : public Backend {
     }
   }
 
-  // Keeps the first offender. Cells come in order; within a cell the lowest channel is the first, then the lowest cause.
+  // Keeps the first offender. Cells come in order; within a cell the lowest channel is the first, then the lowest
+  // cause.
   void note(const At &at, int32_t channel, int32_t cause, double value, double gradient) noexcept {
     if (first_.cause != YL_CAUSE_NONE) {
       const bool same_cell = first_.image == at.image && first_.layer == at.l && first_.row == at.place.row &&
                              first_.column == at.place.column && first_.anchor == at.place.anchor;
       if (!same_cell || first_.channel < channel || (first_.channel == channel && first_.cause <= cause)) return;
     }
-    first_ = {cause,   at.image, at.l,  at.place.row, at.place.column, at.place.anchor,
-              channel, 0,        value, gradient};
+    first_ = {cause, at.image, at.l, at.place.row, at.place.column, at.place.anchor, channel, 0, value, gradient};
   }
 
-  // ---- memory ---------------------------------------------------------------------------------------------------------
+  // ---- memory -------------------------------------------------------------------------------------------------------
 
   // Returns the position of a channel of a cell in feats[l] and grads[l].
   int64_t position(const At &at, int32_t channel) const {
@@ -367,7 +368,7 @@ class Reference final : public Backend {
 
   const Shape &shape_;
   const CellRules rules_;
-  const int64_t cells_;  // of an image
+  const int64_t cells_;              // of an image
   std::vector<int64_t> first_cell_;  // of each layer
   // Of the image at hand, for each of its cells: its row of y_true, NULL if it is background; the weight of its box.
   std::unique_ptr<const float *[]> rows_;
@@ -376,9 +377,9 @@ class Reference final : public Backend {
   int64_t object_count_ = 0;
   std::unique_ptr<float[]> box_rows_;  // rows of y_true for boxes, one for each cell
   std::unique_ptr<int32_t[]> marks_;   // of place_boxes
-  std::vector<bool> was_object_;  // (max_batch, cells): at the last call with a gradient
-  double factor_ = 0;             // of the gradient: grad_scale / normaliser
-  std::vector<yl_stats> stats_;   // (L)
+  std::vector<bool> was_object_;       // (max_batch, cells): at the last call with a gradient
+  double factor_ = 0;                  // of the gradient: grad_scale / normaliser
+  std::vector<yl_stats> stats_;        // (L)
   yl_offender first_{};
 };
 

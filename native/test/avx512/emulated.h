@@ -38,12 +38,13 @@ EMULATED Floats join(__m256 low, __m256 high) { return same_bytes<Floats>(Halves
 // Returns lanes of all ones where the lowest 8 bits are set, as AVX2's blend takes a mask.
 EMULATED __m256 mask(uint32_t bits) {
   const __m256i lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lanes), lanes));
+  return _mm256_castsi256_ps(
+      _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lanes), lanes));
 }
 
 // Defines an operation that works within 128-bit lanes, and so on each half alone.
-#define EMULATED_BY_HALVES(name)                                                                  \
-  EMULATED Floats name(Floats a, Floats b) {                                                      \
+#define EMULATED_BY_HALVES(name)                                                                             \
+  EMULATED Floats name(Floats a, Floats b) {                                                                 \
     return join(_mm256_##name(halves(a).low, halves(b).low), _mm256_##name(halves(a).high, halves(b).high)); \
   }
 EMULATED_BY_HALVES(min_ps)
@@ -76,7 +77,9 @@ EMULATED Doubles cvtps_pd(__m256 a) {
 }
 
 // Leaves lanes undefined in AVX-512. NaN, so that a use of them shows in a result.
-EMULATED Floats castps128_ps512(__m128 a) { return join(_mm256_castps128_ps256(a), _mm256_set1_ps(__builtin_nanf(""))); }
+EMULATED Floats castps128_ps512(__m128 a) {
+  return join(_mm256_castps128_ps256(a), _mm256_set1_ps(__builtin_nanf("")));
+}
 template <int kQuarter> EMULATED Floats insertf32x4(Floats a, __m128 b) {
   const Halves h = halves(a);
   return kQuarter < 2 ? join(_mm256_insertf128_ps(h.low, b, kQuarter % 2), h.high)

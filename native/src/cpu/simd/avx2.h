@@ -3,18 +3,7 @@
 
 #include <immintrin.h>
 
-namespace yl {
-inline namespace YL_ISA {
-
-constexpr int32_t kPartLanes = 8;
-typedef float Register __attribute__((vector_size(32)));
-typedef int32_t IntRegister __attribute__((vector_size(32)));
-typedef double Doubles __attribute__((vector_size(32)));  // of half as many lanes
-
-}  // namespace YL_ISA
-}  // namespace yl
-
-#include "cpu/simd/vector_masks.h"
+#include "cpu/simd/portable.h"
 
 namespace yl {
 inline namespace YL_ISA {

@@ -7,11 +7,6 @@
 namespace yl {
 inline namespace YL_ISA {
 
-constexpr int32_t kPartLanes = 16;
-typedef float Register __attribute__((vector_size(64)));
-typedef int32_t IntRegister __attribute__((vector_size(64)));
-typedef double Doubles __attribute__((vector_size(64)));  // of half as many lanes
-
 typedef __mmask16 MaskPart;
 YL_SIMD MaskPart mask_of(uint64_t bits) { return static_cast<__mmask16>(bits); }
 YL_SIMD uint64_t bits_of_mask(MaskPart m) { return m; }

@@ -5,18 +5,7 @@
 
 #include <cstring>
 
-namespace yl {
-inline namespace YL_ISA {
-
-constexpr int32_t kPartLanes = 4;
-typedef float Register __attribute__((vector_size(16)));
-typedef int32_t IntRegister __attribute__((vector_size(16)));
-typedef double Doubles __attribute__((vector_size(16)));  // of half as many lanes
-
-}  // namespace YL_ISA
-}  // namespace yl
-
-#include "cpu/simd/vector_masks.h"
+#include "cpu/simd/portable.h"
 
 namespace yl {
 inline namespace YL_ISA {
@@ -25,13 +14,11 @@ YL_SIMD uint64_t bits_of_mask(MaskPart m) {
   const MaskPart bits = {1, 2, 4, 8};
   return vaddvq_u32(reinterpret_cast<uint32x4_t>(m & bits));
 }
-YL_SIMD Register select(MaskPart m, Register yes, Register no) {
-  return reinterpret_cast<Register>((reinterpret_cast<IntRegister>(yes) & m) | (reinterpret_cast<IntRegister>(no) & ~m));
-}
+YL_SIMD Register select(MaskPart m, Register yes, Register no) { return portable_select(m, yes, no); }
 
 YL_SIMD Register fma(Register a, Register b, Register c) {
-  return reinterpret_cast<Register>(vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a),
-                                              reinterpret_cast<float32x4_t>(b)));
+  return reinterpret_cast<Register>(
+      vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 }
 // Not the instructions for it, which return NaN for a NaN: formula.h wants b.
 YL_SIMD Register smaller(Register a, Register b) { return select(a < b, a, b); }
@@ -47,14 +34,7 @@ YL_SIMD void store_half(Half *to, Register a) {
   vst1_f16(reinterpret_cast<__fp16 *>(to), vcvt_f16_f32(reinterpret_cast<float32x4_t>(a)));
 }
 
-YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
-  float values[4][kPartLanes];
-  for (int32_t lane = 0; lane < kPartLanes; ++lane, from += step)
-    for (int32_t i = 0; i < 4; ++i) values[i][lane] = from[i];
-  Box<Register> box;
-  std::memcpy(&box, values, sizeof box);
-  return box;
-}
+YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) { return portable_load_boxes(from, step); }
 
 // There is no store past the caches, or it is of no use.
 YL_SIMD void stream_line(char *to, const char *from) { std::memcpy(to, from, 64); }

@@ -1,31 +1,18 @@
-// SSE2, which every x86-64 has: 4 floats in a register, no fused product and sum, no 16-bit numbers. simd.h says what each
-// operation means.
+// SSE2, which every x86-64 has: 4 floats in a register, no fused product and sum, no 16-bit numbers. simd.h says what
+// each operation means.
 #pragma once
 
 #include <immintrin.h>
 
-#include <cstring>
+#include "cpu/simd/portable.h"
 
 namespace yl {
 inline namespace YL_ISA {
 
-constexpr int32_t kPartLanes = 4;
-typedef float Register __attribute__((vector_size(16)));
-typedef int32_t IntRegister __attribute__((vector_size(16)));
-typedef double Doubles __attribute__((vector_size(16)));  // of half as many lanes
-
-}  // namespace YL_ISA
-}  // namespace yl
-
-#include "cpu/simd/vector_masks.h"
-
-namespace yl {
-inline namespace YL_ISA {
-
-YL_SIMD uint64_t bits_of_mask(MaskPart m) { return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(m))); }
-YL_SIMD Register select(MaskPart m, Register yes, Register no) {
-  return reinterpret_cast<Register>((reinterpret_cast<IntRegister>(yes) & m) | (reinterpret_cast<IntRegister>(no) & ~m));
+YL_SIMD uint64_t bits_of_mask(MaskPart m) {
+  return static_cast<uint32_t>(_mm_movemask_ps(reinterpret_cast<__m128>(m)));
 }
+YL_SIMD Register select(MaskPart m, Register yes, Register no) { return portable_select(m, yes, no); }
 
 YL_SIMD Register fma(Register a, Register b, Register c) { return a * b + c; }  // rounded twice
 YL_SIMD Register smaller(Register a, Register b) { return _mm_min_ps(a, b); }
@@ -34,19 +21,8 @@ YL_SIMD Register larger(Register a, Register b) { return _mm_max_ps(a, b); }
 YL_SIMD Doubles lower(Register a) { return _mm_cvtps_pd(a); }
 YL_SIMD Doubles upper(Register a) { return _mm_cvtps_pd(_mm_movehl_ps(a, a)); }
 
-// One by one, in integer operations: there is no instruction for it.
-YL_SIMD Register load_half(const Half *from) {
-  float values[kPartLanes];
-  for (int32_t lane = 0; lane < kPartLanes; ++lane) values[lane] = load(from[lane]);
-  Register result;
-  std::memcpy(&result, values, sizeof result);
-  return result;
-}
-YL_SIMD void store_half(Half *to, Register a) {
-  float values[kPartLanes];
-  std::memcpy(values, &a, sizeof a);
-  for (int32_t lane = 0; lane < kPartLanes; ++lane) to[lane] = Store<Half>::from(values[lane]);
-}
+YL_SIMD Register load_half(const Half *from) { return portable_load_half(from); }
+YL_SIMD void store_half(Half *to, Register a) { portable_store_half(to, a); }
 
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
   Register rows[4];
