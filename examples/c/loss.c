@@ -1,5 +1,5 @@
-/* Two images, two scales, three boxes: plain gradient descent on the logits themselves, until the network "predicts" the
-   boxes. */
+/* Two images, two scales, three boxes: plain gradient descent on the logits themselves, until the network "predicts"
+   the boxes. */
 #include <stdio.h>
 #include <yololoss.h>
 
