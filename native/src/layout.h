@@ -27,8 +27,9 @@ struct CellPlace {
 
 // Returns the place of a cell of a grid of that many columns and anchors.
 YL_HOST_DEVICE inline CellPlace place_of(int32_t cell, int32_t width, int32_t anchors) {
-  const int32_t square = cell / anchors;
-  return {square / width, square % width, cell % anchors};
+  const int32_t anchor = cell % anchors, square = cell / anchors;
+  const int32_t column = square % width, row = square / width;
+  return {row, column, anchor};
 }
 
 // Returns the cell as the formulas take it. layer: a host Layer or a LayerTask; sizes: A pairs, as fractions of the
@@ -36,8 +37,8 @@ YL_HOST_DEVICE inline CellPlace place_of(int32_t cell, int32_t width, int32_t an
 template <class T, class Layer, class Size>
 YL_HOST_DEVICE inline Cell<T> cell_at(const Layer &layer, const Size *sizes, int32_t cell) {
   const CellPlace place = place_of(cell, layer.width, layer.anchors);
-  return {static_cast<T>(place.column), static_cast<T>(place.row),  static_cast<T>(layer.width),
-          static_cast<T>(layer.height), T(sizes[2 * place.anchor]), T(sizes[2 * place.anchor + 1])};
+  const Size *const anchor = sizes + 2 * place.anchor;
+  return {T(place.column), T(place.row), T(layer.width), T(layer.height), T(anchor[0]), T(anchor[1])};
 }
 
 // The order of an image's feats of a layer: a channel of a cell is at start(cell) + channel * step().

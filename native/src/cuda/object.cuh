@@ -72,6 +72,7 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   const Task &task = view.task;
   const auto lane = static_cast<int32_t>(threadIdx.x) % kWarp;
   const bool gradient = kExtras ? view.layer.grads != nullptr : kGradient;
+  asm volatile("" ::: "memory");  // or a kernel without stores keeps what all objects need in registers that it lacks
   ObjectRow<T> row{cell,
                    view.lists.truths[listed],
                    view.target(cell, kObjectness),
