@@ -48,6 +48,7 @@ class Pool {
   void serve(int32_t worker) noexcept;
   void stop() noexcept;
 
+  // Idle workers, and the caller at the end of a round, spin before they sleep.
   const bool spins_;
   // A round is one loop. A worker joins it under the mutex, while it is open, and only then reads function_, body_ and
   // count_: so the caller, which closes the round and waits until joined_ is 0, may reuse them.
