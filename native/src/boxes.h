@@ -26,8 +26,8 @@ struct BoxRules {
 // The kind of a row: unused (all four coordinates are zero), a valid object, or the first reason why it is not one.
 enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside, kBadWeight };
 
-// A copy of a row and its weight. The host reads each row once, so that what was checked is what is used even if the
-// caller writes boxes meanwhile; cuda/truths.cu says how the device copes with that.
+// A copy of a row and its weight. The host places the copy that it has checked, so that a caller who writes boxes
+// meanwhile cannot make it use an unchecked value; cuda/truths.cu says how the device copes with that.
 constexpr int32_t kXMin = 0, kYMin = 1, kXMax = 2, kYMax = 3, kBoxClass = 4, kBoxValues = 5;
 struct BoxRow {
   float values[kBoxValues];

@@ -1,9 +1,9 @@
 // The types of feats and gradients: conversion of the 16-bit ones, and the type that each is computed in. For host and
 // device.
 //
-// A gradient of 16 bits is the float32 gradient rounded to nearest even, on every device: the host converts by integer
-// operations, since x86-64 has no such instruction in its baseline, the kernels by one instruction of PTX. layout.h has
-// the positions of values.
+// A gradient of 16 bits is the float32 gradient rounded to nearest even, on every device. The host converts by integer
+// operations, since x86-64 has no such instruction in its baseline, and a kernel by one instruction of PTX. The headers
+// of cpu/simd convert whole vectors, to the same bits. layout.h has the positions of values.
 #pragma once
 
 #include <cstdint>

@@ -3,8 +3,8 @@
 //
 // First the terms, then their composition: object_terms, class_term and background_term say which weight and which mask
 // meets which term. To change the loss, change it here; backends differ only in how they reach these functions. The
-// names and formulas are those of yololoss.h at yl_loss. Read reference/reference.cpp next: it is the plain loop around
-// them.
+// names and formulas are those of section 7 of yololoss.h. Read reference/reference.cpp next: it is the plain loop
+// around them.
 //
 // Formatted by hand: a loss and its derivative are on adjacent lines, so that a reader can check one against the other.
 // clang-format off
@@ -39,7 +39,7 @@ template <class T> struct Term {
   T loss, slope;
 };
 
-// Centre and size as fractions of the input.
+// Centre and size as fractions of the input; also any four values of these channels, such as logits or slopes.
 template <class T> struct Box {
   T x, y, w, h;
 };
@@ -68,7 +68,7 @@ template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
           u - goal};
 }
 
-// Returns the predicted box of four box logits, as keras-yolo3's yolo_head.
+// Returns the box that four box logits predict, as keras-yolo3's yolo_head does.
 template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
   return {(sigmoid(t.x) + c.column) / c.grid_width,
           (sigmoid(t.y) + c.row) / c.grid_height,
@@ -141,7 +141,7 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
           {weight * x_term.slope, weight * y_term.slope, weight * w_term.slope, weight * h_term.slope}};
 }
 
-// Returns the confidence term. A weight of 0 means 0, whatever the logit: the loss of an ignored background cell with
+// Returns the confidence term. A weight of 0 yields 0, whatever the logit: the loss of an ignored background cell with
 // an infinite logit is not NaN.
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;

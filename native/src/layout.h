@@ -1,5 +1,5 @@
 // Positions of values: the channels of a cell, the position of a channel in memory for each layout, and the row, column
-// and anchor of a cell. For host and device; the fast backends compute no position elsewhere.
+// and anchor of a cell. For host and device; both fast backends take positions from here.
 //
 // Cells of an image and layer are numbered (row*W + column)*A + anchor in every layout. An *index* counts the same
 // cells in the order of memory: with NHWC the two are equal, with NCHW an index is anchor*H*W + row*W + column.
@@ -21,12 +21,12 @@ template <class T> YL_HOST_DEVICE inline T channel_of(const Box<T> &box, int32_t
   return channel == kX ? box.x : channel == kY ? box.y : channel == kW ? box.w : box.h;
 }
 
-// The place of a cell in its grid.
+// The row, column and anchor of a cell, each from 0.
 struct CellPlace {
   int32_t row, column, anchor;
 };
 
-// Returns the place of a cell in a grid of the given width, with anchors cells in each square.
+// Returns the row, column and anchor of a cell, for a grid of the given width with anchors cells in each square.
 YL_HOST_DEVICE inline CellPlace place_of(int32_t cell, int32_t width, int32_t anchors) {
   const int32_t square = cell / anchors;
   return {square / width, square % width, cell % anchors};

@@ -1,8 +1,8 @@
-// How a loop is shared: the caller opens a round, wakes sleeping workers and takes items itself until none is left,
-// then closes the round and waits for the workers that joined. Two choices keep small loops cheap. Nobody waits for a
-// worker that has not joined: with a barrier of all threads, each loop would take as long as the slowest thread needs
-// to wake up. And waiting starts by spinning for about as long as a sleep and a wake-up take, so that loops that follow
-// closely, as the stages of a call do, need no system call.
+// Shares a loop among threads: the caller opens a round, wakes sleeping workers and takes items itself until none is
+// left, then closes the round and waits for the workers that joined. Two choices keep small loops cheap. Nobody waits
+// for a worker that has not joined: with a barrier of all threads, each loop would take as long as the slowest thread
+// needs to wake up. And waiting starts by spinning for about as long as a sleep and a wake-up take, so that loops that
+// follow closely, as the stages of a call do, need no system call.
 #include "pool.h"
 
 #include <algorithm>

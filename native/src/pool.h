@@ -60,8 +60,8 @@ class Pool {
   bool waiting_ = false;            // the caller sleeps until joined_ is 0; guarded by mutex_
   bool stopping_ = false;           // workers must end; guarded by mutex_
   int32_t asleep_ = 0;              // workers that wait for start_; guarded by mutex_
-  Function function_ = nullptr;     // of the round; written under mutex_, before it opens
-  const void *body_ = nullptr;      // of the round, likewise
+  Function function_ = nullptr;     // body of the round; written under mutex_, before it opens
+  const void *body_ = nullptr;      // argument of function_, likewise
   int64_t count_ = 0;               // items of the round, likewise
   std::atomic<int64_t> next_{0};    // first item that nobody has taken
   std::vector<std::thread> workers_;

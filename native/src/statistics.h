@@ -65,8 +65,8 @@ template <class T> YL_HOST_DEVICE inline void add_object(yl_stats &stats, T iou,
   stats.objectness_object += sigmoid(objectness);
 }
 
-// Returns the address of an offence: takes the key apart. All of yl_offender is 0 if there is none. layers: an array of
-// anything that has cells, width and anchors (a host Layer or a LayerTask).
+// Returns the offender that an offence stands for: takes the key apart. All fields are 0 if there is none. layers: an
+// array of anything that has cells, width and anchors (a host Layer or a LayerTask).
 template <class Layers>
 YL_HOST_DEVICE inline yl_offender describe(const Offence &offence, const Layers &layers, int32_t layer_count,
                                            int64_t cells_per_image, int32_t channels) {

@@ -231,7 +231,6 @@ template <class F, bool kExtras> class SimdCells {
   template <bool kGradient, bool kWhole>
   void background(int32_t start, uint64_t background, uint64_t ignored, const float *objectness, Grad *slopes,
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
-    // Two loops: the chain of operations of both would be longer than what a processor looks ahead.
     alignas(kLine) float e[kBlock];
     for (int32_t i = 0; i < kBlock; i += kLanes) {
       if (!kPlanar) look_ahead(start + i);

@@ -160,11 +160,12 @@ class Cpu final : public Backend {
   }
 
  private:
-  // ---- stage 1: truths ----------------------------------------------------------------------------------------------
+  // ---- stage truths -------------------------------------------------------------------------------------------------
 
   // Fills the lists of objects; counts says what became of the boxes. A piece of y_true leaves its objects at its own
-  // position within the list, since nobody knows yet how many precede them; when all pieces have been searched, they
-  // are moved together in the order of pieces. So lists are ordered by cell, whichever thread searched what.
+  // position within the list, since the number of objects before it is not known yet. When all pieces have been
+  // searched, they are moved together in the order of pieces, so lists are ordered by cell, whichever thread searched
+  // what.
   void find_truths(const Call &call, yl_box_counts &counts) noexcept {
     if (!call.dense()) {
       fill_from_boxes(call.batch, rows_of(call));
@@ -198,7 +199,7 @@ class Cpu final : public Backend {
     return counts;
   }
 
-  // ---- stage 2: cells -----------------------------------------------------------------------------------------------
+  // ---- stage cells --------------------------------------------------------------------------------------------------
 
   // Computes all spans of all images. A refresh becomes an overwrite where that is faster (see kShortRow); the result
   // is the same, since a refreshed gradient is 0 wherever it is not written.
@@ -221,7 +222,7 @@ class Cpu final : public Backend {
     });
   }
 
-  // ---- stage 3: sum -------------------------------------------------------------------------------------------------
+  // ---- stage sum ----------------------------------------------------------------------------------------------------
 
   // Adds the partial sums of each image to its rows. Sums are doubles and rounded at each addition, so the order is
   // part of the result: it is always that of spans_.

@@ -94,15 +94,14 @@ template <class Grad> class RowStream {
 
 // Bytes of planes, given piece by piece: copies or zeros of any length at any alignment.
 //
-//     pieces     zeros ----------------------- x zeros ------ y zeros --
-//     lines   |  partial  | whole | whole | collected |  collected |  partial
-//                memcpy     stream_line...   stream_line of line_     memcpy
+//     pieces  |0000000000000000000000x000000000y000000000|
+//     lines   |1st|streamed |collected|collected|last    |
 //
 // Lines that lie within one piece are streamed from it directly. A line that several pieces share is collected in line_
 // and streamed when it is full. Only the first and the last line of a stretch can be partial; they are copied by
-// ordinary stores, because the rest of the line belongs to another span, which another thread may be writing. If a
-// piece begins where the last one ended, nothing ends: the planes of an anchor are one stretch. Without past_caches
-// every piece is written at once by ordinary stores.
+// ordinary stores, because the rest of the line belongs to another span, which another thread may be writing. A piece
+// that begins where the last one ended continues the stretch, as the planes of an anchor do. Without past_caches every
+// piece is written at once by ordinary stores.
 class PlaneStream {
  public:
   explicit PlaneStream(bool past_caches) : past_caches_(past_caches) {}

@@ -63,7 +63,8 @@ template <bool kPlanar> class Reach {
  public:
   explicit Reach(Reachable *objects) : objects_(objects) {}
 
-  // Finds the objects of the layer, or with YL_SCOPE_IMAGE of all layers, that cells of the span can reach.
+  // Finds the objects of the layer, or with YL_SCOPE_IMAGE of all layers, that cells of the span can reach. Truths are
+  // fractions of the input, so those of other layers are compared as they are.
   template <class ViewOf> void find(const ViewOf &view, const SpanCells &span, bool whole_image) {
     for (int32_t l = 0; l < view.shape.layer_count(); ++l) {
       if (l != view.l && !whole_image) continue;

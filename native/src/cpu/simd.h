@@ -78,8 +78,8 @@ constexpr uint64_t kAllLanes = (uint64_t(1) << kLanes) - 1;
     __VA_ARGS__               \
   }
 
-// kLanes floats. Arithmetic, comparisons and the functions below work lane by lane, with the rounding of one
-// instruction for each operation; the build forbids the compiler to fuse products and sums (-ffp-contract=off).
+// kLanes floats. Arithmetic, comparisons and the functions below work lane by lane. Each operation is rounded on its
+// own: the build forbids the compiler to fuse products and sums (-ffp-contract=off).
 struct Floats {
   Register part[kParts];
   Floats() = default;

@@ -136,9 +136,9 @@ template <class T, class F, bool kExtras> struct View {
   const Layer &layer;
   const Object *const objects, *const objects_end;  // the layer's, in the order of cells
   const Order<kPlanar> order;
-  const Value *const feats;   // of the image
-  Grad *const grads;          // of the image, or NULL
-  const float *const y_true;  // of the image, or NULL: boxes
+  const Value *const feats;   // the image's, of the layer
+  Grad *const grads;          // the image's, or NULL
+  const float *const y_true;  // the image's, or NULL: boxes
   const int32_t mode;         // YL_GRAD_..., or kNoGradient
 };
 
