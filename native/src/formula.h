@@ -3,8 +3,8 @@
 //
 // First the terms, then their composition: object_terms, class_term and background_term say which weight and which mask
 // meets which term. To change the loss, change it here; backends differ only in how they reach these functions. The
-// names and formulas are those of yololoss.h at yl_loss. Read reference/reference.cpp next: it is the plain loop around
-// them.
+// names and formulas are those of section 7 of yololoss.h. Read reference/reference.cpp next: it is the plain loop
+// around them.
 //
 // Formatted by hand: a loss and its derivative are on adjacent lines, so that a reader can check one against the other.
 // clang-format off
@@ -27,23 +27,24 @@ using std::log;
 using std::log1p;
 
 template <class T> YL_HOST_DEVICE inline T select(bool condition, T yes, T no) { return condition ? yes : no; }
-// Both return b if either is NaN, as the processors' min and max instructions do.
+// Both return b if either is NaN, as the processors' min and max instructions do. So the order of the arguments decides
+// whether a NaN is kept: larger(value, best) drops a NaN value, smaller(limit, value) keeps it.
 template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }
 template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }
 // Subtracting an infinity or a NaN from itself yields NaN, which equals nothing.
 template <class T> YL_HOST_DEVICE inline bool finite(T a) { return a - a == T(0); }
 
-// A part of the loss, and its derivative with respect to the logit.
+// A part of the loss, and its derivative with respect to the logit (the slope).
 template <class T> struct Term {
   T loss, slope;
 };
 
-// Centre and size as fractions of the input.
+// Centre and size as fractions of the input; also any four values of these channels, such as logits or slopes.
 template <class T> struct Box {
   T x, y, w, h;
 };
 
-// The position of a cell, and its anchor.
+// The position of a cell, the size of its grid, and the size of its anchor.
 template <class T> struct Cell {
   T column, row;
   T grid_width, grid_height;
@@ -54,7 +55,8 @@ template <class T> struct Cell {
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u, T e) { return select(u >= T(0), T(1), e) / (T(1) + e); }
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u) { return sigmoid(u, exp(-fabs(u))); }
 
-// Returns ce(z, u), the cross entropy of a target and the sigmoid of a logit, where e is e^-|u|.
+// Returns ce(z, u), the cross entropy of a target and the sigmoid of a logit, where e is e^-|u|. This form never takes
+// the logarithm of a sigmoid, which rounds to 0 or 1 for large |u|.
 template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u, T e) {
   return {larger(u, T(0)) - u * z + log1p(e),
           sigmoid(u, e) - z};
@@ -66,7 +68,7 @@ template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
           u - goal};
 }
 
-// Returns the predicted box of four box logits, as keras-yolo3's yolo_head.
+// Returns the box that four box logits predict, as keras-yolo3's yolo_head does.
 template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
   return {(sigmoid(t.x) + c.column) / c.grid_width,
           (sigmoid(t.y) + c.row) / c.grid_height,
@@ -74,7 +76,8 @@ template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Ce
           c.anchor_height * exp(t.h)};
 }
 
-// Returns the length of the overlap of two intervals given by centre and length; NaN if any of the four is NaN.
+// Returns the length of the overlap of two intervals given by centre and length; NaN if any of the four is NaN: then
+// reach is NaN, and it is b of smaller, which is b of larger.
 template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T centre_b, T length_b) {
   const T reach = (length_a + length_b) / T(2) - fabs(centre_a - centre_b);
   return larger(T(0), smaller(smaller(length_a, length_b), reach));
@@ -87,17 +90,20 @@ template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b)
 }
 
 // Returns whether iou(a, b) >= thresh, without a division. A box with a NaN reaches no threshold, nor do two boxes
-// without area.
+// without area: all is then NaN or 0. & instead of && because a comparison of vectors is a mask.
 template <class T> YL_HOST_DEVICE inline auto reaches(const Box<T> &a, const Box<T> &b, T thresh) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   const T all = a.w * a.h + b.w * b.h - both;
   return (all > T(0)) & (both >= thresh * all);
 }
 
-// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. If two
-// intervals have their centres d apart, their IoU is at most length/(length + 2d), whatever the length of the
-// prediction; and the IoU of two boxes is at most that of either dimension. So for thresh > 0 a centre that reaches is
-// within length * (1-thresh)/(2*thresh) of the truth's centre, and it is inside its own square. The zone is widened a
+// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth.
+//
+// Take two intervals, of length a (truth) and p (prediction), with their centres d apart. They overlap by at most a,
+// and by at most (a+p)/2 - d. The first gives IoU <= a/p, which falls as p grows; the second gives IoU <=
+// (a+p-2d)/(a+p+2d), which rises. They meet at p = a + 2d, where both are a/(a+2d): so the IoU is at most that,
+// whatever p is. And the IoU of two boxes is at most that of either dimension. So for thresh > 0 a centre that reaches
+// is within a * (1-thresh) / (2*thresh) of the truth's centre, and it is inside its own square. The zone is widened a
 // little, so that rounding cannot exclude a cell. A thresh of 0 or less is reached from everywhere.
 template <class T> struct Zone {
   T left, right, top, bottom;
@@ -135,7 +141,7 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
           {weight * x_term.slope, weight * y_term.slope, weight * w_term.slope, weight * h_term.slope}};
 }
 
-// Returns the confidence term. A weight of 0 means 0, whatever the logit: the loss of an ignored background cell with
+// Returns the confidence term. A weight of 0 yields 0, whatever the logit: the loss of an ignored background cell with
 // an infinite logit is not NaN.
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
@@ -160,7 +166,7 @@ struct CellRules {
   bool image_scope;            // YL_SCOPE_IMAGE
 };
 
-// A weight of 0 means 0 here too, also times a value that is not finite.
+// A weight of 0 yields 0 here too, even if the value is not finite.
 template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) {
   return select(weight == T(0), T(0), value * weight);
 }
@@ -178,7 +184,7 @@ template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) {
   return y * (T(1) - smoothing) + smoothing / T(2);
 }
 
-// The terms of an object but for its classes.
+// The terms of an object, except those of its classes.
 template <class T> struct ObjectTerms {
   BoxLoss<T> box;
   Term<T> confidence;
@@ -210,7 +216,7 @@ YL_HOST_DEVICE inline Term<T> background_term(const CellRules &rules, T k, T obj
   const Term<T> confidence = confidence_loss(T(0), k, objectness);
   return kRules ? weighted(confidence, T(rules.weight_background)) : confidence;
 }
-// The same where k is 1 and e is e^-|objectness|.
+// Does the same where k is 1 and e is e^-|objectness|.
 template <bool kRules, class T>
 YL_HOST_DEVICE inline Term<T> counted_background_term(const CellRules &rules, T objectness, T e) {
   const Term<T> confidence = cross_entropy(T(0), objectness, e);
@@ -219,8 +225,8 @@ YL_HOST_DEVICE inline Term<T> counted_background_term(const CellRules &rules, T 
 
 // ---- where a loss that is not finite comes from ---------------------------------------------------------------------
 
-// Returns the channel whose part of an object's box loss is not finite though its logits and truths are, or -1: wh (its
-// square overflows) as 2 or 3, xy (a product does) as 0 or 1.
+// Returns the channel whose part of an object's box loss is not finite though its logits and truths are, or -1: 2 or 3
+// for wh, whose square overflows, 0 or 1 for xy, where a product does.
 template <class T> YL_HOST_DEVICE inline int overflow_channel(const BoxLoss<T> &box, const Box<T> &logits) {
   if (!finite(box.xy)) return finite(logits.x * box.slope.x) ? 1 : 0;
   if (!finite(box.wh)) return finite(box.slope.w * box.slope.w) ? 3 : 2;

@@ -1,5 +1,7 @@
-// yl_yolo_head: decodes raw outputs as keras-yolo3's yolo_head. For host and device: write_head decodes one cell for
-// the cpu device and for the kernel of cuda/cells.cu.
+// yl_yolo_head: decodes raw outputs as keras-yolo3's yolo_head does. For host and device.
+//
+// write_head decodes one cell for cpu/head.cpp and for the kernel of cuda/cells.cu. The reference device writes the
+// same values by a loop of its own. Read formula.h next for decode and sigmoid.
 #pragma once
 
 #include "dtype.h"
@@ -7,8 +9,8 @@
 
 namespace yl {
 
-// Fills the outputs of head that are not NULL for one cell, but for the grid. at: number of the cell in the batch;
-// logit(c): its logit of channel c.
+// Writes the outputs of head that are not NULL for one cell, except the grid. at: number of the cell in the batch;
+// logit(c): its logit of channel c, called only for channels that are requested.
 template <class T, class Logit>
 YL_HOST_DEVICE inline void write_head(const yl_head &head, int64_t at, int32_t num_classes, const Cell<T> &cell,
                                       const Logit &logit) {
@@ -29,13 +31,13 @@ YL_HOST_DEVICE inline void write_head(const yl_head &head, int64_t at, int32_t n
     head.box_class_probs[at * num_classes + c] = static_cast<float>(sigmoid(logit(kFirstClass + c)));
 }
 
-// Fills the column and the row of a square of the grid.
+// Writes the column and the row of a square of the grid.
 YL_HOST_DEVICE inline void write_square(const yl_head &head, int64_t square, int32_t width) {
   head.grid[2 * square] = static_cast<float>(square % width);
   head.grid[2 * square + 1] = static_cast<float>(square / width);
 }
 
-// Fills the grid, if it is requested.
+// Writes the whole grid, if it is requested.
 inline void write_grid(const yl_head &head, int32_t height, int32_t width) {
   for (int64_t square = 0; head.grid && square < int64_t(height) * width; ++square) write_square(head, square, width);
 }

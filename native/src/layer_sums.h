@@ -1,4 +1,7 @@
-// Stage 3 and the result, for host and device: sums of rows, and what they are divided by.
+// Stages sum and result, for host and device: the addition of yl_parts, the normaliser, and the summary.
+//
+// Raw sums stay undivided as long as possible, so that the rows of several calls can be added; only summarise divides.
+// The order of every addition is fixed, because sums of doubles depend on it. exact_sum.h has sums that do not.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +13,8 @@
 
 namespace yl {
 
-// What raw sums are divided by, once the objects are known.
+// Returns the number that raw sums and the gradient are divided by. kind is YL_NORMALISER_..., and value is used by
+// YL_NORMALISER_VALUE only. objects is the number of objects of the whole call; 0 counts as 1.
 YL_HOST_DEVICE inline double normaliser_of(int32_t kind, double value, int32_t batch, int64_t objects) {
   switch (kind) {
     case YL_NORMALISER_NONE: return 1;
@@ -24,11 +28,12 @@ YL_HOST_DEVICE inline double normaliser_of(int32_t kind, double value, int32_t b
 #define YL_ADD(owner, type, field, offset) sum.field += part.field;
 #define YL_COUNT(owner, type, field, offset) +1
 
+// Each adds all fields of part to those of sum.
 YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part){YL_FIELDS_OF_yl_parts(YL_ADD)}
 
 YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part){YL_FIELDS_OF_yl_box_counts(YL_ADD)}
 
-// A layer's rows, in the order of the images.
+// Returns the sum of a layer's rows, in the order of the images. rows is (batch, layer_count).
 YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, int32_t layer_count, int32_t l) {
   yl_parts sum{};
   for (int32_t image = 0; image < batch; ++image) add(sum, rows[int64_t(image) * layer_count + l]);
@@ -42,7 +47,8 @@ YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, in
 #define YL_NO_UNROLL
 #endif
 
-// yl_parts is sums and then counts, all of 8 bytes: its fields by number.
+// The fields of yl_parts by number: first the sums, then the counts, all of 8 bytes. The kernels add them by number,
+// one field for each thread or warp, and the assertions below keep that right when the struct grows.
 constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT), kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
 constexpr int32_t kFields = kSums + kCounts;
 constexpr int32_t kBoxCounts = YL_COUNTS_OF_yl_box_counts(YL_COUNT);
@@ -53,6 +59,7 @@ static_assert(sizeof(yl_box_counts) == 8 * kBoxCounts, "yl_box_counts consists o
 YL_COUNTS_OF_yl_parts(YL_AFTER_SUMS)
 #undef YL_AFTER_SUMS
 
+    // Returns a field by its number; T is double for the first kSums, int64_t for the others.
     template <class T>
     YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
   return reinterpret_cast<T *>(&parts)[field];
@@ -61,6 +68,7 @@ template <class T> YL_HOST_DEVICE inline const T &field_of(const yl_parts &parts
   return reinterpret_cast<const T *>(&parts)[field];
 }
 
+// Returns the sum of a count over all layers.
 YL_HOST_DEVICE inline int64_t total_of(const yl_parts *layers, int32_t layer_count, int64_t yl_parts::*count) {
   int64_t sum = 0;
   YL_NO_UNROLL
@@ -68,7 +76,9 @@ YL_HOST_DEVICE inline int64_t total_of(const yl_parts *layers, int32_t layer_cou
   return sum;
 }
 
-// The raw sums of the layers are divided by the normaliser, and added up.
+// Makes the result of a call from the raw sums of its layers: divides the sums in layers by the normaliser, in place,
+// and fills summary. The total is divided once, after all raw sums have been added, so it may differ in the last bits
+// from the sum of the divided parts.
 YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, double normaliser,
                                      const yl_box_counts &boxes, yl_summary &summary) {
   double sum = 0;

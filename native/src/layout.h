@@ -1,8 +1,8 @@
-// Where values are: the channels of a cell, the place of a channel in memory for each order, and the row, column and
-// anchor of a cell. For host and device; the only place that knows any of them.
+// Positions of values: the channels of a cell, the position of a channel in memory for each layout, and the row, column
+// and anchor of a cell. For host and device; both fast backends take positions from here.
 //
-// Cells of an image and layer are numbered (row*W + column)*A + anchor in every order. An *index* counts the same cells
-// in the order of memory: with NHWC the two are equal, with NCHW an index is anchor*H*W + row*W + column.
+// Cells of an image and layer are numbered (row*W + column)*A + anchor in every layout. An *index* counts the same
+// cells in the order of memory: with NHWC the two are equal, with NCHW an index is anchor*H*W + row*W + column.
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,20 @@ template <class T> YL_HOST_DEVICE inline T channel_of(const Box<T> &box, int32_t
   return channel == kX ? box.x : channel == kY ? box.y : channel == kW ? box.w : box.h;
 }
 
+// The row, column and anchor of a cell, each from 0.
 struct CellPlace {
   int32_t row, column, anchor;
 };
 
-// Returns the place of a cell of a grid of that many columns and anchors.
+// Returns the row, column and anchor of a cell, for a grid of the given width with anchors cells in each square.
 YL_HOST_DEVICE inline CellPlace place_of(int32_t cell, int32_t width, int32_t anchors) {
   const int32_t anchor = cell % anchors, square = cell / anchors;
   const int32_t column = square % width, row = square / width;
   return {row, column, anchor};
 }
 
-// Returns the cell as the formulas take it. layer: a host Layer or a LayerTask; sizes: A pairs, as fractions of the
-// input.
+// Returns the cell in the form that the formulas take. layer: a host Layer or a LayerTask; sizes: A pairs, as fractions
+// of the input.
 template <class T, class Layer, class Size>
 YL_HOST_DEVICE inline Cell<T> cell_at(const Layer &layer, const Size *sizes, int32_t cell) {
   const CellPlace place = place_of(cell, layer.width, layer.anchors);
@@ -41,7 +42,9 @@ YL_HOST_DEVICE inline Cell<T> cell_at(const Layer &layer, const Size *sizes, int
   return {T(place.column), T(place.row), T(layer.width), T(layer.height), T(anchor[0]), T(anchor[1])};
 }
 
-// The order of an image's feats of a layer: a channel of a cell is at start(cell) + channel * step().
+// The order of an image's feats in a layer: a channel of a cell is at start(cell) + channel * step(). cell_of and
+// index_of convert between the number and the index of a cell. A layer has fewer than 2^31 cells, but may have more
+// values, so positions are int64_t.
 template <bool kPlanar> struct Order;
 
 // YL_NHWC: (H, W, A*(5+C)).

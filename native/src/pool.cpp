@@ -1,8 +1,8 @@
-// How a loop is shared: the caller opens a round, wakes sleeping workers and takes items itself until none is left,
-// then closes the round and waits for the workers that joined. Two choices keep small loops cheap. Nobody waits for a
-// worker that has not joined: with a barrier of all threads, each loop would take as long as the slowest thread needs
-// to wake up. And waiting starts by spinning for about as long as a sleep and a wake-up take, so that loops that follow
-// closely, as the stages of a call do, need no system call.
+// Shares a loop among threads: the caller opens a round, wakes sleeping workers and takes items itself until none is
+// left, then closes the round and waits for the workers that joined. Two choices keep small loops cheap. Nobody waits
+// for a worker that has not joined: with a barrier of all threads, each loop would take as long as the slowest thread
+// needs to wake up. And waiting starts by spinning for about as long as a sleep and a wake-up take, so that loops that
+// follow closely, as the stages of a call do, need no system call.
 #include "pool.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 namespace yl {
 namespace {
 
-// Tells the processor that this is a spin loop: it saves power, and gives way to the other thread of its core.
+// Signals a spin loop to the processor: it saves power, and gives way to the other thread of its core.
 void relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -44,6 +44,7 @@ Pool::Pool(int32_t threads, bool spins) : spins_(spins) {
 
 Pool::~Pool() { stop(); }
 
+// Ends and joins all workers. Incrementing round_ wakes those that spin, notify_all those that sleep.
 void Pool::stop() noexcept {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -55,6 +56,9 @@ void Pool::stop() noexcept {
   workers_.clear();
 }
 
+// Opens a round, takes items, closes the round, and waits for the workers that joined it. The mutex is held only to
+// change the state; waking workers and taking items happens without it, so that nobody wakes up only to wait for the
+// mutex.
 void Pool::share(int64_t count, Function function, const void *body) noexcept {
   bool wake;
   {
@@ -95,8 +99,7 @@ void Pool::take_items(int32_t worker) noexcept {
   }
 }
 
-// Is the loop of a worker: waits for a round that it has not served and that is still open, joins it, takes items,
-// leaves.
+// Runs a worker's loop: waits for a round that it has not served and that is still open, joins it, takes items, leaves.
 void Pool::serve(int32_t worker) noexcept {
   uint64_t served = 0;
   for (;;) {

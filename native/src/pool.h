@@ -48,6 +48,7 @@ class Pool {
   void serve(int32_t worker) noexcept;
   void stop() noexcept;
 
+  // Idle workers, and the caller at the end of a round, spin before they sleep.
   const bool spins_;
   // A round is one loop. A worker joins it under the mutex, while it is open, and only then reads function_, body_ and
   // count_: so the caller, which closes the round and waits until joined_ is 0, may reuse them.
@@ -59,8 +60,8 @@ class Pool {
   bool waiting_ = false;            // the caller sleeps until joined_ is 0; guarded by mutex_
   bool stopping_ = false;           // workers must end; guarded by mutex_
   int32_t asleep_ = 0;              // workers that wait for start_; guarded by mutex_
-  Function function_ = nullptr;     // of the round; written under mutex_, before it opens
-  const void *body_ = nullptr;      // of the round, likewise
+  Function function_ = nullptr;     // body of the round; written under mutex_, before it opens
+  const void *body_ = nullptr;      // argument of function_, likewise
   int64_t count_ = 0;               // items of the round, likewise
   std::atomic<int64_t> next_{0};    // first item that nobody has taken
   std::vector<std::thread> workers_;

@@ -1,5 +1,9 @@
-// What a call gives on request besides loss and gradient: statistics, and the first value that is not finite. For host
-// and device. Sums are added in the order of the cells; of offences the smallest key wins, in any order.
+// The extras of a call that are sums or searches: yl_stats, and the first value that is not finite. For host and
+// device.
+//
+// Stage cells keeps an Extra for each run of cells (a span or a tile), and stage sum adds them. Statistics are doubles,
+// added in a fixed order, so that the bits repeat. Of several offences the smallest key wins, in any order.
+// layer_sums.h does the same for yl_parts.
 #pragma once
 
 #include <cstdint>
@@ -10,23 +14,28 @@
 
 namespace yl {
 
+// A value that is not finite, as a candidate for yl_offender.
 struct Offence {
-  uint64_t key;  // 4 * (place of the value among all values of the batch, image by image) + cause
+  uint64_t key;  // 4 * (number of the value among all values of the batch, image by image) + cause
   double value, gradient;
 };
 constexpr uint64_t kNoOffence = ~uint64_t(0);
 
-// Of a run of cells.
+// The extras of a run of cells.
 struct Extra {
   yl_stats stats;
   Offence first;
 };
+// Initialises an Extra to nothing found. It is a macro, because default member initialisers would give Extra a
+// constructor, which variables in a device's shared memory must not have.
 #define YL_NO_EXTRA {{}, {kNoOffence, 0, 0}}
 
+// Keeps the offence with the smaller key: the order of images, layers, cells, channels, and then causes.
 YL_HOST_DEVICE inline void meet(Offence &first, const Offence &other) {
   if (other.key < first.key) first = other;
 }
 
+// The lists of fields are generated from yololoss.h (abi.h), so a new statistic is added up without a change here.
 #define YL_ADD_STATISTIC(owner, type, field, offset) sum.field += part.field;
 YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part){YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC)}
 #undef YL_ADD_STATISTIC
@@ -38,23 +47,26 @@ YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {
 
 template <class T> YL_HOST_DEVICE inline double square(T value) { return double(value) * double(value); }
 
-// Adds a background cell; slope is the gradient of its objectness, 0 if there is none.
+// Adds a background cell; slope is the gradient of its objectness, 0 without grads. Both are in the type of the
+// arithmetic, before they are rounded to the type of grads.
 template <class T> YL_HOST_DEVICE inline void add_background(yl_stats &stats, T objectness, T slope) {
   ++stats.background;
   stats.objectness_background += sigmoid(objectness);
   stats.grad_background += square(slope);
 }
 
-// Adds an object without its gradient; iou is that of its prediction with its own truth.
+// Adds an object without its gradient; iou is that of its prediction with its own truth. A NaN fails all comparisons,
+// so it counts as 0.
 template <class T> YL_HOST_DEVICE inline void add_object(yl_stats &stats, T iou, T objectness) {
   ++stats.objects;
-  stats.iou += iou >= T(0) ? double(iou) : 0;  // not NaN
+  stats.iou += iou >= T(0) ? double(iou) : 0;  // NaN: 0
   stats.iou_50 += iou > T(0.5);
   stats.iou_75 += iou > T(0.75);
   stats.objectness_object += sigmoid(objectness);
 }
 
-// The address of an offence. layers: anything with cells, width and anchors.
+// Returns the offender that an offence stands for: takes the key apart. All fields are 0 if there is none. layers: an
+// array of anything that has cells, width and anchors (a host Layer or a LayerTask).
 template <class Layers>
 YL_HOST_DEVICE inline yl_offender describe(const Offence &offence, const Layers &layers, int32_t layer_count,
                                            int64_t cells_per_image, int32_t channels) {

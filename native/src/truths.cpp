@@ -1,4 +1,9 @@
 // The objects of dense truths and of boxes; see truths.h.
+//
+// Dense y_true is as large as feats, and nearly all of its masks are 0, so the search for objects is bound by memory:
+// it reads one value of each row, ahead of time, and tests 16 of them at once. Boxes are few; their cost is the class
+// flags, a bit for each class, so that a cell needs no row of floats until the cell is computed. Read cpu/cells_simd.h
+// next.
 #include "truths.h"
 
 #include <algorithm>
@@ -11,6 +16,7 @@
 
 namespace yl {
 
+// Points to the shape's anchors instead of copying them: a plan keeps its shape as long as it lives.
 BoxRules rules_of(const Shape &shape, int32_t policy) {
   return {shape.anchors.data(), static_cast<int32_t>(shape.anchors.size() / 2),
           shape.input_height,   shape.input_width,
@@ -29,6 +35,8 @@ const char *fault_of(BoxKind kind) {
   }
 }
 
+// Allocates without initialising (new Object[n] of a trivial type), so that pages without objects are never touched.
+// marks_ is the exception: it must be -1.
 Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_image_(0) {
   for (const Layer &layer : shape.layers) {
     layer_start_.push_back(cells_per_image_);
@@ -44,12 +52,16 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
   marks_.assign(static_cast<size_t>(workers) * cells_per_image_, -1);
 }
 
-// Few masks are set, so 16 are tested together.
+// Nearly all masks are 0, so the bits of 16 of them are combined and tested once. The shift drops the sign bit, because
+// a mask of -0 is 0 too; any other bit, that of a NaN included, leads to the loop that decides for each cell. So do the
+// last cells of a range, if they are fewer than 16.
 int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last,
                                const float *y_true) noexcept {
   constexpr int64_t kTogether = 16;
   const int64_t step = shape_.channels;
   const float *const masks = y_true + kObjectness;
+  // A range of n cells has at most n objects, so they fit between first and last, and no search writes to another's
+  // part.
   Object *const list = &objects_[slot(image, layer) + first];
   int32_t found = 0;
   for (int64_t cell = first; cell < last;) {
@@ -59,7 +71,7 @@ int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int6
     if (count == kTogether) {
       fetch<kTogether>(mask + kAhead * step, step);
       for (int64_t i = 0; i < kTogether; ++i) set |= bits_of(mask[i * step]);
-      if (set << 1 == 0) {  // without the sign bits: all are 0 or -0
+      if (set << 1 == 0) {  // all are 0 or -0
         cell += kTogether;
         continue;
       }
@@ -73,6 +85,9 @@ int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int6
   return found;
 }
 
+// Moves the objects that a search has left at position first to the end of the list. Searches are appended in the order
+// of cells, and none has found more objects than it has cells, so the list ends at or before first: objects move down,
+// and never over those of a search that has not been appended.
 void Truths::append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept {
   Object *const list = &objects_[slot(image, layer)];
   int32_t &length = count(image, layer);
@@ -81,7 +96,11 @@ void Truths::append(int32_t image, int32_t layer, int64_t first, int32_t found) 
   length += found;
 }
 
+// Builds the lists in the order in which rows take cells, then sorts them by cell. marks has the index of a cell's
+// object in its list, or -1; it is only valid until the sort, and is cleared before it, by walking the lists instead of
+// all cells. Class flags do not move with the objects: Object::flags keeps their position.
 yl_box_counts Truths::fill_from_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept {
+  // counts are the lengths of this image's lists, layer by layer.
   int32_t *const marks = &marks_[worker * cells_per_image_], *const counts = &count(image, 0);
   std::fill_n(counts, shape_.layer_count(), 0);
   const auto flags_of = [&](int32_t l, int32_t index) { return &class_flags_[(slot(image, l) + index) * flag_words_]; };
@@ -90,6 +109,7 @@ yl_box_counts Truths::fill_from_boxes(int32_t image, const BoxRows &boxes, int32
     if (index < 0) {
       index = counts[l]++;
       list[index] = {cell, index, row.truth, row.used.weight};
+      // Flags of an earlier call may still be there.
       std::fill_n(flags_of(l, index), flag_words_, 0u);
     } else {  // the later row wins, but the class flags of both stay
       list[index].truth = row.truth;
@@ -114,6 +134,7 @@ int64_t Truths::total(int32_t batch) const {
   return sum;
 }
 
+// Copies only the cells, since that is all that a refresh needs.
 void Truths::remember(int32_t batch) noexcept {
   for (int32_t image = 0; image < batch; ++image)
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
@@ -123,6 +144,7 @@ void Truths::remember(int32_t batch) noexcept {
     }
 }
 
+// A row that is composed from a box holds the values of yl_build_y_true: mask 1, and 1 for each class flag.
 const float *Truths::row(const Object &object, int32_t image, int32_t layer, const float *y_true,
                          float *scratch) const {
   if (y_true) return y_true + int64_t(object.cell) * shape_.channels;
@@ -137,6 +159,7 @@ const float *Truths::row(const Object &object, int32_t image, int32_t layer, con
   return scratch;
 }
 
+// Clears the image's part, then writes the rows of objects straight to their cells, with the cell's row as scratch.
 void Truths::write_y_true(int32_t image, int32_t layer, float *y_true) const {
   const int64_t values = shape_.layers[layer].cells * shape_.channels;
   float *const out = y_true + image * values;

@@ -1,4 +1,6 @@
-// Stage 2 of the cpu device, compiled for the instruction set avx2 (CMakeLists.txt has the options).
+// Stage cells of the cpu device, compiled for the instruction set avx2 (CMakeLists.txt has the options). Only a
+// function of this name leaves this file: the rest is in a namespace of its own, see view.h. isa.cpp chooses among the
+// functions, and the code is in cells_simd.h.
 #define YL_ISA avx2
 #include "cpu/cells_simd.h"
 

@@ -1,6 +1,10 @@
-// Stage 2 of the cpu device for YL_F64.
+// Stage cells of the cpu device for YL_F64.
+//
+// There is one version of it: double arithmetic serves comparisons, so it is not compiled for each instruction set.
+// YL_ISA is not set here, so view.h puts everything in the namespace `plain`. The loop over cells is in cells_scalar.h.
 #include "cpu/cells_scalar.h"
 
+// Returns the function for the plan's layout and type of grads, with or without extras.
 yl::CellsFunction yl::double_cells(const Shape &shape, bool extras) {
   CellsFunction result = nullptr;
   with_format_of<double>(shape, [&](auto format) {

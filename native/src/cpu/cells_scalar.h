@@ -1,4 +1,8 @@
-// Stage 2 for YL_F64: a span of cells in double, one by one. It is for comparisons, not for speed.
+// Stage cells for YL_F64: a span of cells in double, one by one.
+//
+// Double arithmetic is for comparisons, so this code is simple rather than fast: it decodes every cell of a layer that
+// has truths, without zones or blocks. Read object.h next for the row of an object, or cells_simd.h for the fast form
+// of the same loop.
 #pragma once
 
 #include "cpu/object.h"
@@ -6,6 +10,8 @@
 namespace yl {
 inline namespace YL_ISA {
 
+// Computes the cells of one span. In both layouts a span is a range of cell numbers, so in planes (NCHW) the cells of
+// one anchor are every A-th of the range, and adjacent in memory.
 template <class F, bool kExtras> class ScalarCells {
   using T = double;
   using ViewOf = View<T, F, kExtras>;
@@ -17,11 +23,13 @@ template <class F, bool kExtras> class ScalarCells {
   ScalarCells(const CellsCall &c, int32_t image, const Span &span, Scratch &scratch)
       : view_(c, image, span.layer), first_(span.first), last_(span.last), scratch_(scratch) {}
 
+  // Visits the cells in order, with next as the first object that has not been reached yet. Adds to sum and extra.
   void compute(yl_parts &sum, Extra &extra) {
     const Object *next = std::lower_bound(view_.objects, view_.objects_end, first_,
                                           [](const Object &object, int64_t cell) { return object.cell < cell; });
     const bool overwrite = view_.mode == YL_GRAD_OVERWRITE;
     auto *const slopes = reinterpret_cast<Grad *>(scratch_.slopes.data());
+    // Reads come later, but cannot be harmed: with YL_GRAD_REFRESH grads[l] must not be feats[l].
     if (view_.mode == YL_GRAD_REFRESH) clear_previous();
     for (int64_t cell = first_; cell < last_; ++cell) {
       const Object *own = next != view_.objects_end && next->cell == cell ? next++ : nullptr;
@@ -40,7 +48,8 @@ template <class F, bool kExtras> class ScalarCells {
   }
 
  private:
-  // Returns whether k is 0.
+  // Returns whether k is 0: some truth of the scope has IoU >= ignore_thresh with the cell's prediction. Without truths
+  // it reads no box logits. If the map best_iou is requested, writes the cell's element.
   bool ignored(int64_t cell) const {
     const bool whole_image = kExtras && view_.rules.image_scope, export_iou = kExtras && view_.call.best_iou;
     if (!whole_image && !export_iou && view_.objects == view_.objects_end) return false;
@@ -59,8 +68,9 @@ template <class F, bool kExtras> class ScalarCells {
     return result;
   }
 
-  // Returns the slope of the objectness as it is stored. Over rows, the gradient is written at once, while the row is
-  // in the cache; every logit is read before its place is written, since the gradient may lie over feats.
+  // Adds a background cell, and returns the slope of its objectness as stored. Rows (NHWC) are written at once, while
+  // they are in the cache; planes that are overwritten are left to write_planes. The objectness is read before the row
+  // is cleared, and ignored() and scan() have read what they need, since the gradient may lie over feats.
   Grad background(int64_t cell, T k, yl_parts &sum, Extra &extra) const {
     const T objectness = view_.logits(cell)[kObjectness];
     const Term<T> confidence = background_term<kExtras>(view_.rules, k, objectness);
@@ -80,6 +90,7 @@ template <class F, bool kExtras> class ScalarCells {
     }
     if (!kExtras) return stored;
     add_background(extra.stats, objectness, view_.grads ? slope : T(0));
+    // A logit that is not finite explains a gradient that is not finite, so only one of the two is noted.
     if (!finite(objectness))
       view_.note(cell, kObjectness, YL_CAUSE_FEATS, objectness, 0, extra);
     else if (!finite(load(stored)))
@@ -88,6 +99,7 @@ template <class F, bool kExtras> class ScalarCells {
     return stored;
   }
 
+  // Adds an object, and writes its row of the gradient. Each class logit is read just before its element is written.
   void object(int64_t cell, T k, const Object &own, yl_parts &sum, Extra &extra) const {
     const float *y = view_.truths.row(own, view_.image, view_.l, view_.y_true, scratch_.row.data());
     ObjectRow<T, F, kExtras> row(view_, cell, k, own, y, nullptr);
@@ -104,6 +116,8 @@ template <class F, bool kExtras> class ScalarCells {
     row.finish(loss);
   }
 
+  // YL_GRAD_REFRESH: clears the rows of the span's cells that were objects in the plan's last call with a gradient. All
+  // other rows are 0 except the objectness, which every mode writes.
   void clear_previous() const {
     const int32_t *end = view_.truths.previous_end(view_.image, view_.l);
     for (const int32_t *cell = std::lower_bound(view_.truths.previous_begin(view_.image, view_.l), end, first_);
@@ -111,10 +125,12 @@ template <class F, bool kExtras> class ScalarCells {
       view_.clear_gradient(*cell);
   }
 
-  // Writes the gradient of the background in planes, when all of the span has been read. Objects have written theirs.
+  // Writes the gradient of background in planes, when all of the span has been read: channel by channel, it would
+  // otherwise overwrite logits of later cells where the gradient lies over feats. Objects have written their own
+  // elements.
   void write_planes(const Grad *slopes) const {
     const int32_t anchors = view_.layer.anchors;
-    for (int64_t first = first_; first < std::min(first_ + anchors, last_); ++first)  // of each anchor
+    for (int64_t first = first_; first < std::min(first_ + anchors, last_); ++first)  // once for each anchor
       for (int32_t channel = 0; channel < view_.shape.channels; ++channel) {
         Grad *to = &view_.grad(first, channel);
         for (int64_t cell = first; cell < last_; cell += anchors, ++to)

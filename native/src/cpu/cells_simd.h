@@ -1,9 +1,14 @@
-// Stage 2 for float32 arithmetic: a span of cells side by side, for the instruction set that this file is compiled for.
+// Stage cells for float32 arithmetic: a span of cells side by side, for the instruction set that this file is compiled
+// for.
 //
-// What makes it fast: cells are taken in blocks of 64, so that a property of a block is one word; five channels are
-// read of a background cell, and four of these only where an object can be reached (reach.h); the gradient is written
-// once, in whole lines (gradient_stream.h). Objects are few: their rows are computed one by one (object.h), with their
-// classes side by side.
+// Four things make it fast. Cells are computed in blocks of 64, so that a property of all cells of a block is one word:
+// "no objects, none ignored" is one comparison, and loops over objects visit only the bits that are set. Of a
+// background cell five channels are read, and four of these only where some truth can be reached (reach.h). The
+// gradient is written once, in whole lines (gradient_stream.h). Objects are few: their rows are computed one by one
+// (object.h), with their classes side by side.
+//
+// Functions on scalars are qualified (yl::smaller): here an unqualified name finds the overloads for Floats of simd.h,
+// which hide the templates of formula.h.
 #pragma once
 
 #include "cpu/gradient_stream.h"
@@ -13,15 +18,21 @@
 namespace yl {
 inline namespace YL_ISA {
 
+// Returns the number of set bits.
 YL_SIMD int64_t count_bits(uint64_t bits) { return __builtin_popcountll(bits); }
-// Returns how many of the lowest bits are set before one that is not.
+// Returns the number of set bits below the lowest bit that is not set, 0..64.
 YL_SIMD int32_t ones(uint64_t bits) { return ~bits == 0 ? 64 : __builtin_ctzll(~bits); }
 
-// The largest factor that cannot make a gradient overflow its type: a slope of the objectness is at most 1.
+// The largest factor with which no background element of finite logits overflows the type of grads: a slope of the
+// objectness of background is a sigmoid, so it is at most 1.
 template <class Grad> constexpr float kLargest = 0x1.fffffep127f;
 template <> constexpr float kLargest<Half> = 65504.0f;
 template <> constexpr float kLargest<Bfloat16> = 0x1.fep127f;
 
+// Computes the cells of one span; F is the Format of view.h. A cell is numbered by i, counted from the first cell of
+// the span in memory order; block b is the cells from 64*b on. The gradient may lie over feats, so every read comes
+// before the writes that could harm it: rows (NHWC) are written at the end of their block, planes at the end of the
+// span.
 template <class F, bool kExtras> class SimdCells {
   using ViewOf = View<float, F, kExtras>;
   using Value = typename F::Value;
@@ -39,6 +50,9 @@ template <class F, bool kExtras> class SimdCells {
         rows_(scratch.tile, c.shape.channels),
         reach_(scratch.reachable.get()) {}
 
+  // Adds the parts and extras of the span, and writes its gradient. Sums are kept in double by lane over the whole span
+  // and added up once at its end: in float32 the rounding of thousands of additions would exceed that of the cells, and
+  // an order that is fixed for each span keeps the bits independent of threads.
   void compute(yl_parts &sum, Extra &extra) {
     find_objects();
     if (kExtras && view_.call.best_iou)
@@ -65,6 +79,8 @@ template <class F, bool kExtras> class SimdCells {
   typename ViewOf::Logits logits(int32_t i) const { return view_.logits(span_.cell(i)); }
   Grad &grad(int32_t i, int32_t channel) const { return view_.grad(span_.cell(i), channel); }
 
+  // Sets the bits of the span's objects in is_object_, and lists them in scratch_.objects in the order of i. Blocks and
+  // bits are visited in the same order, so next_object_ is all that is needed to find an object's truth later.
   void find_objects() {
     int32_t count = 0;
     const auto cell_of_object = [](const Object &object) { return int64_t(object.cell); };
@@ -74,6 +90,9 @@ template <class F, bool kExtras> class SimdCells {
     });
   }
 
+  // YL_GRAD_REFRESH: clears the rows of the span's cells that were objects in the plan's last call with a gradient.
+  // Every other row is 0 except the objectness, which write() stores in any case. It is safe to do so before anything
+  // is read: with YL_GRAD_REFRESH grads[l] must not be feats[l].
   void clear_previous() const {
     const Truths &truths = view_.truths;
     const auto itself = [](int32_t cell) { return int64_t(cell); };
@@ -81,7 +100,14 @@ template <class F, bool kExtras> class SimdCells {
                    [&](int32_t i, int32_t) { view_.clear_gradient(span_.cell(i)); });
   }
 
-  // Computes a block: ignore factors, background, objects, and the gradient of the background.
+  // Computes block b: ignore factors, background, objects, and the gradient of the background.
+  //
+  // Four words describe the block: all (its cells, fewer than 64 only at the end of a span), objects, the candidates of
+  // reach_, and ignored (k = 0). Without objects and ignored cells, as in most blocks, the background is computed by an
+  // instance (kWhole) that knows neither masks nor k.
+  //
+  // slopes are elements of the gradient as stored; raw_slopes are the same before they are rounded, filled only where
+  // they are read. In planes that are overwritten, slopes go straight to where write_planes reads them.
   template <bool kGradient> void block(int32_t b, yl_parts &sum, Extra &extra) {
     const int32_t start = b * kBlock, count = yl::smaller(kBlock, span_.count - start);
     alignas(kLine) float objectness[kBlock];
@@ -99,6 +125,8 @@ template <class F, bool kExtras> class SimdCells {
       background<kGradient, true>(start, ~uint64_t(0), 0, objectness, slopes, raw_slopes, sum, extra);
     else
       background<kGradient, false>(start, all & ~objects, ignored, objectness, slopes, raw_slopes, sum, extra);
+    // Objects follow the background, because background() fills the maps for whole vectors: row.finish() replaces the
+    // elements of objects.
     for (uint64_t rest = objects; rest; rest &= rest - 1) {
       const int32_t i = start + __builtin_ctzll(rest);
       object(i, ignored >> (i - start) & 1 ? 0.0f : 1.0f, *scratch_.objects[next_object_], sum, extra);
@@ -106,7 +134,8 @@ template <class F, bool kExtras> class SimdCells {
     if (kGradient) write(start, count, all & ~objects, slopes, raw_slopes, sum);
   }
 
-  // Copies the objectness logits of a block, and zeros after them.
+  // Copies the objectness logits of a block, converted to float, and zeros after them. The copy makes the rest of the
+  // block independent of layout and type, and keeps the logits readable when the gradient overwrites them.
   YL_SIMD void collect(int32_t start, int32_t count, float *objectness) const {
     const Value *from = logits(start).first + kObjectness * view_.order.step();
     const int64_t step = kPlanar ? 1 : view_.shape.channels;
@@ -121,8 +150,10 @@ template <class F, bool kExtras> class SimdCells {
     }
   }
 
-  // Prefetches the objectness of rows to come, which the processor does not foresee well, and where a refresh will
-  // write.
+  // Prefetches the objectness of kFetched rows that are kAhead rows away, and the elements that a refresh will write.
+  // Rows of at most a line need no second prefetch: consecutive writes then touch line after line. Both loops of
+  // background() call it, each for a half of the rows: more prefetches at once would delay reads that are needed now.
+  // The rows may be beyond the end of the array, since a prefetch never faults.
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = view_.shape.channels;
     fetch<kFetched>(logits(i + kAhead).first + kObjectness, step);
@@ -133,7 +164,8 @@ template <class F, bool kExtras> class SimdCells {
 
   // ---- ignore factor ------------------------------------------------------------------------------------------------
 
-  // Returns which cells of a block reach an object, among the candidates.
+  // Returns the cells of a block with k = 0. Of the candidates it decodes only vectors of lanes that hold one, and
+  // keeps only the candidates' bits, although other lanes are computed too.
   uint64_t reached(int32_t start, int32_t count, uint64_t candidates) const {
     uint64_t result = 0;
     for (int32_t i = 0; i < count; i += kLanes) {
@@ -143,6 +175,10 @@ template <class F, bool kExtras> class SimdCells {
     return result;
   }
 
+  // Returns which of count <= kLanes cells from start on reach a truth. The test is exact: zones select the vectors to
+  // decode, but never decide. A vector skips the objects whose cells (first to last) do not include any of its lanes.
+  // The map best_iou is written here; find_all makes every cell a candidate if it is requested. A NaN IoU leaves best
+  // as it is, since larger returns its second argument then.
   uint64_t lanes_reached(int32_t start, int32_t count) const {
     const Box<Floats> raw = box_logits(logits(start).first, count);
     const int64_t at = span_.index + start;
@@ -164,7 +200,8 @@ template <class F, bool kExtras> class SimdCells {
     return reached.bits() & first_bits(count);
   }
 
-  // Loads the box logits of cells side by side, and zeros after them.
+  // Loads the box logits of count cells side by side, and zeros after them, so that no read passes the end of the
+  // array.
   YL_SIMD Box<Floats> box_logits(const Value *from, int32_t count) const {
     const int64_t of_channel = view_.order.step();
     if (count == kLanes && kPlanar)
@@ -179,16 +216,27 @@ template <class F, bool kExtras> class SimdCells {
 
   // ---- background ---------------------------------------------------------------------------------------------------
 
-  // Computes the background of a block. kWhole: all of the block is background, and none of it is ignored.
+  // Computes the background of a block; background and ignored are words. kWhole: all 64 cells are background, and none
+  // is ignored.
+  //
+  // There are two loops, because exp and then log1p with a division form a chain of dependent operations that is longer
+  // than a processor looks ahead: each vector would wait for the one before. The first loop stores e^-|u| of all
+  // vectors; in the second, what remains of the chain is short enough for several vectors to overlap. Blocks without
+  // kWhole are fewer, and the second loop computes all of it.
+  //
+  // Values that are not finite cost one operation for each vector: u * 0 is 0 (or -0) for every finite u and NaN
+  // otherwise, and a NaN stays in sound. Only if some lane has met one, or the factor is so large that finite slopes
+  // may overflow, does not_finite() search the block cell by cell. The lanes of objects take part too, which at worst
+  // searches in vain.
   template <bool kGradient, bool kWhole>
   void background(int32_t start, uint64_t background, uint64_t ignored, const float *objectness, Grad *slopes,
                   float *raw_slopes, yl_parts &sum, Extra &extra) {
-    // Two loops: the chain of operations of both would be longer than what a processor looks ahead.
     alignas(kLine) float e[kBlock];
     for (int32_t i = 0; i < kBlock; i += kLanes) {
       if (!kPlanar) look_ahead(start + i);
       if (kWhole) exp(-fabs(Floats::load(objectness + i))).store(e + i);
     }
+    // A local copy, which stays in registers: a member might alias the arrays that the loop stores to.
     Sums confidence_sum = confidence_;
     Floats sound(0);
     for (int32_t i = 0; i < kBlock; i += kLanes) {
@@ -199,7 +247,7 @@ template <class F, bool kExtras> class SimdCells {
       const Term<Floats> confidence = kWhole ? counted_background_term<kExtras>(view_.rules, u, Floats::load(e + i))
                                              : background_term<kExtras>(view_.rules, k, u);
       confidence_sum.add(kWhole ? confidence.loss : select(here, confidence.loss, Floats(0)));
-      sound = fma(u, Floats(0), sound);  // NaN from a logit that is not finite on
+      sound = fma(u, Floats(0), sound);  // NaN as soon as a logit is not finite
       if (kExtras) {
         objectness_.add(select(here, sigmoid(u), Floats(0)));
         put(view_.call.ignore_mask, start + i, k, span_.count - start - i);
@@ -218,7 +266,9 @@ template <class F, bool kExtras> class SimdCells {
       not_finite<kGradient>(start, background, objectness, slopes, raw_slopes, sum, extra);
   }
 
-  // Counts what is not finite in the background of a block, one by one: it is rare.
+  // Counts and notes values of the block's background that are not finite, cell by cell. If a logit is not finite, it
+  // is noted and not its slope. With YL_GRAD_ACCUMULATE found_inf concerns the sum that is stored, so write() counts
+  // it.
   template <bool kGradient>
   void not_finite(int32_t start, uint64_t background, const float *objectness, const Grad *slopes,
                   const float *raw_slopes, yl_parts &sum, Extra &extra) const {
@@ -238,6 +288,8 @@ template <class F, bool kExtras> class SimdCells {
 
   // ---- objects ------------------------------------------------------------------------------------------------------
 
+  // Computes the next object, cell i of the span: adds its parts and writes its gradient, to grads or, in planes that
+  // are overwritten, to object_rows.
   void object(int32_t i, float k, const Object &own, yl_parts &sum, Extra &extra) {
     const float *y = view_.truths.row(own, view_.image, view_.l, view_.y_true, scratch_.row.data());
     Grad *const collected = kPlanar && view_.mode == YL_GRAD_OVERWRITE ? object_row(next_object_) : nullptr;
@@ -250,12 +302,15 @@ template <class F, bool kExtras> class SimdCells {
     row.finish(loss);
   }
 
-  // Adds the class part of an object, and writes the gradient of its channels. Returns the part.
+  // Adds the class part of an object, kLanes classes at a time, and writes the gradient of its class channels. Returns
+  // the part. Unused lanes of the last vector are finite: logit and target are 0 there, and their loss is left out of
+  // the sum.
   double classes(const ObjectRow<float, F, kExtras> &row, yl_parts &sum, Extra &extra) const {
     Sums total;
     for (int32_t c = kFirstClass; c < view_.shape.channels; c += kLanes) {
       const int32_t count = yl::smaller(kLanes, view_.shape.channels - c);
       alignas(kLine) float u[kLanes] = {}, targets[kLanes] = {}, weights[kLanes] = {}, losses[kLanes], slopes[kLanes];
+      // All logits of the vector are read before give() writes the first element: the gradient may lie over feats.
       for (int32_t i = 0; i < count; ++i) u[i] = row.logit(c + i);
       for (int32_t i = 0; i < count; ++i) targets[i] = row.target(c + i);
       for (int32_t i = 0; kExtras && i < count; ++i) weights[i] = row.class_weight(c + i);
@@ -276,7 +331,7 @@ template <class F, bool kExtras> class SimdCells {
     return loss;
   }
 
-  // Writes lanes into a map, in which cells are in the order of memory.
+  // Writes the first count lanes into a map, in memory order; nothing if the map is not requested or count <= 0.
   void put(float *const *maps, int32_t start, Floats values, int32_t count) const {
     if (!maps || count <= 0) return;
     float *to = maps[view_.l] + view_.image * view_.layer.cells + span_.index + start;
@@ -288,12 +343,13 @@ template <class F, bool kExtras> class SimdCells {
 
   // ---- gradient of the background -----------------------------------------------------------------------------------
 
-  // Writes the gradient of the background of a block. Planes that are overwritten are left to write_planes, when all of
-  // the span has been read.
+  // Writes the gradient of the background of a block, except planes that are overwritten: write_planes writes those.
   void write(int32_t start, int32_t count, uint64_t background, const Grad *slopes, const float *raw_slopes,
              yl_parts &sum) {
     if (view_.mode == YL_GRAD_OVERWRITE && kPlanar) return;
     if (view_.mode == YL_GRAD_OVERWRITE) {
+      // Runs of background between objects. The row of an object has been written by object(), so the stream is
+      // finished before it and started again after it.
       for (int32_t i = 0; i < count;) {
         const int32_t rows = yl::smaller(ones(background >> i), count - i);
         if (rows > 0) write_rows(start + i, slopes + i, rows);
@@ -315,6 +371,7 @@ template <class F, bool kExtras> class SimdCells {
     }
   }
 
+  // Writes whole rows of background: zeros, except the objectness.
   void write_rows(int32_t start, const Grad *slopes, int32_t count) {
     if (streams_) return rows_.rows(slopes, count);
     Grad *to = &grad(start, 0);
@@ -323,7 +380,13 @@ template <class F, bool kExtras> class SimdCells {
     for (int32_t i = 0; i < count; ++i) to[i * int64_t(view_.shape.channels) + kObjectness] = slopes[i];
   }
 
-  // Writes plane after plane: zeros, or the slopes of the objectness, and between them the values of objects.
+  // Writes plane after plane: zeros, or the slopes of the objectness, and between them the elements of objects. The
+  // channels of an anchor are adjacent planes, so a span that is a whole plane makes one stretch of memory:
+  //
+  //     channel 0: zeros x zeros x zeros | channel 1: zeros y zeros y ... | channel 4: slopes o slopes o slopes | ...
+  //
+  // x, y and o are elements of objects, which object() has collected in object_rows: written on their own, each would
+  // split a line.
   void write_planes() const {
     PlaneStream out(streams_);
     for (int32_t channel = 0; channel < view_.shape.channels; ++channel) {
@@ -343,18 +406,19 @@ template <class F, bool kExtras> class SimdCells {
     }
     out.finish();
   }
+  // Returns the collected gradient of an object, 5 + C elements, by its number in scratch_.objects.
   Grad *object_row(int32_t object) const {
     return reinterpret_cast<Grad *>(scratch_.object_rows.get()) + int64_t(object) * view_.shape.channels;
   }
   Grad *plane_slopes() const { return reinterpret_cast<Grad *>(scratch_.slopes.data()); }
 
   static constexpr int64_t kWords = (kPlanar ? kPlaneRun : kRun) / kBlock;
-  static constexpr int32_t kFetched = kLanes / 2;  // rows at a time: more would delay reads that are needed now
+  static constexpr int32_t kFetched = kLanes / 2;  // rows of one look_ahead, half of a vector
 
   const ViewOf view_;
   const SpanCells span_;
   const CellTable &table_;
-  const bool may_overflow_;  // gradients of background with finite logits
+  const bool may_overflow_;  // elements of background with finite logits may overflow
   const bool streams_;
   Scratch &scratch_;
   RowStream<Grad> rows_;
@@ -364,6 +428,7 @@ template <class F, bool kExtras> class SimdCells {
   Sums confidence_, objectness_, grad_squares_;
 };
 
+// Returns the function for the plan's type, layout and type of grads, with or without extras: one of 20 instances.
 CellsFunction simd_cells(const Shape &shape, bool extras) {
   CellsFunction result = nullptr;
   const auto choose = [&](auto format) {

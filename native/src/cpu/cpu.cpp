@@ -1,8 +1,9 @@
 // The cpu device: the stages in float32 (float64 for YL_F64), on several threads.
 //
-// Stage 1 searches y_true in pieces, or places the boxes of each image (truths.h). Stage 2 computes spans of cells
-// (cells.h). Stage 3 adds their sums. Pieces and spans do not depend on the number of threads, and sums are added in
-// the order of the spans, so that the bits are the same for any number of threads. Read cells_simd.h next.
+// Stage truths searches y_true in pieces, or places the boxes of each image (truths.h). Stage cells computes spans
+// (cells.h). Stage sum adds their partial sums. Each loop is run by the pool, whose threads take items in any order;
+// pieces and spans do not depend on the number of threads, every item has its own place for results, and sums are added
+// in the order of the spans, so the bits are the same for any number of threads. Read cells_simd.h next.
 #include <algorithm>
 #include <string>
 
@@ -17,25 +18,31 @@
 namespace yl {
 namespace {
 
-constexpr int64_t kPiece = 2048;  // cells of y_true that one item searches
+constexpr int64_t kPiece = 2048;  // cells of y_true that one item of the pool searches
 
-// A larger gradient would not stay in the caches, so it is written past them.
+// Gradients of more bytes would not stay in the caches until the caller reads them, so they are written past the
+// caches.
 constexpr int64_t kStreamedBytes = 8 << 20;
 
-// The cells that one thread computes while another wakes up: a call with fewer stays on the caller's thread.
+// The number of cells that one thread computes while another wakes up: a call with no more stays on the caller's
+// thread.
 constexpr int64_t kFewCells = 512;
 
-// A refresh of shorter rows would touch nearly every line, and have to read it: writing all past the caches is faster.
+// Bytes of a row. A refresh of shorter rows would touch nearly every line, and have to read it: writing all of the
+// gradient past the caches is faster.
 constexpr int64_t kShortRow = 128;
 
+// Returns cells / piece, rounded up.
 int64_t pieces_of(int64_t cells, int64_t piece) { return (cells + piece - 1) / piece; }
 
+// Returns the function of stage cells for a plan: YL_F64 has one, float32 arithmetic one for each instruction set.
 CellsFunction cells_for(const Shape &shape, const Isa &isa, bool extras) {
   return shape.dtype == YL_F64 ? double_cells(shape, extras) : isa.cells_of(shape, extras);
 }
 
-// Returns the spans of an image. Planes are few and of unequal size: the largest come first, so that threads that take
-// them in turn end together. In double, spans of planes are spans of cells as in rows.
+// Returns the spans of an image: the items of stage cells, and the order in which their sums are added. Planes are few
+// and of unequal size, so the largest come first: threads that take them in turn then end together. In double, spans of
+// planes are spans of cells as in rows.
 std::vector<Span> spans_of(const Shape &shape) {
   std::vector<Span> spans;
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
@@ -51,8 +58,10 @@ std::vector<Span> spans_of(const Shape &shape) {
   return spans;
 }
 
-// Returns the tables of all layers, which the vector code loads cells from.
+// Returns the tables of all layers: the vector code loads the column, row and anchor of adjacent cells instead of
+// dividing cell numbers. Empty for YL_F64, which has no vector code.
 std::vector<CellTable> tables_of(const Shape &shape) {
+  // At least the widest kLanes (32 with AVX-512).
   constexpr int64_t kPadding = 64;
   std::vector<CellTable> result(shape.layers.size());
   for (size_t l = 0; l < result.size() && shape.dtype != YL_F64; ++l) {
@@ -73,6 +82,8 @@ std::vector<CellTable> tables_of(const Shape &shape) {
   return result;
 }
 
+// A plan on the cpu device. Members are allocated with the plan for the largest batch, so that a call allocates
+// nothing.
 class Cpu final : public Backend {
  public:
   explicit Cpu(const Shape &shape)
@@ -84,6 +95,8 @@ class Cpu final : public Backend {
         tables_(tables_of(shape)),
         row_bytes_(shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
         image_bytes_(shape.cells_per_image() * row_bytes_),
+        // Idle threads poll only if each has a processor of its own; otherwise they would take time from those that
+        // work.
         pool_(shape.threads, shape.threads <= shape.processors),
         truths_(shape, shape.threads),
         box_counts_(shape.max_batch),
@@ -102,6 +115,9 @@ class Cpu final : public Backend {
     return arithmetic + ", " + std::to_string(shape_.threads) + (shape_.threads == 1 ? " thread" : " threads");
   }
 
+  // Computes a call, stage by stage. All objects are found before the first cell is computed, because the factor of the
+  // gradient may depend on their number (YL_NORMALISER_OBJECTS). The lists of objects are remembered only after stage
+  // cells, which reads those of the previous call to refresh the gradient.
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
     find_truths(call, outcome.boxes);
@@ -114,10 +130,13 @@ class Cpu final : public Backend {
     return outcome;
   }
 
+  // Searches the list of the last call with a gradient, which is ordered by cell.
   bool was_object(int32_t image, int32_t l, int32_t cell) const override {
     return std::binary_search(truths_.previous_begin(image, l), truths_.previous_end(image, l), cell);
   }
 
+  // Decodes runs of kRun cells, each by one item. Outputs are in the order of cells, so the items write disjoint
+  // memory.
   void yolo_head(const yl_head &head) noexcept override {
     const Layer &layer = shape_.layers[head.layer];
     const int64_t runs = pieces_of(layer.cells, kRun);
@@ -128,6 +147,8 @@ class Cpu final : public Backend {
     });
   }
 
+  // Places the boxes of each image, then writes the dense arrays, each (image, layer) by one item. This replaces the
+  // lists of the last call, but not what it remembered for YL_GRAD_REFRESH.
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept override {
     fill_from_boxes(batch, {boxes.data, nullptr, boxes.per_image, boxes.policy});
     const int32_t layers = shape_.layer_count();
@@ -139,8 +160,12 @@ class Cpu final : public Backend {
   }
 
  private:
-  // ---- stage 1: truths ----------------------------------------------------------------------------------------------
+  // ---- stage truths -------------------------------------------------------------------------------------------------
 
+  // Fills the lists of objects; counts says what became of the boxes. A piece of y_true leaves its objects at its own
+  // position within the list, since the number of objects before it is not known yet. When all pieces have been
+  // searched, they are moved together in the order of pieces, so lists are ordered by cell, whichever thread searched
+  // what.
   void find_truths(const Call &call, yl_box_counts &counts) noexcept {
     if (!call.dense()) {
       fill_from_boxes(call.batch, rows_of(call));
@@ -161,6 +186,7 @@ class Cpu final : public Backend {
     }
   }
 
+  // Places the boxes of each image by one item: rows of an image depend on each other where they share a cell.
   void fill_from_boxes(int32_t batch, const BoxRows &boxes) noexcept {
     run(batch, batch, [&](int64_t image, int32_t worker) {
       box_counts_[image] = truths_.fill_from_boxes(static_cast<int32_t>(image), boxes, worker);
@@ -173,14 +199,17 @@ class Cpu final : public Backend {
     return counts;
   }
 
-  // ---- stage 2: cells -----------------------------------------------------------------------------------------------
+  // ---- stage cells --------------------------------------------------------------------------------------------------
 
+  // Computes all spans of all images. A refresh becomes an overwrite where that is faster (see kShortRow); the result
+  // is the same, since a refreshed gradient is 0 wherever it is not written.
   void compute_cells(const Call &call, double normaliser, bool extras) noexcept {
     const CellsFunction function = extras ? extras_cells_ : plain_cells_;
     const bool stream = call.batch * image_bytes_ > kStreamedBytes;
     Call as_done = call;
     if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow)
       as_done.grad_mode = YL_GRAD_OVERWRITE;
+    // The normaliser is applied by the factor of the gradient only; sums stay raw until the result is made.
     const CellsCall cells{shape_,  shape_.rules.cell_rules(),    tables_, truths_,
                           as_done, call.grad_scale / normaliser, stream};
     const auto spans = static_cast<int64_t>(spans_.size());
@@ -193,8 +222,10 @@ class Cpu final : public Backend {
     });
   }
 
-  // ---- stage 3: sum -------------------------------------------------------------------------------------------------
+  // ---- stage sum ----------------------------------------------------------------------------------------------------
 
+  // Adds the partial sums of each image to its rows. Sums are doubles and rounded at each addition, so the order is
+  // part of the result: it is always that of spans_.
   void sum(int32_t batch, yl_parts *rows) const noexcept {
     const yl_parts *partial = partial_sums_.data();
     for (int32_t image = 0; image < batch; ++image) {
@@ -204,6 +235,7 @@ class Cpu final : public Backend {
     }
   }
 
+  // Adds the extras of all images layer by layer, in the order of spans_ too, and finds the first offence.
   void sum_extras(const Call &call) noexcept {
     std::fill(layer_extras_.begin(), layer_extras_.end(), Extra YL_NO_EXTRA);
     const Extra *partial = partial_extras_.get();
@@ -218,7 +250,7 @@ class Cpu final : public Backend {
       *call.offender = describe(first, shape_.layers, shape_.layer_count(), truths_.cells_per_image(), shape_.channels);
   }
 
-  // Runs the items of a loop over the cells of a batch.
+  // Runs the items of a loop over the cells of a batch, on the caller's thread alone if the cells are few.
   template <class Body> void run(int32_t batch, int64_t count, const Body &body) noexcept {
     if (batch * truths_.cells_per_image() <= kFewCells)
       pool_.run_alone(count, body);
@@ -229,13 +261,13 @@ class Cpu final : public Backend {
   const Shape &shape_;
   const Isa &isa_;
   const CellsFunction plain_cells_, extras_cells_;
-  const std::vector<Span> spans_;  // of an image
+  const std::vector<Span> spans_;  // spans of each image
   const std::vector<CellTable> tables_;
-  const int64_t row_bytes_, image_bytes_;  // of the gradient
+  const int64_t row_bytes_, image_bytes_;  // bytes of the gradient
   Pool pool_;
   Truths truths_;
-  std::vector<Span> pieces_;                       // of an image's y_true
-  std::vector<int32_t> found_;                     // (max_batch, pieces): objects
+  std::vector<Span> pieces_;                       // pieces of each image's y_true
+  std::vector<int32_t> found_;                     // (max_batch, pieces): number of objects
   std::vector<yl_box_counts> box_counts_;          // (max_batch)
   std::vector<std::unique_ptr<Scratch>> scratch_;  // (threads)
   std::vector<yl_parts> partial_sums_;             // (max_batch, spans)

@@ -1,10 +1,15 @@
-// yl_yolo_head on the cpu device, in the arithmetic of the plan's type, cell by cell.
+// yl_yolo_head on the cpu device: decodes cells one by one, in the arithmetic of the plan's type.
+//
+// It is for inspecting predictions and not for every step of a training, so it has no SIMD version. ../head.h writes
+// one cell; cpu.cpp splits the cells among the threads.
 #include "head.h"
 
 #include "cpu/view.h"
 
 namespace yl {
 
+// Decodes cells [first, last) of an image, counted in the order of cells. The outputs are in that order in both
+// layouts; only the position of a logit depends on the layout.
 void decode_cells(const Shape &shape, const yl_head &head, int32_t image, int64_t first, int64_t last) {
   const Layer &layer = shape.layers[head.layer];
   const auto decode_as = [&](auto format) {

@@ -34,7 +34,8 @@ bool has_v4() {
 }
 #endif
 
-// From the widest to the one that every processor of the architecture has.
+// From the widest to the one that every processor of the architecture has. The order matters: usable_isa takes the
+// first that is both allowed and usable.
 const Isa kIsas[] = {
 #if defined(__x86_64__)
     {"avx512", has_v4, avx512_cells},
@@ -44,6 +45,8 @@ const Isa kIsas[] = {
 
 }  // namespace
 
+// YOLOLOSS_ISA is an upper limit and no demand: "avx512" on a processor that lacks it gives the next one. The loop ends
+// without a result only if the value is not a name, because the last entry is always usable.
 const Isa &usable_isa() {
   const char *const cap = std::getenv("YOLOLOSS_ISA");
   bool allowed = !cap || !*cap;  // an empty cap is no cap

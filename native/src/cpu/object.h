@@ -1,5 +1,7 @@
-// The row of an object: its parts of the loss, its gradient, and what is requested besides. Used by cells_scalar.h and
-// by cells_simd.h, which differ in how they go through the classes: one by one, or side by side.
+// The row of an object: its parts of the loss, its gradient, and the extras that the call requests.
+//
+// cells_scalar.h and cells_simd.h share it. They differ only in how they go through the classes, one by one or a vector
+// at a time, so the classes are left to them. Objects are few, so all the rest is scalar.
 #pragma once
 
 #include "cpu/view.h"
@@ -7,12 +9,16 @@
 namespace yl {
 inline namespace YL_ISA {
 
+// Computes one object in these steps, in this order: inspect(), box_and_confidence(), give() for each class, finish().
+// T is the type of the arithmetic, F the Format of view.h.
 template <class T, class F, bool kExtras> class ObjectRow {
  public:
   using ViewOf = View<T, F, kExtras>;
   using Grad = typename F::Grad;
 
-  // y: the row of y_true. collected: where to write the gradient, NULL for its place among grads.
+  // k: the ignore factor of the cell. y: the row of y_true, 5 + C values. collected: where the gradient is written, 5 +
+  // C elements, or NULL to write it to grads; planes are collected, because write_planes puts them between the
+  // background's.
   ObjectRow(const ViewOf &view, int64_t cell, T k, const Object &own, const float *y, Grad *collected)
       : view_(view), cell_(cell), k_(k), v_(T(own.weight)), y_(y), logits_(view.logits(cell)), collected_(collected) {}
 
@@ -22,8 +28,9 @@ template <class T, class F, bool kExtras> class ObjectRow {
   float target(int32_t channel) const { return y_[channel]; }
   float class_weight(int32_t channel) const { return view_.rules.class_weights[channel - kFirstClass]; }
 
-  // Counts those of the first channels whose logit or truth is not finite. To be called first: what it finds decides
-  // whether a loss that is not finite is an overflow.
+  // Counts those of the first channels whose logit or truth is not finite. Must be called first: it sets sound_, which
+  // decides whether a result that is not finite is an overflow. A width or height <= 0 is finite and not counted, but
+  // makes the input unsound, because it has no finite logarithm.
   void inspect(int32_t channels, yl_parts &sum, Extra &extra) {
     for (int32_t i = 0; i < channels; ++i) {
       const T u = logit(i);
@@ -35,7 +42,8 @@ template <class T, class F, bool kExtras> class ObjectRow {
     }
   }
 
-  // Adds the parts xy, wh and confidence, and writes the gradient of their channels. Returns their sum.
+  // Adds the parts xy, wh and confidence, and writes the gradient of their channels. Returns the sum of the three. All
+  // five logits are read before the first element is written, since the gradient may lie over feats.
   double box_and_confidence(yl_parts &sum, Extra &extra) const {
     const Box<T> truth{T(y_[kX]), T(y_[kY]), T(y_[kW]), T(y_[kH])}, t = logits_.box();
     const T objectness = logit(kObjectness);
@@ -58,7 +66,9 @@ template <class T, class F, bool kExtras> class ObjectRow {
     return double(box.xy) + double(box.wh) + double(confidence.loss);
   }
 
-  // Writes an element of the gradient and adds its square. lost: the loss of the channel is not finite.
+  // Writes an element of the gradient, and adds its square to the statistics before it is rounded to the type of grads.
+  // lost: the loss of the channel is not finite. An overflow is noted only for sound input; otherwise inspect() has
+  // noted the value that is to blame. Without a gradient the element counts as 0.
   void give(int32_t channel, T u, T slope, bool lost, double &squares, yl_parts &sum, Extra &extra) const {
     const T element = slope * view_.factor;
     if (view_.grads) lost |= !yl::finite(load(view_.write(place(channel), element, sum)));
@@ -67,7 +77,7 @@ template <class T, class F, bool kExtras> class ObjectRow {
     if (sound_ && lost) view_.note(cell_, channel, YL_CAUSE_OVERFLOW, u, view_.grads ? element : T(0), extra);
   }
 
-  // Writes the maps, given the sum of all parts.
+  // Writes the cell's elements of the maps; loss is the sum of all parts.
   void finish(double loss) const {
     if (kExtras) view_.put_maps(cell_, k_, loss);
   }
@@ -83,7 +93,7 @@ template <class T, class F, bool kExtras> class ObjectRow {
   const float *const y_;
   const typename ViewOf::Logits logits_;
   Grad *const collected_;
-  bool sound_ = true;  // the input is finite and its logarithms exist
+  bool sound_ = true;  // logits and truths are finite, and so are the logarithms of the sizes
 };
 
 }  // namespace YL_ISA

@@ -1,7 +1,8 @@
-// The objects that the cells of a span can reach: only those cells need their box logits.
+// The truths that the cells of a span can reach, and the cells that can reach one: only those need their box logits.
 //
-// A property of all cells of a block of 64 is one word. reach() marks, from formula.h's zone_of, the cells from which
-// each object can be reached; blocks without a mark are never decoded.
+// A truth covers few cells, and most spans meet few truths, so most blocks of 64 cells are never decoded. Reach marks,
+// for each truth, the squares of its zone (zone_of of formula.h, where the proof is) in words of 64 cells. The zone may
+// be too large but never too small: reaches() decides for each marked cell. Read lanes_reached of cells_simd.h next.
 #pragma once
 
 #include "cpu/view.h"
@@ -16,14 +17,15 @@ inline __attribute__((always_inline)) uint64_t first_bits(int64_t count) {
   return count >= 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1;
 }
 
-// The cells of a span, numbered from 0.
+// Numbers the cells of a span from 0 in memory order, and converts these numbers i to cells, squares and indices. In
+// rows (NHWC) i + 1 is the next cell; in planes it is the same anchor of the next square, which is cell number + A.
 struct SpanCells {
   int32_t count;
-  int64_t origin;     // cell 0
-  int32_t step;       // from cell to cell
-  int64_t square;     // of cell 0: row * width + column
-  int64_t index;      // of cell 0, see layout.h
-  int32_t of_square;  // cells of the span in a square
+  int64_t origin;     // number of cell 0 in the layer
+  int32_t step;       // from one cell number to the next
+  int64_t square;     // square of cell 0: row * width + column
+  int64_t index;      // index of cell 0, see layout.h
+  int32_t of_square;  // cells of the span in a whole square
 
   SpanCells(const Span &span, const Layer &layer, bool planar)
       : count(static_cast<int32_t>(span.last - span.first)),
@@ -35,7 +37,9 @@ struct SpanCells {
 
   int64_t cell(int32_t i) const { return origin + i * int64_t(step); }
 
-  // Calls body(i, item) for the items of a list, ordered by cell, whose cell is in the span.
+  // Calls body(i, item) for the items of a list, ordered by cell, whose cell is in the span. Finds the first by
+  // bisection, since a list covers the whole layer. In planes, items of other anchors lie between those of the span,
+  // and are skipped.
   template <class Item, class CellOf, class Body>
   void for_each(const Item *begin, const Item *end, const CellOf &cell_of, const Body &body) const {
     int64_t low = 0, high = end - begin;
@@ -54,11 +58,13 @@ struct SpanCells {
   }
 };
 
+// Built once for each span. objects: room for all objects of an image, owned by the worker.
 template <bool kPlanar> class Reach {
  public:
   explicit Reach(Reachable *objects) : objects_(objects) {}
 
-  // Finds the objects of the layer, or with YL_SCOPE_IMAGE of all layers, that cells of the span can reach.
+  // Finds the objects of the layer, or with YL_SCOPE_IMAGE of all layers, that cells of the span can reach. Truths are
+  // fractions of the input, so those of other layers are compared as they are.
   template <class ViewOf> void find(const ViewOf &view, const SpanCells &span, bool whole_image) {
     for (int32_t l = 0; l < view.shape.layer_count(); ++l) {
       if (l != view.l && !whole_image) continue;
@@ -70,7 +76,8 @@ template <bool kPlanar> class Reach {
     }
   }
 
-  // The same where the best IoU of every cell is requested: every cell is compared with every object.
+  // Does the same where the map best_iou is requested: every cell is marked and compared with every truth, since the
+  // map holds the IoU of predictions that reach no threshold too.
   template <class ViewOf> void find_all(const ViewOf &view, const SpanCells &span, bool whole_image) {
     for (int32_t b = 0; b * kBlock < span.count; ++b) cells_[b] = first_bits(span.count - b * kBlock);
     for (int32_t l = 0; l < view.shape.layer_count(); ++l) {
@@ -86,7 +93,11 @@ template <bool kPlanar> class Reach {
   const Reachable *end() const { return objects_ + count_; }
 
  private:
-  // Marks the cells of the object's zone, row by row of the grid.
+  // Marks the cells of the truth's zone, row by row of the grid, and widens [first, last] of object to include them.
+  //
+  // The columns left..right of a grid row are adjacent squares, so they are one range of cells; it is clipped to the
+  // span and cut into blocks. A span may begin within a square, so last_row may be one too large, which the clipping
+  // absorbs.
   void mark(const Layer &layer, const SpanCells &span, Reachable &object) {
     const int32_t width = layer.width, height = layer.height;
     const Zone<float> zone = zone_of(object.truth, layer.ignore_thresh, float(width), float(height));
@@ -94,10 +105,10 @@ template <bool kPlanar> class Reach {
     const int64_t last_row = (span.square + (span.count - 1) / span.of_square + 1) / width;
     const float left = yl::larger(zone.left, 0.0f), right = yl::smaller(zone.right, float(width - 1));
     const float top = yl::larger(zone.top, float(first_row)), bottom = yl::smaller(zone.bottom, float(last_row));
-    if (!(left <= right && top <= bottom)) return;  // nor is a truth with a NaN reached
+    if (!(left <= right && top <= bottom)) return;  // but a NaN counts as the bound: reaches() rejects it
     const auto left_column = static_cast<int64_t>(-yl::floor(-left));
     const auto right_column = static_cast<int64_t>(yl::floor(right));
-    const int64_t before = kPlanar ? span.square : span.origin;  // at most of_square * square of the first cell
+    const int64_t before = kPlanar ? span.square : span.origin;  // cells of the layer (planes: squares) before the span
     for (auto row = static_cast<int64_t>(-yl::floor(-top)); row <= static_cast<int64_t>(yl::floor(bottom)); ++row) {
       const int64_t from = yl::larger(int64_t(0), (row * width + left_column) * span.of_square - before);
       const int64_t to = yl::smaller(int64_t(span.count), (row * width + right_column + 1) * span.of_square - before);

@@ -15,8 +15,8 @@
 //   stream_line(to, from)      stores 64 bytes at a multiple of 64, past the caches
 //   streamed()                 after it, other threads may read what was streamed
 //
-// Errors against the real functions, in units in the last place, at most (test `simd`): exp 1.5, log1p 2, and
-// formula.h's sigmoid and softplus with them 3.
+// The test `simd` bounds the errors against the real functions, in units in the last place: exp 1.5, log1p 2, and 3 for
+// formula.h's sigmoid and softplus, which are made of them.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +39,7 @@ constexpr int32_t kPartLanes = 4;
 #endif
 typedef float Register __attribute__((vector_size(4 * kPartLanes)));
 typedef int32_t IntRegister __attribute__((vector_size(4 * kPartLanes)));
-typedef double Doubles __attribute__((vector_size(4 * kPartLanes)));  // of half as many lanes
+typedef double Doubles __attribute__((vector_size(4 * kPartLanes)));  // half as many lanes
 
 }  // namespace YL_ISA
 }  // namespace yl
@@ -65,7 +65,7 @@ constexpr int32_t kParts = 2;
 constexpr int32_t kLanes = kParts * kPartLanes;
 constexpr uint64_t kAllLanes = (uint64_t(1) << kLanes) - 1;
 
-// Does something for each part p. It is not a loop: the compiler would keep the parts in memory where it instruments
+// Runs a statement for each part p. It is not a loop: the compiler would keep the parts in memory where it instruments
 // the code, and take many minutes for it.
 #define YL_EACH_PART(...)     \
   static_assert(kParts == 2); \
@@ -78,6 +78,8 @@ constexpr uint64_t kAllLanes = (uint64_t(1) << kLanes) - 1;
     __VA_ARGS__               \
   }
 
+// kLanes floats. Arithmetic, comparisons and the functions below work lane by lane. Each operation is rounded on its
+// own: the build forbids the compiler to fuse products and sums (-ffp-contract=off).
 struct Floats {
   Register part[kParts];
   Floats() = default;
@@ -92,7 +94,7 @@ struct Floats {
   YL_SIMD void store(float *to) const { YL_EACH_PART(std::memcpy(to + p * kPartLanes, &part[p], sizeof(Register));); }
 };
 
-// A truth value for each lane.
+// A condition for each lane, the result of a comparison.
 struct Mask {
   MaskPart part[kParts];
   static YL_SIMD Mask of_bits(uint64_t bits) {
@@ -134,18 +136,22 @@ YL_SIMD Floats select(Mask condition, Floats yes, Floats no) {
   YL_PARTWISE(Floats, select(condition.part[p], yes.part[p], no.part[p]));
 }
 YL_SIMD Mask finite(Floats a) { return a - a == Floats(0); }
-// Returns the number whose exponent is the lowest 8 bits of a.
+// Returns the number whose sign and exponent are the lowest 9 bits of a, as bits, and whose fraction is 0.
 YL_SIMD Floats exponent_of(Floats a) {
   YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) << 23));
 }
 
 // Returns e^x as 2^n * e^r, with n whole and |r| <= ln(2)/2: a polynomial for 2 e^r times 2^(n-1), which is composed of
-// bits, so that the result reaches the largest number and infinity; below e^-87 it is 0. The coefficients minimise the
-// largest relative error. The terms of the polynomial are summed in pairs, so that fewer operations wait for each
-// other.
+// bits. Halving the power and doubling the polynomial lets the result reach the largest number and infinity, where 2^n
+// itself has no bits (n = 128). Below about e^-87 n is -126, so the exponent is 0 and so is the result.
+//
+// The reduction to r adds little error: n has at most 8 bits and the upper part of ln(2) has 15, so that their product
+// is exact even without fma. The coefficients minimise the largest relative error. The terms of the polynomial are
+// summed in pairs, so that fewer operations wait for each other.
 YL_SIMD Floats exp(Floats x) {
-  x = smaller(Floats(89.0f), larger(Floats(-87.5f), x));  // NaN stays NaN
-  // A number added to this is rounded to a whole one, and its lowest bits become the exponent of 2^(n-1).
+  x = smaller(Floats(89.0f), larger(Floats(-87.5f), x));  // NaN stays NaN: it is b in both
+  // The sum of this and x/ln(2) has no bits below 1, so the addition rounds to a whole number n. The lowest bits of the
+  // sum are then n + 126, and as an exponent these mean 2^(n-1).
   const Floats whole(0x1.8p23f + 126);
   const Floats shifted = fma(x, Floats(0x1.715476p+0f), whole), n = shifted - whole;
   const Floats r =
@@ -156,7 +162,8 @@ YL_SIMD Floats exp(Floats x) {
   return (fma(fma(q, r, Floats(2 * 0.49999994f)), r2, fma(r, Floats(2), Floats(2)))) * exponent_of(shifted);
 }
 
-// Returns ln(1 + x) for x in 0..1 or NaN: formula.h needs no other.
+// Returns ln(1 + x) for x in 0..1 or NaN: formula.h takes it of e^-|u| only. It is x - x^2/2 + x^3 * q(x), so small x
+// keep all their digits. q is of degree 6 and summed in pairs, as in exp.
 YL_SIMD Floats log1p(Floats x) {
   const Floats x2 = x * x, x4 = x2 * x2;
   const Floats a = fma(Floats(-0.24857163f), x, Floats(0.33321324f)),
@@ -166,7 +173,8 @@ YL_SIMD Floats log1p(Floats x) {
   return fma(fma(q, x, Floats(-0.49999648f)), x2, x);
 }
 
-// Sums of floats in double, lane by lane; total() adds the lanes in a fixed order.
+// Sums of floats in double, lane by lane. total() adds the lanes in a fixed order, which depends on kLanes: instruction
+// sets differ in the last bits of a sum, but each repeats its own.
 class Sums {
  public:
   YL_SIMD void add(Floats a) { YL_EACH_PART(low_[p] += lower(a.part[p]); high_[p] += upper(a.part[p]);); }
@@ -202,13 +210,15 @@ YL_SIMD Floats load_lanes(const Bfloat16 *from) {
 // Stores kLanes adjacent values of a gradient.
 YL_SIMD void store_lanes(float *to, Floats a) { a.store(to); }
 YL_SIMD void store_lanes(Half *to, Floats a) { YL_EACH_PART(store_half(to + p * kPartLanes, a.part[p]);); }
+// Rounds one by one, in integer operations: no instruction set that is used here has an instruction for it.
 YL_SIMD void store_lanes(Bfloat16 *to, Floats a) {
   float values[kLanes];
   a.store(values);
   for (int32_t lane = 0; lane < kLanes; ++lane) to[lane] = Store<Bfloat16>::from(values[lane]);
 }
 
-// Loads the box logits of kLanes rows that are step values apart.
+// Loads the box logits of kLanes rows that are step values apart, so that each logit is in a Floats of its own. The
+// second is for float32: each instruction set has its own way to transpose rows.
 template <class Value> YL_SIMD Box<Floats> load_box_lanes(const Value *from, int64_t step) {
   float values[4][kLanes];
   for (int32_t lane = 0; lane < kLanes; ++lane, from += step)

@@ -1,8 +1,9 @@
-// One (image, layer) of a call, as the code of cells sees it: its logits, gradient, objects and maps, by cell and
-// channel.
+// One (image, layer) of a call, as the code of stage cells sees it: its logits, gradient, objects and maps, addressed
+// by cell and channel, whatever the types and the layout.
 //
 // Everything here is compiled once for each instruction set. Each copy is in a namespace of its own (YL_ISA), or the
-// linker would take the function of one instruction set for that of another; the test `isa` checks that none escapes.
+// linker would keep one copy of a function for all of them, perhaps one with instructions that an older processor
+// lacks; the test `isa` checks that none escapes. Read cells_scalar.h next for the simplest use.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "dtype.h"
 #include "layout.h"
 
+// Code that is compiled once: cells_double.cpp and head.cpp.
 #ifndef YL_ISA
 #define YL_ISA plain
 #endif
@@ -18,7 +20,7 @@
 namespace yl {
 inline namespace YL_ISA {
 
-// The types of feats and gradient and the order of both.
+// The types of feats (Value) and gradient (Grad), and whether both are planes (YL_NCHW) or rows.
 template <class V, class G, bool kPlanes> struct Format {
   using Value = V;
   using Grad = G;
@@ -34,8 +36,9 @@ template <class Value, class Body> void with_format_of(const Shape &shape, const
   body(Format<Value, Value, false>{});
 }
 
-// T is the type of the arithmetic. With kExtras the view knows the caller's rules and what is requested besides loss
-// and gradient; without it none of that costs anything.
+// T is the type of the arithmetic. With kExtras the view knows the caller's rules and the extras that are requested;
+// without it none of that costs anything. A cell is given by its number in the layer, in both layouts. All pointers are
+// to the image's part of the layer.
 template <class T, class F, bool kExtras> struct View {
   using Value = typename F::Value;
   using Grad = typename F::Grad;
@@ -59,7 +62,7 @@ template <class T, class F, bool kExtras> struct View {
         y_true(call.dense() ? call.y_true[l] + image * layer.cells * shape.channels : nullptr),
         mode(call.grads ? call.grad_mode : kNoGradient) {}
 
-  // The logits of a cell, as numbers of the arithmetic.
+  // The logits of a cell, converted to the type of the arithmetic when they are read.
   struct Logits {
     const Value *first;
     int64_t step;
@@ -67,37 +70,44 @@ template <class T, class F, bool kExtras> struct View {
     Box<T> box() const { return {(*this)[kX], (*this)[kY], (*this)[kW], (*this)[kH]}; }
   };
   Logits logits(int64_t cell) const { return {feats + order.start(static_cast<int32_t>(cell)), order.step()}; }
+  // Returns the gradient's element of a cell and channel. Not to be called without a gradient.
   Grad &grad(int64_t cell, int32_t channel) const {
     return grads[order.start(static_cast<int32_t>(cell)) + channel * order.step()];
   }
+  // Returns the cell as the formulas take it.
   Cell<T> formula_cell(int64_t cell) const {
     return cell_at<T>(layer, layer.anchor_sizes.data(), static_cast<int32_t>(cell));
   }
 
-  // Returns an element as the gradient stores it, and counts it if that is not finite.
+  // Returns an element as the gradient stores it. found_inf counts it if it is not finite in that type, so that it also
+  // counts a finite gradient that overflows float16.
   static Grad stored(T slope, yl_parts &sum) {
     const Grad value = Store<Grad>::from(slope);
     sum.found_inf += !yl::finite(load(value));
     return value;
   }
-  // Writes an element of the gradient, or adds it; returns it as it is stored.
+  // Writes an element of the gradient, or adds it to what is there (YL_GRAD_ACCUMULATE), in the type of the arithmetic.
+  // Returns it as it is stored.
   Grad write(Grad &to, T slope, yl_parts &sum) const {
     return to = stored(mode == YL_GRAD_ACCUMULATE ? T(load(to)) + slope : slope, sum);
   }
+  // Sets all channels of a cell to 0. Its logits must have been read, since the gradient may lie over feats.
   void clear_gradient(int64_t cell) const {
     for (int32_t channel = 0; channel < shape.channels; ++channel) grad(cell, channel) = Grad{};
   }
 
-  // Returns the element of a map (ignore_mask, best_iou, cell_loss) for a cell.
+  // Returns the element of a map (ignore_mask, best_iou, cell_loss) for a cell: maps are in the order of feats.
   float &map_at(float *const *maps, int64_t cell) const {
     return maps[l][image * layer.cells + order.index_of(static_cast<int32_t>(cell))];
   }
+  // Writes k and the loss of a cell, where those maps are requested.
   void put_maps(int64_t cell, T k, double loss) const {
     if (call.ignore_mask) map_at(call.ignore_mask, cell) = static_cast<float>(k);
     if (call.cell_loss) map_at(call.cell_loss, cell) = static_cast<float>(loss);
   }
 
-  // YL_SCAN_ALL: counts every value of a cell that is not finite.
+  // YL_SCAN_ALL: counts every value of a cell that is not finite, whether it enters the loss or not. Boxes have no
+  // y_true to be scanned.
   void scan(int64_t cell, yl_parts &sum, Extra &extra) const {
     const Logits u = logits(cell);
     for (int32_t channel = 0; channel < shape.channels; ++channel) {
@@ -109,6 +119,8 @@ template <class T, class F, bool kExtras> struct View {
     }
   }
 
+  // Keeps an offence if it comes before extra.first. The key orders by image, layer, cell, channel and cause (1..3,
+  // which fits two bits), so that the result does not depend on the order in which spans are computed.
   void note(int64_t cell, int32_t channel, int32_t cause, double value, double gradient, Extra &extra) const {
     const int64_t before = image * truths.cells_per_image() + truths.first_cell(l);
     const auto place = static_cast<uint64_t>((before + cell) * shape.channels + channel);
@@ -122,11 +134,11 @@ template <class T, class F, bool kExtras> struct View {
   const T factor;
   const int32_t image, l;
   const Layer &layer;
-  const Object *const objects, *const objects_end;  // of the layer, in the order of cells
+  const Object *const objects, *const objects_end;  // the layer's, in the order of cells
   const Order<kPlanar> order;
-  const Value *const feats;   // of the image
-  Grad *const grads;          // of the image, or NULL
-  const float *const y_true;  // of the image, or NULL: boxes
+  const Value *const feats;   // the image's, of the layer
+  Grad *const grads;          // the image's, or NULL
+  const float *const y_true;  // the image's, or NULL: boxes
   const int32_t mode;         // YL_GRAD_..., or kNoGradient
 };
 

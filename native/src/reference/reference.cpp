@@ -1,9 +1,10 @@
 // The reference device: the loss as plain loops in double precision, on the caller's thread. Begin reading here.
 //
-// It follows the formulas of yololoss.h at yl_loss line by line and is the oracle of the tests, so it shares with the
-// other backends only formula.h (the terms and their composition), boxes.h (what a row of boxes is, and its cells) and
-// the types. Nothing is vectorised, blocked or remembered between cells. The positions of values are written out, so
-// that the tests compare layout.h with them. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
+// It follows the formulas of section 7 of yololoss.h line by line and is the oracle of the tests, so it shares with the
+// other backends only formula.h (the terms and their composition), boxes.h and place_boxes of truths.h (valid rows of
+// boxes and their cells), and the types. Nothing is vectorised, blocked or remembered between cells, and one thread
+// visits the cells in the order of their numbers. Positions in memory are computed in this file, so that the tests also
+// verify layout.h. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
 #include <algorithm>
 
 #include "backend.h"
@@ -16,12 +17,14 @@
 namespace yl {
 namespace {
 
-// A cell of the image at hand.
+// The cell that is being computed: its image and layer, its number within them, and its row, column and anchor.
 struct At {
   int32_t image, l, cell;
   CellPlace place;
 };
 
+// A plan on the reference device. Its workspace holds the truths of a single image, in rows_, weights_ and objects_:
+// loss() and build_y_true() find them again for each image. Only was_object_ outlives a call.
 class Reference final : public Backend {
  public:
   explicit Reference(const Shape &shape)
@@ -44,6 +47,10 @@ class Reference final : public Backend {
 
   std::string description() const override { return "double precision, 1 thread"; }
 
+  // Computes a call. The truths are found twice: YL_NORMALISER_OBJECTS divides by the number of objects of the whole
+  // call, so all images must be counted before the first element of the gradient is written. Keeping the truths of all
+  // images between the two passes would be faster, but would need a list for each image. The counts of boxes are added
+  // in the first pass only.
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
     int64_t objects = 0;
@@ -63,6 +70,7 @@ class Reference final : public Backend {
         for (int32_t cell = 0; cell < layer.cells; ++cell)
           visit(call, {image, l, cell, place_of(cell, layer.width, layer.anchors)}, *rows);
       }
+      // Only after the image's last visit, because visit() needs the objects of the previous call to clear their rows.
       for (int64_t cell = 0; cell < cells_ && call.grads; ++cell)
         was_object_[image * cells_ + cell] = rows_[cell] != nullptr;
     }
@@ -71,10 +79,12 @@ class Reference final : public Backend {
     return outcome;
   }
 
+  // Describes the last call with a gradient: visit() uses it for YL_GRAD_REFRESH, and check/refresh.cpp for its check.
   bool was_object(int32_t image, int32_t l, int32_t cell) const override {
     return was_object_[image * cells_ + first_cell_[l] + cell];
   }
 
+  // Decodes every cell in double and rounds once to float32 at the end.
   void yolo_head(const yl_head &head) noexcept override {
     const Layer &layer = shape_.layers[head.layer];
     for (int32_t i = 0; head.grid && i < layer.height * layer.width; ++i) {
@@ -97,6 +107,8 @@ class Reference final : public Backend {
       }
   }
 
+  // Copies the rows that find_boxes composes; every other cell becomes a row of zeros. Weights of boxes are left out,
+  // because y_true has no field for them.
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept override {
     yl_box_counts counts{};
     for (int32_t image = 0; image < batch; ++image) {
@@ -116,13 +128,14 @@ class Reference final : public Backend {
  private:
   // ---- truths -------------------------------------------------------------------------------------------------------
 
-  // An object of the image at hand: its layer, and its truth.
+  // An object of the current image. Its cell is not needed: the ignore factor compares boxes, wherever their cells are.
   struct Truth {
     int32_t l;
     Box<double> truth;
   };
 
-  // Finds the objects of an image: rows_ and weights_ of its cells, and objects_.
+  // Finds the objects of an image: fills rows_ and weights_ for each of its cells, then lists them in objects_, layer
+  // by layer. Returns what became of the boxes; all 0 for dense y_true.
   yl_box_counts find_truths(const Call &call, int32_t image) noexcept {
     yl_box_counts counts{};
     if (call.dense())
@@ -137,6 +150,8 @@ class Reference final : public Backend {
     return counts;
   }
 
+  // Points rows_ at the rows of y_true whose mask is not 0. A NaN differs from 0, so its cell is an object; -0 does
+  // not. Dense truths have no weights of boxes, so every weight is 1.
   void find_in_y_true(const Call &call, int32_t image) noexcept {
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       const int64_t cells = shape_.layers[l].cells;
@@ -148,6 +163,9 @@ class Reference final : public Backend {
     }
   }
 
+  // Composes the rows that yl_build_y_true would write, in box_rows_, and points rows_ at them. If two boxes share a
+  // cell, the later one replaces the coordinates and the weight, but the row is cleared only for the first, so the
+  // class flags of both stay set, as in keras-yolo3.
   yl_box_counts find_boxes(int32_t image, const BoxRows &boxes) noexcept {
     std::fill_n(rows_.get(), cells_, nullptr);
     std::fill_n(marks_.get(), cells_, -1);
@@ -171,7 +189,9 @@ class Reference final : public Backend {
 
   // ---- cells --------------------------------------------------------------------------------------------------------
 
-  // Adds the loss of a cell to the sums of its image and layer, and writes its row of the gradient.
+  // Adds the loss of a cell to the sums of its image and layer, and writes its row of the gradient. Everything that
+  // reads box or class logits of a background cell comes before the first write, because the gradient may lie over
+  // feats.
   void visit(const Call &call, const At &at, yl_parts &sum) noexcept {
     const float *const y = rows_[first_cell_[at.l] + at.cell];
     const double k = ignore_factor(call, at);
@@ -197,6 +217,9 @@ class Reference final : public Backend {
     return k;
   }
 
+  // Adds a background cell, and returns its loss. A NaN or infinity of the gradient is reported as an overflow only if
+  // the logit is finite: otherwise the logit is the cause. The statistics sum squares of the gradient before it is
+  // rounded to the type of grads.
   double background(const Call &call, const At &at, double k, yl_parts &sum) noexcept {
     const double to = logit(call, at, kObjectness);
     const Term<double> confidence = background_term<true>(rules_, k, to);
@@ -219,6 +242,7 @@ class Reference final : public Backend {
     return confidence.loss;
   }
 
+  // Adds an object, and returns the sum of its parts. y is its row of y_true, or the row that find_boxes composed.
   double object(const Call &call, const At &at, double k, const float *y, yl_parts &sum) noexcept {
     const bool sound = inspect(call, at, y, sum);
     const double m = y[kObjectness], v = weights_[first_cell_[at.l] + at.cell], to = logit(call, at, kObjectness);
@@ -238,6 +262,10 @@ class Reference final : public Backend {
     stats.iou_75 += own_iou > 0.75;
     stats.objectness_object += sigmoid(to);
 
+    // lost is the channel whose xy or wh part is not finite although its input is, or -1. give() writes one element of
+    // the gradient and returns its square. It reports an overflow if the loss of the channel or the element as stored
+    // is not finite, but only for sound input: inspect() has reported the value that is to blame otherwise. Each logit
+    // is read before its element is written, again because the gradient may lie over feats.
     const int32_t lost = overflow_channel(box, t);
     const auto give = [&](int32_t channel, double slope, bool loss_is_finite) {
       const double element = call.grads ? slope * factor_ : 0, value = logit(call, at, channel);
@@ -263,7 +291,9 @@ class Reference final : public Backend {
 
   // ---- values that are not finite -----------------------------------------------------------------------------------
 
-  // Counts the values of an object that are not finite; returns whether none of them poisons its loss.
+  // Counts the values of an object that are not finite, and returns true if its input is sound: all logits are finite,
+  // and no value of y_true poisons the loss. The two differ for a width or height <= 0, which is finite and not
+  // counted, but has no finite logarithm. With YL_SCAN_ALL, scan() has counted the values already.
   bool inspect(const Call &call, const At &at, const float *y, yl_parts &sum) noexcept {
     bool sound = true;
     for (int32_t channel = 0; channel < shape_.channels; ++channel) {
@@ -276,7 +306,8 @@ class Reference final : public Backend {
     return sound;
   }
 
-  // YL_SCAN_ALL: counts every value of a cell that is not finite.
+  // YL_SCAN_ALL: counts every value of a cell that is not finite, whether it enters the loss or not. Boxes have no
+  // y_true to be scanned.
   void scan(const Call &call, const At &at, yl_parts &sum) noexcept {
     const int64_t cells = shape_.layers[at.l].cells;
     for (int32_t channel = 0; channel < shape_.channels; ++channel) {
@@ -288,8 +319,8 @@ class Reference final : public Backend {
     }
   }
 
-  // Keeps the first offender. Cells come in order; within a cell the lowest channel is the first, then the lowest
-  // cause.
+  // Keeps the first offender. Cells are visited in order, so an offender of an earlier cell stays; within a cell the
+  // lowest channel comes first, then the lowest cause.
   void note(const At &at, int32_t channel, int32_t cause, double value, double gradient) noexcept {
     if (first_.cause != YL_CAUSE_NONE) {
       const bool same_cell = first_.image == at.image && first_.layer == at.l && first_.row == at.place.row &&
@@ -301,7 +332,8 @@ class Reference final : public Backend {
 
   // ---- memory -------------------------------------------------------------------------------------------------------
 
-  // Returns the position of a channel of a cell in feats[l] and grads[l].
+  // Returns the position of a channel of a cell in feats[l] and grads[l], counted in values. layout.h computes the same
+  // for the fast backends.
   int64_t position(const At &at, int32_t channel) const {
     const Layer &layer = shape_.layers[at.l];
     const int64_t h = layer.height, w = layer.width, channels = layer.anchors * shape_.channels;
@@ -310,6 +342,7 @@ class Reference final : public Backend {
     return ((at.image * channels + of_square) * h + at.place.row) * w + at.place.column;
   }
 
+  // Reads a value of a YL_F32 ... type. The conversion to double is exact for all of them.
   static double value_at(const void *values, int32_t dtype, int64_t position) {
     switch (dtype) {
       case YL_F64: return static_cast<const double *>(values)[position];
@@ -329,9 +362,11 @@ class Reference final : public Backend {
     return cell_at<double>(shape_.layers[at.l], shape_.layers[at.l].anchor_sizes.data(), at.cell);
   }
 
+  // Returns the type of grads: YL_GRAD_F32 makes it float32 whatever the type of feats is.
   int32_t grad_dtype() const { return shape_.f32_grads ? YL_F32 : shape_.dtype; }
 
-  // Stores a value in the type of grads, and returns it as it is stored.
+  // Stores a value in the type of grads, and returns it as it is stored. The 16-bit types are rounded from float32, as
+  // the contract defines them, so that value is rounded twice.
   double store(const Call &call, const At &at, int32_t channel, double value) const noexcept {
     void *const grads = call.grads[at.l];
     const int64_t i = position(at, channel);
@@ -343,7 +378,9 @@ class Reference final : public Backend {
     }
   }
 
-  // Writes an element of the gradient, or adds it; counts what is then not finite.
+  // Writes an element of the gradient, or adds it to what is there (YL_GRAD_ACCUMULATE), and returns it as it is
+  // stored. found_inf counts elements that are not finite in the type of grads, so a finite gradient that overflows
+  // float16 counts.
   double write(const Call &call, const At &at, int32_t channel, double slope, yl_parts &sum) const noexcept {
     const bool accumulate = call.grad_mode == YL_GRAD_ACCUMULATE;
     const double before = accumulate ? value_at(call.grads[at.l], grad_dtype(), position(at, channel)) : 0;
@@ -352,12 +389,14 @@ class Reference final : public Backend {
     return stored;
   }
 
-  // The logits of a cell are read before its gradient is cleared: the gradient may lie over feats.
+  // Sets the gradient of a cell to 0. Every logit of the cell that is needed must have been read: the gradient may lie
+  // over feats.
   void clear_gradient(const Call &call, const At &at) const noexcept {
     for (int32_t channel = 0; channel < shape_.channels; ++channel) store(call, at, channel, 0);
   }
 
-  // Writes a cell's value into a map of the result: (B, H, W, A), with NCHW (B, A, H, W).
+  // Writes a cell's value into a map of the result, unless the map is not requested (NULL). Maps are (B, H, W, A), with
+  // YL_NCHW (B, A, H, W), in the plan's memory.
   void put(float *const *maps, const At &at, double value) const noexcept {
     if (!maps) return;
     const Layer &layer = shape_.layers[at.l];
@@ -368,17 +407,17 @@ class Reference final : public Backend {
 
   const Shape &shape_;
   const CellRules rules_;
-  const int64_t cells_;              // of an image
-  std::vector<int64_t> first_cell_;  // of each layer
-  // Of the image at hand, for each of its cells: its row of y_true, NULL if it is background; the weight of its box.
+  const int64_t cells_;              // cells of an image
+  std::vector<int64_t> first_cell_;  // (L): number of the layer's first cell in an image
+  // For each cell of the current image: its row of y_true, or NULL if it is background; and the weight of its box.
   std::unique_ptr<const float *[]> rows_;
   std::unique_ptr<float[]> weights_;
   std::unique_ptr<Truth[]> objects_;
   int64_t object_count_ = 0;
   std::unique_ptr<float[]> box_rows_;  // rows of y_true for boxes, one for each cell
-  std::unique_ptr<int32_t[]> marks_;   // of place_boxes
+  std::unique_ptr<int32_t[]> marks_;   // (cells): the last row of boxes that took the cell, or -1
   std::vector<bool> was_object_;       // (max_batch, cells): at the last call with a gradient
-  double factor_ = 0;                  // of the gradient: grad_scale / normaliser
+  double factor_ = 0;                  // factor of every slope: grad_scale / normaliser
   std::vector<yl_stats> stats_;        // (L)
   yl_offender first_{};
 };

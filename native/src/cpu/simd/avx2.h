@@ -1,4 +1,7 @@
 // AVX2 with FMA and F16C (x86-64-v3): 8 floats in a register. simd.h says what each operation means.
+//
+// Masks are registers of -1 or 0 in each lane (portable.h); blendv and movemask read the sign bits. Conversions to
+// float16 name their rounding, so that the caller's MXCSR does not matter.
 #pragma once
 
 #include <immintrin.h>
@@ -19,6 +22,7 @@ YL_SIMD Register fma(Register a, Register b, Register c) { return _mm256_fmadd_p
 YL_SIMD Register smaller(Register a, Register b) { return _mm256_min_ps(a, b); }
 YL_SIMD Register larger(Register a, Register b) { return _mm256_max_ps(a, b); }
 
+// AVX2 converts four floats to four doubles, so each half of a register becomes one.
 YL_SIMD Doubles lower(Register a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a)); }
 YL_SIMD Doubles upper(Register a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)); }
 
@@ -29,6 +33,13 @@ YL_SIMD void store_half(Half *to, Register a) {
   _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
 
+// Transposes 8 rows of 4 values. Unpacking and shuffling work within the halves of 128 bits, so rows i and i + 4 share
+// a register, and each half is transposed on its own. For the lower half:
+//
+//     rows[0] x0 y0 w0 h0    xy_01 x0 x1 y0 y1    x x0 x1 x2 x3
+//     rows[1] x1 y1 w1 h1    wh_01 w0 w1 h0 h1    y y0 y1 y2 y3
+//     rows[2] x2 y2 w2 h2    xy_23 x2 x3 y2 y3    w w0 w1 w2 w3
+//     rows[3] x3 y3 w3 h3    wh_23 w2 w3 h2 h3    h h0 h1 h2 h3
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
   Register rows[4];  // register i holds rows i and i + 4
   for (int32_t i = 0; i < 4; ++i) {
@@ -45,6 +56,7 @@ YL_SIMD void stream_line(char *to, const char *from) {
   for (int32_t i = 0; i < 64; i += 32)
     _mm256_stream_ps(reinterpret_cast<float *>(to + i), _mm256_loadu_ps(reinterpret_cast<const float *>(from + i)));
 }
+// Streaming stores are weakly ordered: the fence makes them visible before whatever this thread publishes next.
 YL_SIMD void streamed() { _mm_sfence(); }
 
 }  // namespace YL_ISA

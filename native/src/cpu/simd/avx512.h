@@ -1,5 +1,8 @@
 // AVX-512 (x86-64-v4): 16 floats in a register, masks in registers of their own. simd.h says what each operation means.
-// native/test/avx512/emulated.h has the same intrinsics made of AVX2's: one used here must be there too.
+//
+// Comparisons are ordered and quiet (_OQ): false where a NaN is compared, with no exception. Conversions to float16
+// name their rounding, so that the caller's MXCSR does not matter. native/test/avx512/emulated.h has the same
+// intrinsics made of AVX2's: one used here must be there too.
 #pragma once
 
 #include <immintrin.h>
@@ -29,6 +32,8 @@ YL_SIMD void store_half(Half *to, Register a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i *>(to), _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT));
 }
 
+// Transposes 16 rows of 4 values, in quarters of 128 bits as avx2.h does in halves: rows i, i + 4, i + 8 and i + 12
+// share a register.
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
   Register rows[4];  // register i holds rows i, i + 4, i + 8 and i + 12
   for (int32_t i = 0; i < 4; ++i) {
@@ -44,9 +49,11 @@ YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
           _mm512_shuffle_ps(wh_01, wh_23, 0x44), _mm512_shuffle_ps(wh_01, wh_23, 0xee)};
 }
 
+// A register is a whole line, so this is one store.
 YL_SIMD void stream_line(char *to, const char *from) {
   _mm512_stream_ps(reinterpret_cast<float *>(to), _mm512_loadu_ps(from));
 }
+// Streaming stores are weakly ordered: the fence makes them visible before whatever this thread publishes next.
 YL_SIMD void streamed() { _mm_sfence(); }
 
 }  // namespace YL_ISA

@@ -1,5 +1,8 @@
 // No instruction set in particular: 4 floats that the compiler maps to whatever there is. simd.h says what each
 // operation means.
+//
+// It is for processors other than x86-64 and 64-bit Arm, and shows the meaning of each operation in plain code.
+// Everything longer than a line is in portable.h, where other instruction sets use it too.
 #pragma once
 
 #include <cstring>
@@ -28,7 +31,7 @@ YL_SIMD void store_half(Half *to, Register a) { portable_store_half(to, a); }
 
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) { return portable_load_boxes(from, step); }
 
-// There is no store past the caches, or it is of no use.
+// An ordinary copy: there is no portable store past the caches.
 YL_SIMD void stream_line(char *to, const char *from) { std::memcpy(to, from, 64); }
 YL_SIMD void streamed() {}
 

@@ -1,4 +1,7 @@
 // Advanced SIMD, which every 64-bit Arm has: 4 floats in a register. simd.h says what each operation means.
+//
+// Comparisons, masks and transposition are those of portable.h, which the compiler maps to the instructions there are.
+// fma rounds once, as with AVX2.
 #pragma once
 
 #include <arm_neon.h>
@@ -10,6 +13,7 @@
 namespace yl {
 inline namespace YL_ISA {
 
+// There is no movemask: each lane keeps a bit of its own, and the sum of the lanes is the word.
 YL_SIMD uint64_t bits_of_mask(MaskPart m) {
   const MaskPart bits = {1, 2, 4, 8};
   return vaddvq_u32(reinterpret_cast<uint32x4_t>(m & bits));
@@ -20,7 +24,7 @@ YL_SIMD Register fma(Register a, Register b, Register c) {
   return reinterpret_cast<Register>(
       vfmaq_f32(reinterpret_cast<float32x4_t>(c), reinterpret_cast<float32x4_t>(a), reinterpret_cast<float32x4_t>(b)));
 }
-// Not the instructions for it, which return NaN for a NaN: formula.h wants b.
+// vminq_f32 and vmaxq_f32 are not used: they return NaN where a NaN is compared, but formula.h wants b.
 YL_SIMD Register smaller(Register a, Register b) { return select(a < b, a, b); }
 YL_SIMD Register larger(Register a, Register b) { return select(a > b, a, b); }
 
@@ -36,7 +40,7 @@ YL_SIMD void store_half(Half *to, Register a) {
 
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) { return portable_load_boxes(from, step); }
 
-// There is no store past the caches, or it is of no use.
+// An ordinary copy: Arm has no store past the caches that is of use here.
 YL_SIMD void stream_line(char *to, const char *from) { std::memcpy(to, from, 64); }
 YL_SIMD void streamed() {}
 

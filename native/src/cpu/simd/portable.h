@@ -1,5 +1,8 @@
-// What instruction sets without registers for masks share, and what they use where they have no instruction of their
-// own. A mask is a register with -1 or 0 in each lane.
+// Operations that instruction sets without registers for masks share, and those that an instruction set uses where it
+// has no instruction of its own. Everything is written with the vector types of gcc and clang.
+//
+// A mask is a register with -1 or 0 in each lane, which is what comparisons of such vectors yield. simd.h says what
+// each operation means; avx2.h, sse2.h, neon.h and generic.h include this.
 #pragma once
 
 #include <cstring>
@@ -8,6 +11,7 @@ namespace yl {
 inline namespace YL_ISA {
 
 typedef IntRegister MaskPart;
+// Puts the bits in every lane, and keeps bit i in lane i.
 YL_SIMD MaskPart mask_of(uint64_t bits) {
   IntRegister one{};
   for (int32_t lane = 0; lane < kPartLanes; ++lane) one[lane] = 1 << lane;
@@ -22,7 +26,7 @@ YL_SIMD Register portable_select(MaskPart m, Register yes, Register no) {
                                     (reinterpret_cast<IntRegister>(no) & ~m));
 }
 
-// Converts one by one, in integer operations.
+// Both convert one by one, in integer operations (dtype.h): SSE2 has no instructions for 16-bit numbers.
 YL_SIMD Register portable_load_half(const Half *from) {
   float values[kPartLanes];
   for (int32_t lane = 0; lane < kPartLanes; ++lane) values[lane] = load(from[lane]);
@@ -36,6 +40,7 @@ YL_SIMD void portable_store_half(Half *to, Register a) {
   for (int32_t lane = 0; lane < kPartLanes; ++lane) to[lane] = Store<Half>::from(values[lane]);
 }
 
+// Transposes kPartLanes rows of 4 values through memory.
 YL_SIMD Box<Register> portable_load_boxes(const float *from, int64_t step) {
   float values[4][kPartLanes];
   for (int32_t lane = 0; lane < kPartLanes; ++lane, from += step)

@@ -1,5 +1,8 @@
 // SSE2, which every x86-64 has: 4 floats in a register, no fused product and sum, no 16-bit numbers. simd.h says what
 // each operation means.
+//
+// This is the instruction set `baseline` of x86-64. fma rounds twice here, so results differ from those of AVX2 in the
+// last bits; the bounds of section 7 of yololoss.h hold for both.
 #pragma once
 
 #include <immintrin.h>
@@ -15,6 +18,7 @@ YL_SIMD uint64_t bits_of_mask(MaskPart m) {
 YL_SIMD Register select(MaskPart m, Register yes, Register no) { return portable_select(m, yes, no); }
 
 YL_SIMD Register fma(Register a, Register b, Register c) { return a * b + c; }  // rounded twice
+// minps and maxps return their second operand where a NaN is compared, which is what formula.h wants.
 YL_SIMD Register smaller(Register a, Register b) { return _mm_min_ps(a, b); }
 YL_SIMD Register larger(Register a, Register b) { return _mm_max_ps(a, b); }
 
@@ -24,6 +28,7 @@ YL_SIMD Doubles upper(Register a) { return _mm_cvtps_pd(_mm_movehl_ps(a, a)); }
 YL_SIMD Register load_half(const Half *from) { return portable_load_half(from); }
 YL_SIMD void store_half(Half *to, Register a) { portable_store_half(to, a); }
 
+// Transposes 4 rows of 4 values; avx2.h shows the steps.
 YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
   Register rows[4];
   for (int32_t i = 0; i < 4; ++i) rows[i] = _mm_loadu_ps(from + i * step);
@@ -33,10 +38,12 @@ YL_SIMD Box<Register> load_boxes(const float *from, int64_t step) {
           _mm_shuffle_ps(wh_01, wh_23, 0xee)};
 }
 
+// A line is four stores. The processor collects them and writes the line at once.
 YL_SIMD void stream_line(char *to, const char *from) {
   for (int32_t i = 0; i < 64; i += 16)
     _mm_stream_ps(reinterpret_cast<float *>(to + i), _mm_loadu_ps(reinterpret_cast<const float *>(from + i)));
 }
+// Streaming stores are weakly ordered, see avx2.h.
 YL_SIMD void streamed() { _mm_sfence(); }
 
 }  // namespace YL_ISA
