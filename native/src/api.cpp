@@ -414,7 +414,7 @@ const char *yl_version_string(void) {
 
 int32_t yl_abi_version(void) { return YL_ABI_VERSION; }
 
-// A linear search: a binding calls it once for each field, when it is loaded.
+// Searches all fields in turn, which is enough: a binding calls it once for each field, when it is loaded.
 int64_t yl_offset_of(const char *struct_name, const char *field) {
   if (!struct_name) return -1;
   for (const Field &known : kFields) {
