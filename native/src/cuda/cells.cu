@@ -10,9 +10,9 @@
 #include "head.h"
 
 namespace yl {
-// A named namespace, because the mangled name of an anonymous one changes from build to build; test/kernels.txt limits
-// the registers of each kernel by its name.
-inline namespace cells_kernels {  // not an anonymous namespace: its mangled name would change from build to build
+// A named namespace, because the mangled name of an anonymous one changes from build to build; native/test/kernels.txt
+// limits the registers of each kernel by its name.
+inline namespace cells_kernels {
 
 // Counts a tile of a call that is refused, whose blocks do nothing else. Returns whether it is the last tile of its
 // image and layer. The tickets must be taken even so: the last block resets the counters for the next call. The barrier

@@ -131,7 +131,6 @@ class Chunks {
   // may then free its memory.
   template <class Enqueue, class Collect>
   void run(int32_t batch, std::vector<Transfer> &transfers, const Enqueue &enqueue, const Collect &collect) {
-    // Prepares all buffers before the first copy: if that fails, nothing has been written.
     const int32_t chunk = chunk_of(transfers, batch);
     for (Transfer &transfer : transfers) {
       cudaPointerAttributes attributes{};
@@ -142,6 +141,7 @@ class Chunks {
     at_.resize(transfers.size());
     int64_t bytes = kAlignment;
     for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * chunk);
+    // Prepares all buffers before the first copy: if that fails, nothing has been written.
     for (size_t s = 0; s < slots_.size() && int64_t(s) * chunk < batch; ++s) reserve(slots_[s], bytes);
     try {
       size_t s = 0;

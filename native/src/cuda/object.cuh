@@ -104,8 +104,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   if (kExtras) row.sound = inspect(view, row, extra->first);
 
   // The gradient may be stored over feats: lanes 0 to 4 overwrite the logits of the box and the objectness, which every
-  // lane reads above. __syncwarp orders those reads before the writes. The class logits need no such order: each is
-  // read and written by the same lane.
+  // lane reads above. __syncwarp orders those reads before the writes. The class logits that other lanes have read
+  // (inspect) were read before it too; from here on each is read and written by the same lane.
   __syncwarp();
   if (lane <= kObjectness) {
     const bool is_box = lane < kBoxChannels;

@@ -12,7 +12,7 @@
 
 namespace yl {
 // A named namespace, because the mangled name of an anonymous one changes from build to build.
-inline namespace truths_kernels {  // not an anonymous namespace: its mangled name would change from build to build
+inline namespace truths_kernels {
 
 // Appends the cells of dense y_true whose mask is not 0 to the lists: one block for each tile of kTruthsTile cells.
 // Masks are 4 * (5 + C) bytes apart, so each load brings in a sector of memory of which one value is used: the kernel
