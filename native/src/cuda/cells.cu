@@ -295,8 +295,8 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
 // the limit is 128 (two blocks), in double 255 (one block): those instances are for diagnosis and comparison, not for
 // speed.
 //
-// first_bad was written by stage truths, in the launch before, so either all blocks compute or none does: a refused call
-// writes nothing. The last block resets it, when all tickets have been taken.
+// first_bad was written by stage truths, in the launch before, so either all blocks compute or none does: a refused
+// call writes nothing. The last block resets it, when all tickets have been taken.
 template <class F, bool kGradient, bool kExtras>
 __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
                                          : sizeof(typename F::Number) == 4 ? 2
