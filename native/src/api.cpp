@@ -1,5 +1,9 @@
-// The functions of yololoss.h: check, run the backend, turn what it gives into the result, and every failure into a
-// status and a sentence.
+// The functions of yololoss.h: each takes the lock of the plan, checks its arguments (check/), runs the backend, turns
+// the backend's rows into the result, and every failure into a status and a sentence.
+//
+// The functions of the C interface at the end only forward; those that have a _holding or a DLPack variant share one
+// function of the anonymous namespace. Errors travel inside the library as exceptions, which guarded() converts:
+// nothing else may catch or leak one. Read check/check.h and backend.h next.
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
@@ -14,13 +18,16 @@
 #include "exact_sum.h"
 #include "yololoss_binding.h"
 
+// A plan: the checked config, the backend that was made for it, and everything that a call needs and must not allocate.
+// It never moves, because the backend keeps a reference to shape. in_use serialises the calls; device_name, device_why
+// and shape do not change once the plan is made, so they are read without the lock.
 struct yl_plan {
   yl::Shape shape;
   std::string device_name, device_why;
-  std::unique_ptr<yl::Backend> backend;  // refers to shape
-  std::vector<yl_parts> rows;            // (max_batch, L)
-  std::vector<yl_parts> layers;          // (L)
-  std::vector<yl::Range> ranges;         // scratch of the checks
+  std::unique_ptr<yl::Backend> backend;
+  std::vector<yl_parts> rows;     // (max_batch, L)
+  std::vector<yl_parts> layers;   // (L)
+  std::vector<yl::Range> ranges;  // scratch of the checks
   yl::LastGradient last;
   std::mutex in_use;
 };
@@ -29,14 +36,20 @@ namespace {
 
 using yl::fail;
 
+// The sentence of yl_last_error(). It is an array, not a string, so that a failure to allocate can be reported without
+// an allocation; longer sentences are cut off.
 thread_local char last_error[512] = "";
 
+// Stores the sentence of a failure and returns its status. more is appended to sentence.
 yl_status failed(yl_status status, const char *sentence, const char *more = "") noexcept {
   std::snprintf(last_error, sizeof last_error, "%s%s", sentence, more);
   return status;
 }
 
-// The only way out for an exception.
+// Runs body and converts its exception to a status; the only way out for an exception, which must not reach a caller
+// written in C, Java or Python. The library throws Failure for everything that it detects. Of the others, bad_alloc and
+// length_error come from containers, system_error from threads that cannot be started; any other exception is a bug in
+// the library.
 template <class Body> yl_status guarded(const Body &body) noexcept {
   try {
     body();
@@ -56,6 +69,7 @@ template <class Body> yl_status guarded(const Body &body) noexcept {
   }
 }
 
+// Runs body with a plan while no other call uses it.
 template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexcept {
   return guarded([&] {
     if (!plan) fail(YL_INVALID_ARGUMENT, "plan is NULL; make one with yl_plan_create");
@@ -64,6 +78,8 @@ template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexc
   });
 }
 
+// Makes the backend of a plan whose shape is set, and the two texts that describe it. They are composed here, so that
+// yl_device_name and yl_device_why can return them without an allocation.
 void make_backend(const yl_config &config, yl_plan &plan) {
   const yl::BackendEntry &entry = yl::backend_of(plan.shape.device, plan.shape.device_index);
   plan.backend = entry.make(plan.shape);
@@ -73,6 +89,9 @@ void make_backend(const yl_config &config, yl_plan &plan) {
   plan.device_why += "; " + plan.backend->description();
 }
 
+// Writes the result of a call from the rows that the backend has left in plan.rows: adds the rows of each layer in the
+// order of the images, divides by the normaliser, and copies the parts that are requested. Everything is computed in
+// the plan's memory first, so the caller's memory is written once, with final values.
 void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome, const yl_result &result) {
   const int32_t layer_count = plan.shape.layer_count();
   for (int32_t l = 0; l < layer_count; ++l)
@@ -84,8 +103,17 @@ void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome
   if (result.rows) std::copy_n(plan.rows.begin(), int64_t(call.batch) * layer_count, result.rows);
 }
 
-// A call is checked, and computed by body(plan, call, result). What it leaves in the gradient buffers is remembered;
-// of a call that fails half way nothing is known.
+// Checks a call and computes it by body(plan, call, result).
+//
+// It also keeps LastGradient up to date, which decides whether the next call may use YL_GRAD_REFRESH. After a call with
+// a gradient, its buffers are known, and hold at least as many images as before if they are the same buffers: a smaller
+// batch leaves the later images unchanged, and the backend still knows their objects. A sum (YL_GRAD_ACCUMULATE) is no
+// gradient to refresh, so batch becomes 0. If the device fails, the buffers may hold anything. The other failures are
+// detected before anything is written, and leave what is known unchanged. A call without a gradient writes no buffer
+// and is not remembered.
+//
+// result may be NULL, which is the same as a result without any part. The sizes of the first versions of the structs
+// are passed to take_sized, since both have grown.
 template <class Body>
 yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *result, const Body &body) noexcept {
   return with_plan(plan, [&](yl_plan &p) {
@@ -105,10 +133,11 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
       throw;
     }
     std::copy_n(checked.grads, p.last.grads.size(), p.last.grads.begin());
-    p.last.batch = checked.grad_mode == YL_GRAD_ACCUMULATE ? 0 : batch;  // a sum is no gradient to refresh
+    p.last.batch = checked.grad_mode == YL_GRAD_ACCUMULATE ? 0 : batch;
   });
 }
 
+// Implements yl_loss. completion is refused, because a caller who passes it expects an enqueued call.
 yl_status loss(yl_plan *plan, const yl_call *call, const yl_result *result) noexcept {
   return checked_call(plan, call, result, [](yl_plan &p, const yl::Call &checked, const yl_result &outputs) {
     if (outputs.completion)
@@ -117,6 +146,8 @@ yl_status loss(yl_plan *plan, const yl_call *call, const yl_result *result) noex
   });
 }
 
+// Implements yl_loss_async. The backend writes the result when the device has computed it, so give_result is not
+// involved.
 yl_status loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_result *result) noexcept {
   return checked_call(plan, call, result, [&](yl_plan &p, const yl::Call &checked, const yl_result &outputs) {
     if (!p.shape.device_memory)
@@ -128,7 +159,9 @@ yl_status loss_async(yl_plan *plan, const yl_call *call, void *stream, const yl_
   });
 }
 
-// body(call) with the call that tensors stand for. The shape of a plan never changes, so it is read without the lock.
+// Runs body(call) with the call that tensors stand for, and returns its status. The shape of a plan never changes, so
+// it is read without the lock; body takes the lock. body returns a status instead of throwing, and has then stored its
+// own sentence, which the outer guarded() does not replace.
 template <class Body>
 yl_status with_tensors(const yl_plan *plan, const yl_tensors *tensors, const yl_call *options,
                        const Body &body) noexcept {
@@ -140,6 +173,7 @@ yl_status with_tensors(const yl_plan *plan, const yl_tensors *tensors, const yl_
   return checked == YL_OK ? status : checked;
 }
 
+// Implements yl_audit. The backend is not involved: an audit runs on the host, whatever the device.
 yl_status audit(yl_plan *plan, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
                 const yl_audit_result *result) noexcept {
   return with_plan(plan, [&](yl_plan &p) {
@@ -149,6 +183,7 @@ yl_status audit(yl_plan *plan, int32_t batch, const float *const *y_true, const 
   });
 }
 
+// Implements yl_yolo_head.
 yl_status yolo_head(yl_plan *plan, const yl_head *head) noexcept {
   return with_plan(plan, [&](yl_plan &p) {
     const auto checked = yl::take_sized<yl_head>("head", head, YL_HEAD_INIT);
@@ -157,6 +192,7 @@ yl_status yolo_head(yl_plan *plan, const yl_head *head) noexcept {
   });
 }
 
+// Implements yl_build_y_true. The counts are written last, so that a failure leaves them unchanged.
 yl_status build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, float *const *y_true,
                        yl_box_counts *counts) noexcept {
   return with_plan(plan, [&](yl_plan &p) {
@@ -166,7 +202,8 @@ yl_status build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *boxes, floa
   });
 }
 
-// A place for what a function makes: NULL until it is made.
+// Stores the value that body makes in *place. On failure *place is none, so that a caller who ignores the status does
+// not use an undefined pointer.
 template <class T, class Body> yl_status made_at(T *place, T none, const char *name, const Body &body) noexcept {
   if (place) *place = none;
   return guarded([&] {
@@ -175,11 +212,14 @@ template <class T, class Body> yl_status made_at(T *place, T none, const char *n
   });
 }
 
+// A field of a public struct, for yl_offset_of. name is NULL for the struct itself; offset is then its size.
 struct Field {
   const char *struct_name, *name;
   int64_t offset;
 };
 
+// All fields of all structs, by the lists of abi.h, which is generated from the headers. The offsets are those of the
+// compiler, so that a binding can verify its own.
 #define YL_FIELD(owner, type, field, offset) {#owner, #field, offsetof(owner, field)},
 #define YL_STRUCT(name) {#name, nullptr, sizeof(name)}, YL_FIELDS_OF_##name(YL_FIELD)
 const Field kFields[] = {YL_STRUCTS(YL_STRUCT)};
@@ -198,6 +238,8 @@ YL_STRUCTS(YL_STRUCT)
 
 extern "C" {
 
+// All memory of a plan is allocated here, so that a call need not: rows for max_batch images, and room for the ranges
+// of the overlap check.
 yl_status yl_plan_create(const yl_config *config, yl_plan **plan) {
   if (plan) *plan = nullptr;
   return guarded([&] {
@@ -227,6 +269,7 @@ yl_status yl_device_check(int32_t device, int32_t device_index) {
 
 yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *result) { return loss(plan, call, result); }
 
+// The _holding variants ignore their variadic tail; yololoss_binding.h says what it is for.
 yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result, ...) {
   return loss(plan, call, result);
 }
@@ -294,6 +337,7 @@ yl_status yl_device_count(int32_t device, int32_t *count) {
   return made_at(count, 0, "count", [&] { return yl::memory_of(device, 0).count(); });
 }
 
+// take_sized rejects a wrong struct_size; the caller's own size is kept.
 yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties) {
   return guarded([&] {
     const yl::DeviceMemory &memory = yl::memory_of(device, device_index);
@@ -308,6 +352,7 @@ yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, 
                          [&] { return yl::memory_of(device, device_index).allocate(device_index, bytes); });
 }
 
+// memory_of is called with index 0: the memory itself knows its device.
 yl_status yl_device_free(int32_t device, void *memory) {
   return guarded([&] {
     if (memory) yl::memory_of(device, 0).free(memory);
@@ -346,8 +391,10 @@ yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stre
   return guarded([&] { yl::memory_of(device, device_index).stream_synchronize(device_index, stream); });
 }
 
+// The text stays valid until the next failure on this thread, because it is the thread's own array.
 const char *yl_last_error(void) { return last_error; }
 
+// The names come from abi.h too, so a new status cannot be forgotten here.
 const char *yl_status_name(int32_t status) {
   switch (status) {
 #define YL_NAME(name) \
@@ -358,6 +405,7 @@ const char *yl_status_name(int32_t status) {
   }
 }
 
+// Two macros are needed, because # does not expand its argument.
 #define YL_TEXT_OF(x) #x
 #define YL_TEXT(x) YL_TEXT_OF(x)
 const char *yl_version_string(void) {
@@ -366,6 +414,7 @@ const char *yl_version_string(void) {
 
 int32_t yl_abi_version(void) { return YL_ABI_VERSION; }
 
+// Searches all fields in turn, which is enough: a binding calls it once for each field, when it is loaded.
 int64_t yl_offset_of(const char *struct_name, const char *field) {
   if (!struct_name) return -1;
   for (const Field &known : kFields) {

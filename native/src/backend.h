@@ -1,8 +1,10 @@
-// What the API and the backends share: the checked config (Shape), the checked call (Call), and the table of backends.
+// The types that the API and the backends share: the checked config (Shape), the checked call (Call), and the table of
+// backends.
 //
 // A backend is a folder and a line: the folder defines a BackendEntry, and backend.cpp lists it. Nothing else in the
-// library includes a header of a backend. Every backend has the same stages, named alike in its files: truths, cells,
-// sum; check comes before them, in check/, and the result after them, in api.cpp.
+// library includes a header of a backend. Every backend has the same stages under the same names: truths, cells, sum.
+// Stage check comes before them, in check/, and stage result after them, in api.cpp (a call of yl_loss_async: on the
+// device). Read reference/reference.cpp next: it is the simplest backend.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +26,14 @@ struct Layer {
   float ignore_thresh;
 };
 
-// yl_rules after its checks.
+// yl_rules after its checks. class_weights has C entries, all 1 if the caller gave none.
 struct Rules {
-  CellRules cells;                   // but for class_weights
+  CellRules cells;                   // its class_weights is not set; see cell_rules
   std::vector<float> class_weights;  // C
   bool plain;                        // keras-yolo3's rules: nothing of the above changes anything
 
+  // Returns the rules for host code. The pointer is set here and not in cells, because a copy of Rules would otherwise
+  // point into the vector of the original.
   CellRules cell_rules() const {
     CellRules rules = cells;
     rules.class_weights = class_weights.data();
@@ -37,7 +41,7 @@ struct Rules {
   }
 };
 
-// The config after its checks.
+// The config after its checks. It never changes once the plan is made, so every thread may read it without a lock.
 struct Shape {
   std::vector<Layer> layers;
   std::vector<float> anchors;  // pairs: width, height in input pixels
@@ -63,7 +67,8 @@ struct Shape {
   }
 };
 
-// The call after its checks. Exactly one of y_true and boxes is set.
+// The call after its checks. Its pointers are those of the caller, valid until the call returns. y_true is NULL if the
+// truths are boxes; boxes may then be NULL too, if there are none.
 struct Call {
   int32_t batch;
   const void *const *feats;
@@ -85,15 +90,18 @@ struct Call {
   float *const *ignore_mask;   // L pointers, or NULL
   float *const *best_iou;      // L pointers, or NULL
   float *const *cell_loss;     // L pointers, or NULL
+  // Returns whether the truths are y_true.
   bool dense() const { return y_true != nullptr; }
   bool refresh() const { return grad_mode == YL_GRAD_REFRESH; }
-  // Returns whether more is requested than keras-yolo3's loss and gradient.
+  // Returns whether more is requested than keras-yolo3's loss and gradient. Backends compile their inner code twice,
+  // and a call without extras runs the instance that knows nothing of them.
   bool extras(const Rules &rules) const {
     return !rules.plain || box_weights || scan_all || stats || offender || ignore_mask || best_iou || cell_loss;
   }
 };
 
-// What a backend returns of a call besides its rows.
+// A backend's results of a call besides its rows: the number that sums are divided by, and the counts of boxes (0 for
+// y_true).
 struct Outcome {
   double normaliser;
   yl_box_counts boxes;
@@ -160,7 +168,7 @@ const char *kind_name(int32_t device);
 const BackendEntry &backend_of(int32_t device, int32_t device_index);
 // Returns the memory of a kind of device. Throws a Failure for a kind that works on host memory.
 const DeviceMemory &memory_of(int32_t device, int32_t device_index);
-// For the entries of kinds that are not numbered: fails unless the index is 0.
+// Fails unless the index is 0. For the check of entries whose devices are not numbered.
 void check_not_numbered(int32_t device_index);
 
 }  // namespace yl

@@ -1,6 +1,9 @@
-// Adds doubles exactly, as digits, and rounds such a sum once. The format is explained in exact_sum.h. Nothing here
-// depends on the floating-point unit until value_of converts 63 bits to a double: one rounding, by the hardware, to
-// nearest even.
+// Adds doubles exactly, as digits, and rounds such a sum once. exact_sum.h explains the format. Additions are integer
+// additions, so their order and grouping change no bit. Nothing here depends on the floating-point unit until value_of
+// converts 63 bits to a double: one rounding, by the hardware, to nearest even.
+//
+// A finite double is below 2^1024 and a multiple of 2^-1074, so it takes the bits 0 to 2097 of a sum. 68 digits have
+// 2176 bits. The 78 bits above hold the carries of more additions than any training makes, and the sign.
 #include "exact_sum.h"
 
 #include <algorithm>
@@ -13,9 +16,12 @@ namespace yl {
 
 namespace {
 
+// Words behind the digits: the numbers of values that are not finite.
 enum { kNaN = kDigits, kInfinity, kMinusInfinity };
-constexpr int32_t kLeastExponent = -1074;      // of the lowest bit of a double, and so of digit 0
-constexpr int32_t kRowsBeforeCarry = 1 << 24;  // a word takes 2^31 additions of a digit below 2^32
+constexpr int32_t kLeastExponent = -1074;  // of the lowest bit of a double, and so of digit 0
+// A word takes 2^31 additions of a digit below 2^32 before it can overflow. sum_add adds at most one digit to a word
+// for each image, so carrying every 2^24 images leaves room for what was in the words before: up to 2^30 merged sums.
+constexpr int32_t kRowsBeforeCarry = 1 << 24;
 
 // Adds two words. Additions wrap on purpose: a buffer that this library did not write yields a meaningless sum, but
 // never undefined behaviour.
@@ -45,7 +51,9 @@ void add_double(int64_t *words, double x) {
 }
 
 // Moves carries up, until every digit but the last is in 0..2^32-1. Then equal sums are equal words, and words have
-// room for further additions. The shift of a negative word is arithmetic: it borrows from the next digit.
+// room for further additions. For example, a word of 3*2^32 + 5 becomes 5 and adds 3 to the next; a word of -1 becomes
+// 2^32-1 and adds -1 to the next, since the shift of a negative word is arithmetic and rounds down. The last digit
+// keeps the sign.
 void carry(int64_t *words) {
   for (int32_t i = 0; i + 1 < kDigits; ++i) {
     words[i + 1] = plus(words[i + 1], words[i] >> 32);
@@ -53,6 +61,7 @@ void carry(int64_t *words) {
   }
 }
 
+// The words of one sum, by value.
 using Exact = std::array<int64_t, kExactWords>;
 
 // Returns the double nearest to a sum, ties to even. A NaN, or both infinities, make it NaN; one infinity wins over all
@@ -86,19 +95,21 @@ double value_of(Exact words) {
   return negative ? -value : value;
 }
 
-// The words of a layer: its counts.
+// Returns the words of a layer, which begin with its counts. Word is int64_t or const int64_t.
 template <class Word> Word *counts_of(Word *sum, int32_t l) { return sum + kHeadWords + int64_t(l) * kLayerWords; }
 
-// The kExactWords of one of its sums.
+// Returns the kExactWords of one of the sums of a layer.
 template <class Word> Word *sum_of(Word *sum, int32_t l, int32_t field) {
   return counts_of(sum, l) + kCounts + field * kExactWords;
 }
 
+// Carries every sum of every layer. Counts are plain integers and need no carry.
 void carry_layers(int64_t *sum, int32_t layer_count) {
   for (int32_t l = 0; l < layer_count; ++l)
     for (int32_t field = 0; field < kSums; ++field) carry(sum_of(sum, l, field));
 }
 
+// Fails unless a sum is an aligned array; layer_count is checked first, since its size follows from it.
 void check_sum(const char *name, const void *sum, int32_t layer_count) {
   check_between("layer_count", layer_count, 1, kMostLayers);
   check_array(name, sum, YL_SUM_WORDS(int64_t(layer_count)) * int64_t(sizeof(int64_t)));
@@ -106,6 +117,8 @@ void check_sum(const char *name, const void *sum, int32_t layer_count) {
 
 }  // namespace
 
+// Adds images one by one: for each layer its counts as integers, its sums as digits. All arguments are checked before
+// the first word is changed.
 void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch, const yl_box_counts *boxes) {
   check_sum("sum", sum, layer_count);
   check_between("batch", batch, 0, INT32_MAX);
@@ -129,6 +142,7 @@ void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t ba
   carry_layers(sum, layer_count);
 }
 
+// Adds word to word. other may be sum itself: each word is read before it is written, and carrying comes afterwards.
 void sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other) {
   check_sum("sum", sum, layer_count);
   check_sum("other", other, layer_count);
@@ -136,6 +150,8 @@ void sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other) {
   carry_layers(sum, layer_count);
 }
 
+// Rounds the sum of each layer, and of all layers together. The total is rounded once from the exact sum of all parts,
+// not added up from rounded parts. The sum itself is not changed, so digits are carried in copies.
 yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
                       yl_parts *layers) {
   check_sum("sum", sum, layer_count);
@@ -162,7 +178,9 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
     for (int32_t field = 0; field < kSums; ++field) {
       Exact part;
       std::copy_n(sum_of(sum, l, field), kExactWords, part.begin());
-      carry(part.data());  // others may have added its words
+      // Other programs may have added words (MPI_SUM), so carries may be pending. Once carried, the words of all layers
+      // and parts can be added without overflow: at most 5 * 4096 digits below 2^32.
+      carry(part.data());
       for (int32_t i = 0; i < kExactWords; ++i) total[i] = plus(total[i], part[i]);
       if (!layers) continue;
       field_of<double>(layers[l], field) = value_of(part) / summary.normaliser;

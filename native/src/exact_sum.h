@@ -18,14 +18,15 @@ namespace yl {
 // smallest double) and the last one is signed; then the numbers of NaN, infinity and -infinity that were added.
 constexpr int32_t kDigits = 68, kExactWords = kDigits + 3;
 
-// Of a sum: images, the counts of boxes; for each layer the counts of yl_parts, and kExactWords for each of its sums.
+// The words of a whole sum: the number of images and the counts of boxes; then, for each layer, the counts of yl_parts
+// and kExactWords for each of its sums.
 constexpr int32_t kHeadWords = 1 + kBoxCounts, kLayerWords = kCounts + kSums * kExactWords;
 static_assert(YL_SUM_WORDS(0) == kHeadWords && YL_SUM_WORDS(1) == kHeadWords + kLayerWords, "YL_SUM_WORDS");
 
-// These are yl_sum_add, yl_sum_merge and yl_sum_result; they throw a Failure instead of returning a status.
+// Implement yl_sum_add, yl_sum_merge and yl_sum_result; they throw a Failure instead of returning a status.
 void sum_add(int64_t *sum, int32_t layer_count, const yl_parts *rows, int32_t batch, const yl_box_counts *boxes);
 void sum_merge(int64_t *sum, int32_t layer_count, const int64_t *other);
-// layers may be NULL.
+// Returns the summary; layers may be NULL.
 yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normaliser, double normaliser_value,
                       yl_parts *layers);
 

@@ -1,4 +1,8 @@
-// The config and its rules -> Shape.
+// A yl_config and its rules -> Shape, with everything that the rest of the library wants to know computed once: sizes
+// of layers, anchors as fractions of the input, the device, the number of threads, the environment variables.
+//
+// The order of the checks matters in two places: counts are checked before the arrays that they describe, and the
+// device before its limits. Nothing here is on the path of a call.
 #include <sched.h>
 
 #include <algorithm>
@@ -14,8 +18,12 @@
 namespace yl {
 namespace {
 
+// The limit of threads in yololoss.h.
 constexpr int32_t kMaxThreads = 1024;
 
+// Returns the number of processors that this process may use, 1..kMaxThreads. The affinity mask is read first, because
+// a container or taskset may allow fewer processors than the machine has. Reading it fails on machines with more
+// processors than cpu_set_t has bits (1,024); the standard library's count is used there.
 int32_t usable_processors() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -23,7 +31,8 @@ int32_t usable_processors() {
   return std::max(1, std::min<int32_t>(static_cast<int32_t>(std::thread::hardware_concurrency()), kMaxThreads));
 }
 
-// What YOLOLOSS_THREADS says, or one for each processor.
+// Returns the value of YOLOLOSS_THREADS, or one thread for each processor if it is unset or empty. Any other text is an
+// error, so that a misspelt value is not ignored silently.
 int32_t default_threads(int32_t processors) {
   const char *const given = std::getenv("YOLOLOSS_THREADS");
   if (!given || !*given) return processors;
@@ -37,6 +46,7 @@ int32_t default_threads(int32_t processors) {
   return static_cast<int32_t>(threads);
 }
 
+// Returns the value of YOLOLOSS_DEBUG.
 bool debug_asked_for() {
   const char *const given = std::getenv("YOLOLOSS_DEBUG");
   if (!given || !*given || std::strcmp(given, "0") == 0) return false;
@@ -44,9 +54,12 @@ bool debug_asked_for() {
   fail(YL_INVALID_ARGUMENT, "the environment variable YOLOLOSS_DEBUG is \"%.40s\", 0 or 1 is expected", given);
 }
 
+// Returns the checked layer l. Anchor sizes become fractions of the input in double; each backend rounds them to its
+// arithmetic once.
 Layer check_layer(const yl_config &config, int32_t l) {
   const yl_layer &given = config.layers[l];
   char name[96];
+  // Names a field for a sentence. One buffer serves all of them, since a sentence names one field.
   const auto named = [&](const char *field) {
     std::snprintf(name, sizeof name, "layers[%d].%s", l, field);
     return name;
@@ -58,6 +71,7 @@ Layer check_layer(const yl_config &config, int32_t l) {
   if (!given.anchor_mask) fail(YL_INVALID_ARGUMENT, "%s is NULL, anchor indices are expected", named("anchor_mask"));
   Layer layer{given.grid_height, given.grid_width, given.anchor_count, 0, {}, {}, config.ignore_thresh};
   layer.cells = product("a layer", {layer.height, layer.width, layer.anchors});
+  // Cells are numbered by int32_t in every backend.
   check_between(named("cells (grid_height * grid_width * anchor_count)"), layer.cells, 1, INT32_MAX);
   for (int32_t a = 0; a < layer.anchors; ++a) {
     const int32_t n = given.anchor_mask[a];
@@ -70,13 +84,17 @@ Layer check_layer(const yl_config &config, int32_t l) {
   return layer;
 }
 
+// Fails unless a weight is finite and >= 0.
 void check_weight(const char *name, float value) {
   if (!(value >= 0) || !std::isfinite(value))
     fail(YL_INVALID_ARGUMENT, "rules.%s is %g, a finite number >= 0 is expected", name, value);
 }
 
-// The rules; thresholds of their own go to the layers.
+// Returns the checked rules; NULL means keras-yolo3's. plain becomes true if the rules change nothing, so that a caller
+// who passes the defaults gets the fast kernels and the same bits. Thresholds of a layer's own go into the layers; they
+// change no kernel, and therefore not plain.
 Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
+  // Without rules the defaults take the same path, so that they need no code of their own.
   const yl_rules keras = YL_RULES_INIT;
   const yl_rules given = take_sized<yl_rules>("rules", config.rules ? config.rules : &keras, keras);
   const float *const weights[] = {&given.weight_xy, &given.weight_wh, &given.weight_object, &given.weight_background,
@@ -95,6 +113,7 @@ Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
     fail(YL_INVALID_ARGUMENT, "rules.label_smoothing is %g, expected 0..1", given.label_smoothing);
   check_between("rules.ignore_scope", given.ignore_scope, YL_SCOPE_LAYER, YL_SCOPE_IMAGE);
   check_zero("rules.reserved", given.reserved);
+  // Class weights always exist after the check, so backends need not test for NULL.
   for (int32_t c = 0; c < config.num_classes; ++c) {
     rules.class_weights.push_back(given.class_weights ? given.class_weights[c] : 1.0f);
     check_weight("class_weights entry", rules.class_weights.back());
@@ -121,7 +140,8 @@ Shape check_config(const yl_config &config) {
   check_at_least_one("anchor_count", config.anchor_count);
   check_at_least_one("input_height", config.input_height);
   check_at_least_one("input_width", config.input_width);
-  check_between("num_classes", config.num_classes, 1, 1 << 24);  // whole numbers of a float32
+  // A class of boxes is a float32, which represents whole numbers up to 2^24 exactly.
+  check_between("num_classes", config.num_classes, 1, 1 << 24);
   check_at_least_one("max_batch", config.max_batch);
   check_between("threads", config.threads, 0, kMaxThreads);
   check_between("grad_dtype", config.grad_dtype, YL_GRAD_LIKE_FEATS, YL_GRAD_F32);
@@ -131,8 +151,11 @@ Shape check_config(const yl_config &config) {
   if (!config.anchors) fail(YL_INVALID_ARGUMENT, "anchors is NULL, %d pairs are expected", config.anchor_count);
   check_between("memory", config.memory, YL_MEMORY_HOST, YL_MEMORY_DEVICE);
   const bool device_memory = config.memory == YL_MEMORY_DEVICE;
+  // YL_DEVICE_AUTO is resolved here, so that later code never meets it. A device that was requested by name is never
+  // replaced.
   int32_t device = config.device;
   if (device == YL_DEVICE_AUTO) device = device_memory ? YL_DEVICE_CUDA : YL_DEVICE_CPU;
+  // Fails with the reason if this machine or this build lacks the device; only then is the entry used.
   check_device(device, config.device_index);
   const BackendEntry &backend = backend_of(device, config.device_index);
   if (device_memory && !backend.memory)
@@ -145,6 +168,7 @@ Shape check_config(const yl_config &config) {
   check_between("dtype", config.dtype, YL_F32, YL_F64);
   check_between("layout", config.layout, YL_NHWC, YL_NCHW);
 
+  // All single values are valid; what follows checks the arrays and the sizes.
   Shape shape{};
   shape.input_height = config.input_height;
   shape.input_width = config.input_width;
@@ -152,6 +176,7 @@ Shape check_config(const yl_config &config) {
   shape.channels = 5 + config.num_classes;
   shape.dtype = config.dtype;
   shape.layout = config.layout;
+  // float32 feats have float32 gradients in any case, so the flag is set only where the two types differ.
   shape.f32_grads = config.grad_dtype == YL_GRAD_F32 && config.dtype != YL_F32;
   shape.max_batch = config.max_batch;
   shape.processors = usable_processors();
@@ -173,8 +198,11 @@ Shape check_config(const yl_config &config) {
     cells += shape.layers.back().cells;
   }
   shape.rules = check_rules(config, shape.layers);
+  // No size in the library can overflow once these products have been formed with the largest element type. The names
+  // stand for the largest arrays.
   product("feats", {cells, shape.max_batch, shape.channels, sizeof(double)});
   product("the workspace", {cells, shape.max_batch, sizeof(Object)});
+  // Rows are numbered by int32_t.
   check_between("max_batch * layer_count", product("rows", {shape.max_batch, config.layer_count}), 1, INT32_MAX);
   return shape;
 }

@@ -1,8 +1,11 @@
+// DLPack tensors -> yl_call; dlpack.h says what the result refers to.
+//
 // The same memory can be described by many shapes and strides: with or without an axis for the anchors, with axes
 // permuted, as a view. So array_of does not interpret the axes of a tensor; it lists the descriptions that mean the
-// plan's layout and the ones that mean the other, and compares. The order of the checks is the order in which a caller
-// can act on them: device, type, shape, strides. If only the layout is wrong, the sentence says so instead of
-// complaining about strides.
+// plan's layout and the ones that mean the other, and compares.
+//
+// The order of the checks is the order in which a caller can act on them: device, type, shape, strides. If only the
+// layout is wrong, the sentence says so instead of complaining about strides.
 #include "check/dlpack.h"
 
 #include <string>
@@ -17,7 +20,7 @@ struct Axis {
   int64_t extent, stride;
 };
 
-// A tensor, and how error messages name it.
+// A tensor, and how error messages name it. It refers to the tensor, which must outlive it.
 struct View {
   const char *name;
   int32_t layer;  // -1: not of a layer
@@ -33,12 +36,14 @@ std::string list(const int64_t *values, int32_t count) {
   return text + ")";
 }
 
+// Returns the extents of a description as text.
 template <size_t N> std::string shape_of(const Axis (&axes)[N]) {
   int64_t extents[N];
   for (size_t i = 0; i < N; ++i) extents[i] = axes[i].extent;
   return list(extents, N);
 }
 
+// Returns whether a tensor has this number of axes and these extents.
 bool has_shape(const DLTensor &tensor, const Axis *axes, int32_t count) {
   bool same = tensor.ndim == count;
   for (int32_t i = 0; same && i < count; ++i) same = tensor.shape[i] == axes[i].extent;
@@ -54,10 +59,12 @@ bool has_strides(const DLTensor &tensor, const Axis *axes, int32_t count) {
   return true;
 }
 
+// Returns whether a tensor matches a description in shape and strides.
 template <size_t N> bool is(const DLTensor &tensor, const Axis (&axes)[N]) {
   return has_shape(tensor, axes, N) && has_strides(tensor, axes, N);
 }
 
+// Names a type of the library as NumPy would.
 const char *type_name(int32_t dtype) {
   switch (dtype) {
     case YL_F16: return "float16";
@@ -74,6 +81,8 @@ std::string type_name(const DLDataType &dtype) {
   return kind + std::to_string(dtype.bits) + (dtype.lanes == 1 ? "" : " x " + std::to_string(dtype.lanes));
 }
 
+// Names the device of a tensor for a sentence. The type is compared as a number: other libraries have types that the
+// enum of this header lacks.
 std::string device_name(const DLDevice &device) {
   switch (static_cast<int32_t>(device.device_type)) {
     case kDLCPU: return "the CPU";
@@ -131,11 +140,13 @@ void *address_of(const View &view, bool empty = false) {
   return view.tensor.data ? static_cast<char *>(view.tensor.data) + view.tensor.byte_offset : nullptr;
 }
 
+// Throws the Failure for a shape; expected is the shape that the plan would take.
 [[noreturn]] void fail_shape(const View &view, const std::string &expected) {
   fail(YL_INVALID_ARGUMENT, "%s has shape %s, expected %s", view.text().c_str(),
        list(view.tensor.shape, view.tensor.ndim).c_str(), expected.c_str());
 }
 
+// Throws the Failure for strides; advice continues the sentence after "which".
 [[noreturn]] void fail_strides(const View &view, const char *advice) {
   fail(YL_INVALID_ARGUMENT, "%s has strides %s, which %s", view.text().c_str(),
        view.tensor.strides ? list(view.tensor.strides, view.tensor.ndim).c_str() : "of C order", advice);

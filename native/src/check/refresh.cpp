@@ -1,5 +1,9 @@
 // YOLOLOSS_DEBUG=1: verifies that the gradient buffers of a YL_GRAD_REFRESH call were not modified since the plan's
-// last call. It reads all of grads, so it is off by default.
+// last call.
+//
+// A refresh writes only the objectness channel and the rows of old and new objects, and relies on zeros everywhere
+// else. If the buffers were used for something else meanwhile, the gradient is wrong without a sign of it; this check
+// finds that. It reads all of grads, so it is off by default, and it runs for host memory only.
 #include "check/check.h"
 #include "dtype.h"
 #include "layout.h"
@@ -7,6 +11,8 @@
 namespace yl {
 namespace {
 
+// Checks buffers of type Grad in one layout. Fails at the first element that is not 0 where it should be: with its
+// value and position, in the order of images, layers, cells and channels.
 template <class Grad, bool kPlanar>
 void check_refreshed_as(const Shape &shape, const Backend &backend, const Call &call) {
   for (int32_t image = 0; image < call.batch; ++image)
@@ -15,7 +21,8 @@ void check_refreshed_as(const Shape &shape, const Backend &backend, const Call &
       const Order<kPlanar> order(layer.anchors, layer.cells, shape.channels);
       const auto *grad = static_cast<const Grad *>(call.grads[l]) + image * layer.cells * shape.channels;
       for (int32_t cell = 0; cell < layer.cells; ++cell) {
-        if (backend.was_object(image, l, cell)) continue;  // all of its row is written again
+        // The row of a previous object is written again as a whole, so its content does not matter.
+        if (backend.was_object(image, l, cell)) continue;
         for (int32_t channel = 0; channel < shape.channels; ++channel) {
           const double value = load(grad[order.start(cell) + channel * order.step()]);
           if (channel == kObjectness || value == 0) continue;

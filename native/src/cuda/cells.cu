@@ -1,17 +1,22 @@
-// Stage 2, cells: each cell once; and the kernel of stages 2 and 3. And yolo_head.
+// Stage cells on the device: cells_kernel visits each cell once, and its last blocks do stages sum and result as well
+// (sum.cuh). decode_kernel is yl_yolo_head.
 //
-// A block has a tile, a thread for each cell: compare_with_objects finds the ignore factor, the thread computes the
-// confidence of a background cell, the warp that has an object computes its row (object.cuh), and the block writes the
-// gradient of the background as a whole (feats.cuh). Then the block adds its sums, and the last one goes on with
-// sum.cuh.
+// A block has a tile of 256 cells, one thread for each cell. compare_with_objects finds the ignore factor of each cell,
+// the thread computes the confidence of its background cell, the warp that has an object computes its row (object.cuh),
+// and the block writes the gradient of the background as a whole (feats.cuh), since most of the time of a call goes
+// into those stores. Read kernel.cuh first; compute_tile below is the order of these steps.
 #include "cuda/object.cuh"
 #include "cuda/sum.cuh"
 #include "head.h"
 
 namespace yl {
-inline namespace cells_kernels {  // not an anonymous namespace: its mangled name would change from build to build
+// A named namespace, because the mangled name of an anonymous one changes from build to build; native/test/kernels.txt
+// limits the registers of each kernel by its name.
+inline namespace cells_kernels {
 
-// Counts a tile of a call that is refused, whose blocks do nothing else. Returns whether it is the last of its row.
+// Counts a tile of a call that is refused, whose blocks do nothing else. Returns whether it is the last tile of its
+// image and layer. The tickets must be taken even so: the last block resets the counters for the next call. The barrier
+// makes last[0] visible to all threads.
 __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
   YL_SHARED(bool, last, 1);
   if (threadIdx.x == 0)
@@ -20,15 +25,25 @@ __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
   return last[0];
 }
 
-// What the objects mean to a cell.
+// Holds what compare_with_objects finds for the cell of one thread.
 struct Comparison {
   bool ignored;    // k = 0
-  int32_t object;  // its place in the list if the cell is an object, else -1
+  int32_t object;  // its index in the list if the cell is an object, else -1
 };
 
-// Compares the cell of each thread with the objects of its layer, or of all layers (YL_SCOPE_IMAGE). The objects come
-// through shared memory, some at a time, with the zone in which each can be reached: a cell is decoded only inside one.
-// All threads of the block take part; those outside of the tile only copy.
+// Compares the cell of each thread with the objects of its layer, or of all layers (YL_SCOPE_IMAGE), and fills the map
+// best_iou. All threads of the block must call it; those outside the tile (inside is false) only help to copy. objects
+// is the length of the layer's list; at is the cell's index among the cells of the batch.
+//
+// The block copies up to 64 objects at a time into shared memory: each truth, the zone from which it can be reached,
+// and its cell. So a list of any length fits, device memory is read once per block instead of once per thread, and the
+// zone is computed once per block. A thread then walks the 64 objects. It decodes its own box (two sigmoids and two
+// exponentials) only when it first meets a zone that contains it, and most cells never do; it also stops comparing once
+// it is ignored, since k cannot become 1 again. Both shortcuts are off when best_iou is requested, which needs every
+// IoU.
+//
+// The zones of truths from other layers are computed in the grid of this layer, because the cell to be tested is in it.
+// Their cells become -1, so that no cell of this layer takes one of them for its own object.
 template <class F, bool kExtras>
 __device__ inline Comparison compare_with_objects(const View<F> &view, const Tile &tile, int32_t cell, bool inside,
                                                   int32_t objects, int64_t at) {
@@ -53,15 +68,22 @@ __device__ inline Comparison compare_with_objects(const View<F> &view, const Til
     const int32_t listed = kExtras ? *there.count : objects;
     for (int32_t first = 0; first < listed; first += kList) {
       const int32_t count = listed - first < kList ? listed - first : kList;
-      if (first > 0 || whole_image) __syncthreads();  // all threads are done with the objects before
+      // Orders the reads of the previous 64 objects before the writes of the next ones. The first copy follows no read,
+      // so it needs no barrier; with YL_SCOPE_IMAGE the condition errs on the safe side. The condition and both loop
+      // bounds are the same in all threads of the block, as every barrier requires: the lists do not change while any
+      // block of the call reads them.
+      if (first > 0 || whole_image) __syncthreads();
       if (thread < count) {
         const Box<float> truth = there.truths[first + thread];
         truths[thread] = truth;
         zones[thread] = zone_of(as<T>(truth), T(layer.ignore_thresh), place.grid_width, place.grid_height);
         cells[thread] = l == tile.layer ? there.cells[first + thread] : -1;
       }
+      // Orders the copies of all threads before the reads below.
       __syncthreads();
       for (int32_t i = 0; i < count && inside; ++i) {
+        // The object's own cell is searched for before the zone is tested, because an object may lie outside its own
+        // zone: dense truths may have a centre in another cell, or a NaN.
         if (cells[i] == cell) result.object = first + i;
         const Zone<T> zone = zones[i];
         if (!every_iou && (result.ignored || !in_zone(zone, place.column, place.row))) continue;
@@ -77,9 +99,14 @@ __device__ inline Comparison compare_with_objects(const View<F> &view, const Til
   return result;
 }
 
-// Writes the gradient of a background cell where it is not overwritten as a whole: its objectness, and with
-// YL_GRAD_REFRESH the rows that the previous gradient left as objects'. Returns whether the objectness is not finite as
-// it is stored.
+// Writes the gradient of a background cell in the two modes that do not overwrite all of it (YL_GRAD_REFRESH and
+// YL_GRAD_ACCUMULATE): its objectness, and with YL_GRAD_REFRESH zeros into the rows that were objects' in the previous
+// gradient and are background now. Returns whether the objectness is not finite as it is stored.
+//
+// A thread checks its own cell against the list of previous objects, but a row is cleared by the whole warp: the ballot
+// collects the lanes whose rows are stale, and for each of them all lanes write adjacent channels. All lanes of the
+// warp must therefore call this function, also those of objects and those outside the tile. Rows that are objects again
+// are skipped: add_object_row writes all of their channels.
 template <class F>
 __device__ inline bool write_sparse(const View<F> &view, int32_t cell, bool background, typename F::Number slope) {
   const Task &task = view.task;
@@ -97,7 +124,8 @@ __device__ inline bool write_sparse(const View<F> &view, int32_t cell, bool back
   return lost;
 }
 
-// Adds a background cell to the statistics, and keeps it if it is the first offender.
+// Adds a background cell to the statistics, and keeps it if it is the first offender. lost: its gradient is not finite
+// as it is stored.
 template <class F>
 __device__ inline void add_background_extra(const View<F> &view, int32_t cell, typename F::Number objectness,
                                             typename F::Number slope, bool lost, Extra &extra) {
@@ -108,12 +136,15 @@ __device__ inline void add_background_extra(const View<F> &view, int32_t cell, t
     note(view, cell, kObjectness, YL_CAUSE_OVERFLOW, objectness, slope, extra.first);
 }
 
-// The sums of the warps of a block, which the block adds. Each slot is added by one thread.
+// Layout of the sums of a block in shared memory: kWarps rows of kSlots numbers. Slot i of warp_sums is the i-th sum of
+// yl_parts, slot i of warp_counts its i-th count, and thread i adds slot i over the warps.
 constexpr int32_t kWarps = kTile / kWarp;
 constexpr int32_t kSlots = kSums > kCounts ? kSums : kCounts;
 
-// Stores the sums of a warp, by its first lane. class_ and the faults are added over the lanes here; the other sums are
-// the same in every lane.
+// Stores the sums and counts of a warp in its row of the shared arrays, by its first lane. All lanes must call it.
+// class_ and the faults differ from lane to lane and are added over the lanes here; the other sums are the same in
+// every lane already, and the remaining counts are population counts of the two masks. The shuffles are skipped where
+// they would only add zeros, which is nearly everywhere: both conditions are the same in all lanes.
 template <class Sums, class Counts>
 __device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_lanes, unsigned ignored_lanes,
                                   Sums &warp_sums, Counts &warp_counts) {
@@ -138,7 +169,9 @@ __device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_l
   }
 }
 
-// Adds the warps of the block into its partial sum: the first threads, a slot each.
+// Adds the warps of the block into its partial sum in device memory. Thread i adds slot i over the warps, in the order
+// of the warps, so the sum does not depend on timing. The loop stays rolled: unrolled, it would cost the kernel more
+// registers than its limit allows.
 template <class Sums, class Counts>
 __device__ inline void add_warps(const Task &task, const Sums &warp_sums, const Counts &warp_counts) {
   const auto thread = static_cast<int32_t>(threadIdx.x);
@@ -156,7 +189,11 @@ __device__ inline void add_warps(const Task &task, const Sums &warp_sums, const 
 }
 
 // Computes a tile: its ignore factors, its background, its objects, its gradient and its sums. Returns whether the
-// block is the last of its (image, layer).
+// block is the last of its image and layer; all threads get the same answer.
+//
+// Without kExtras, kGradient says at compile time whether there is a gradient; with kExtras the answer is found at run
+// time, so that one kernel serves both. The cell of a thread outside the tile is the first of the tile, so that its
+// address is valid, but inside is false and nothing of it counts.
 template <class F, bool kGradient, bool kExtras>
 __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   using T = typename F::Number;
@@ -178,9 +215,12 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   const bool overwrite = task.grad_mode == YL_GRAD_OVERWRITE;
   const int64_t at = int64_t(tile.image) * layer.cells + tile.first + thread;  // among the cells of the batch
 
+  // Each thread learns whether its cell is ignored and whether it is an object.
   const auto [ignored, object] = compare_with_objects<F, kExtras>(view, tile, cell, inside, objects, at);
 
-  // The background: its confidence.
+  // The background: each thread computes the confidence of its cell. The slopes go to shared memory, because
+  // write_background is called by all threads for all rows of the tile. A slope of an object is 0 there and is not
+  // written.
   const T factor = gradient ? static_cast<T>(gradient_factor(task)) : T(0);
   const bool background = inside && object < 0;
   Term<T> confidence{0, 0};
@@ -197,7 +237,9 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
     if (background) put_maps(layer, at, ignored, confidence.loss);
   }
 
-  // Objects, each by the warp that has its cell.
+  // Objects: the warp goes through those of its 32 cells one by one, from the lowest lane, and all lanes compute one
+  // row together. The row of one object has 5 + C channels and a tile rarely has more than a few objects, so a thread
+  // for each row would leave 31 lanes idle.
   const unsigned object_lanes = __ballot_sync(kAllLanes, object >= 0);
   const unsigned ignored_lanes = __ballot_sync(kAllLanes, ignored);
   for (unsigned left = object_lanes; left != 0; left &= left - 1) {
@@ -216,9 +258,14 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   }
   store_warp(sum, faults, object_lanes, ignored_lanes, warp_sums, warp_counts);
   if (lane == 0) object_bits[warp] = object_lanes;
-  __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is
-                    // read
+  // This barrier orders three things. The slopes, masks and sums in shared memory are written before any thread reads
+  // them. If the gradient is written over feats, every logit of the tile that is needed has been read before
+  // write_background replaces it. And the rows of objects are complete; write_background skips them, so the two never
+  // write the same element.
+  __syncthreads();
   add_warps(task, warp_sums, warp_counts);
+  // The partial sum is written by the first kSlots lanes of warp 0. The __syncwarp orders their stores before the fence
+  // that lane 0 executes in take_ticket; a barrier of the whole block would make the other warps wait.
   if (warp == 0) __syncwarp();
   if (thread == 0) {
     if (kExtras) {
@@ -229,15 +276,27 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
       }
       task.work.partial_extras[blockIdx.x] = together;
     }
-    // The other warps go on meanwhile.
+    // Thread 0 takes the block's ticket while the other warps already write the gradient below. From here on the block
+    // reads no counter and no list, so the last block of the image and layer may reset them. The gradient may be
+    // incomplete when the ticket is taken: nobody reads it before the kernel ends.
     last[0] = take_ticket(view.lists.tiles_done, static_cast<unsigned long long>(tile.tiles));
   }
   if (gradient && overwrite) view.feats.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
+  // Makes last[0] of thread 0 visible to all threads, so that all or none go on to finish_row.
   __syncthreads();
   return last[0];
 }
 
-// Four blocks share a multiprocessor, which leaves 64 registers for a thread. With extras two do, in double one.
+// The kernel of stages cells, sum and result: one block for each tile of kTile cells, any order of blocks.
+//
+// A multiprocessor has 65,536 registers. Four blocks of 256 threads share it if each thread uses at most 64, and with
+// four blocks there are enough loads under way to hide most of the latency of memory, by which the kernel is bound.
+// So 64 is the limit of the two fast instances, and several loops in this folder stay rolled to keep it. With extras
+// the limit is 128 (two blocks), in double 255 (one block): those instances are for diagnosis and comparison, not for
+// speed.
+//
+// first_bad was written by stage truths, in the launch before, so either all blocks compute or none does: a refused
+// call writes nothing. The last block resets it, when all tickets have been taken.
 template <class F, bool kGradient, bool kExtras>
 __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
                                          : sizeof(typename F::Number) == 4 ? 2
@@ -251,6 +310,8 @@ __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
 
 // ---- yolo_head ------------------------------------------------------------------------------------------------------
 
+// Decodes one cell in each thread, for all B images of a layer, into the outputs of head that are not NULL. cells is
+// B*H*W*A; num_classes is C. The first H*W threads also write the grid, which has no images.
 template <class F>
 __global__ void __launch_bounds__(kTile)
     decode_kernel(const __grid_constant__ LayerTask layer, const yl_head head, int32_t num_classes, int64_t cells) {
@@ -266,23 +327,28 @@ __global__ void __launch_bounds__(kTile)
 
 // ---- which kernel ---------------------------------------------------------------------------------------------------
 
+// The instances of the kernels for one type and layout.
 struct Kernels {
   void (*loss)(const Task, int32_t), (*gradient)(const Task, int32_t), (*extras)(const Task, int32_t);
   void (*decode)(const LayerTask, const yl_head, int32_t, int64_t);
 };
 
+// Returns the instances for feats of type Value. The extras serve loss alone as well: they decide at run time whether
+// there is a gradient.
 template <class Value, bool kPlanar> Kernels kernels_in() {
   using F = Feats<Value, kPlanar>;
   return {cells_kernel<F, false, false>, cells_kernel<F, true, false>, cells_kernel<F, true, true>, decode_kernel<F>};
 }
 
-// In double one kernel serves for all: it is for comparisons, not for speed.
+// Returns the instances for double. One kernel serves for all: it is for comparisons, not for speed, and each instance
+// costs compile time and size of the library.
 template <bool kPlanar> Kernels kernels_in_double() {
   using F = Feats<double, kPlanar>;
   const auto any = cells_kernel<F, true, true>;
   return {any, any, any, decode_kernel<F>};
 }
 
+// Returns the instances for a type YL_F32 ....
 template <bool kPlanar> Kernels kernels_of(int32_t dtype) {
   switch (dtype) {
     case YL_F16: return kernels_in<Half, kPlanar>();
@@ -292,12 +358,15 @@ template <bool kPlanar> Kernels kernels_of(int32_t dtype) {
   }
 }
 
+// Returns the instances for the type and layout of a plan.
 Kernels kernels_of(const Task &task) {
   return task.layout == YL_NCHW ? kernels_of<true>(task.dtype) : kernels_of<false>(task.dtype);
 }
 
 }  // namespace cells_kernels
 
+// Asking for the attributes of a kernel makes the runtime load it now; otherwise its first launch would, which is not
+// allowed while a stream is captured.
 int load_cells(const Task &task) {
   const Kernels kernels = kernels_of(task);
   cudaFuncAttributes attributes;

@@ -1,10 +1,15 @@
 // Double-buffered transfers for host memory: a call is split into chunks of images that alternate between two slots,
-// each with its own stream, so that one chunk is copied while the other is computed.
+// each with its own stream, so that one chunk is copied while the other is computed:
 //
-// Pinned memory of the caller's is copied to and from the device directly. The driver would copy other memory through a
+//   host      in 0   in 1   wait 0   out 0   in 2   wait 1   out 1   in 3   ...
+//   stream 0         [copy 0, compute 0, copy 0]       [copy 2, compute 2, copy 2]
+//   stream 1                [copy 1, compute 1, copy 1]                    [copy 3, compute 3, copy 3]
+//
+// Pinned memory of the caller is copied to and from the device directly. The driver would copy other memory through a
 // small pinned buffer of its own, in the calling thread and without overlap; instead it is staged in a pinned buffer of
-// the slot, which several threads fill. cuda.cpp calls run() with the arrays of a call. The chunk size changes no bit
-// of loss or gradient, since each image has its own rows, and the normaliser is that of the whole call.
+// the slot, which several threads fill and empty (in and out above). cuda.cpp calls run() with the arrays of a call.
+// The chunk size changes no bit of loss or gradient, since each image has its own rows, and the normaliser is that of
+// the whole call.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +33,8 @@ constexpr int64_t kAlignment = 256;        // of arrays on the device, as cudaMa
 // Returns bytes, rounded up to the alignment of arrays on the device.
 inline int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-enum class Way { kIn, kOut, kBoth };  // to the device, from the device
+// The direction of a transfer: to the device, from the device, or both.
+enum class Way { kIn, kOut, kBoth };
 
 // A caller-owned host array with a part for each image, of which a chunk takes the parts of its images.
 struct Transfer {
@@ -40,7 +46,9 @@ struct Transfer {
       : host(static_cast<char *>(const_cast<void *>(at))), bytes(image_bytes), way(which) {}
 };
 
-// What the kernels of a chunk write for the host, in pinned memory.
+// Results that the kernels of a chunk write for the host, in pinned memory: the device writes them directly, so they
+// need no copy of their own. summary, completion and offender are outputs of yl_loss; boxes and objects are those of
+// finish_truths_kernel.
 struct Written {
   yl_summary summary;
   yl_completion completion;
@@ -49,10 +57,11 @@ struct Written {
   yl_offender offender;
 };
 
-// One of the two places at which a chunk is under way: a stream, buffers, and which images they hold.
+// One of the two places where a chunk is under way: a stream, buffers, and the images that they hold.
 class Slot {
  public:
   Slot() = default;
+  // Chunks has waited for the stream before. The buffers are members, and are freed after this.
   ~Slot() {
     if (done) cudaEventDestroy(done);
     if (stream) cudaStreamDestroy(stream);
@@ -67,6 +76,7 @@ class Slot {
   PinnedBytes pinned;            // at the same offsets, the arrays of the chunk whose host memory is not pinned
   int32_t first = 0, count = 0;  // images of the chunk that is under way; count 0: none is
 
+  // Access to written_memory. The content is valid once the event done has been waited for.
   Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }
   yl_stats *stats() const { return reinterpret_cast<yl_stats *>(written_memory.start() + sizeof(Written)); }
   yl_parts *rows() const { return reinterpret_cast<yl_parts *>(stats() + layers); }
@@ -99,11 +109,15 @@ class Chunks {
       if (slot.stream) cudaStreamSynchronize(slot.stream);
   }
 
+  // Two slots suffice: one chunk can be copied while another is computed, and a third would only wait for the same bus
+  // or the same multiprocessors.
   static constexpr int32_t kSlots = 2;
+  // Returns the slot that a plan with device memory uses for its stream and results.
   Slot &first() { return slots_[0]; }
+  // Returns the index of a slot, 0 or 1.
   int64_t number_of(const Slot &slot) const { return &slot - slots_.data(); }
 
-  // Returns the number of images of a chunk.
+  // Returns the number of images of a chunk, 1..batch: as many as fit in kChunkBytes.
   static int32_t chunk_of(const std::vector<Transfer> &transfers, int32_t batch) {
     int64_t image = 1;
     for (const Transfer &transfer : transfers) image += transfer.bytes;
@@ -120,26 +134,31 @@ class Chunks {
     const int32_t chunk = chunk_of(transfers, batch);
     for (Transfer &transfer : transfers) {
       cudaPointerAttributes attributes{};
-      // CUDA is asked in each call: the caller may pin, unpin or exchange its memory between calls.
+      // CUDA is queried in each call, because the caller may pin, unpin or exchange its memory between calls.
       transfer.pinned = transfer.bytes > 0 && cudaPointerGetAttributes(&attributes, transfer.host) == cudaSuccess &&
                         attributes.type != cudaMemoryTypeUnregistered;
     }
     at_.resize(transfers.size());
     int64_t bytes = kAlignment;
     for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * chunk);
-    for (size_t s = 0; s < slots_.size() && int64_t(s) * chunk < batch; ++s)
-      reserve(slots_[s], bytes);  // before the first copy: if this fails, nothing has been written
+    // Prepares all buffers before the first copy: if that fails, nothing has been written.
+    for (size_t s = 0; s < slots_.size() && int64_t(s) * chunk < batch; ++s) reserve(slots_[s], bytes);
     try {
       size_t s = 0;
       for (int32_t first = 0; first < batch; first += chunk, s = (s + 1) % slots_.size()) {
+        // The slot's last chunk, two chunks before this one, must be done before its buffers are filled again.
+        // Meanwhile the other slot's chunk keeps the device busy.
         Slot &slot = slots_[s];
         finish(slot, transfers, collect);
         slot.first = first;
         slot.count = std::min(chunk, batch - first);
         start(slot, transfers, enqueue);
       }
+      // The last two chunks, in their order.
       for (size_t i = 0; i < slots_.size(); ++i, s = (s + 1) % slots_.size()) finish(slots_[s], transfers, collect);
     } catch (...) {
+      // Copies and kernels may still use the caller's memory, so both streams are waited for, without a check: they may
+      // be what has failed.
       for (Slot &slot : slots_) {
         cudaStreamSynchronize(slot.stream);
         slot.first = slot.count = 0;
@@ -149,8 +168,8 @@ class Chunks {
   }
 
  private:
-  // Enqueues everything of the chunk slot.first, slot.count. A staged input is copied to the pinned buffer here, while
-  // the device computes the chunk before.
+  // Enqueues everything of the chunk slot.first, slot.count. An input that is not pinned is copied to the pinned buffer
+  // here, on the host, while the device computes the chunk before.
   template <class Enqueue> void start(Slot &slot, const std::vector<Transfer> &transfers, const Enqueue &enqueue) {
     int64_t offset = 0;
     for (size_t i = 0; i < transfers.size(); ++i) {
@@ -164,7 +183,8 @@ class Chunks {
     require(cudaEventRecord(slot.done, slot.stream), "marking a chunk");
   }
 
-  // Enqueues a copy between an array's place on the device and its host memory, or its staging place in pinned memory.
+  // Enqueues a copy between an array on the device and its host memory, or, if that is not pinned, its staging buffer.
+  // The staging buffer has the same offsets as the buffer on the device.
   void copy(const Slot &slot, const Transfer &transfer, char *device, bool in) {
     const auto bytes = static_cast<size_t>(transfer.bytes * slot.count);
     if (bytes == 0) return;
@@ -180,6 +200,7 @@ class Chunks {
   }
 
   // Waits for the chunk of a slot, if there is one, copies its staged outputs to the caller's memory and collects it.
+  // Afterwards the slot is free.
   template <class Collect> void finish(Slot &slot, const std::vector<Transfer> &transfers, const Collect &collect) {
     if (slot.count == 0) return;
     require(cudaEventSynchronize(slot.done), "computing a chunk");
@@ -202,7 +223,8 @@ class Chunks {
     });
   }
 
-  // Enlarges the buffers of a slot if they are smaller than bytes, which only large boxes can make them.
+  // Enlarges the buffers of a slot if they are smaller than bytes. The constructor has made them large enough for
+  // everything whose size the config determines, so only large boxes can make them grow.
   void reserve(Slot &slot, int64_t bytes) const {
     if (slot.pinned.bytes() < bytes) slot.pinned.allocate(bytes, cuda_malloc_host);
     if (slot.device.bytes() < bytes)

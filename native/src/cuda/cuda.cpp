@@ -1,5 +1,10 @@
-// The cuda backend, host side: calls as launches. Device memory of the caller's is used
-// where it lies; host memory goes through chunks of images.
+// The cuda backend, host side: calls as launches. A plan on device memory launches two kernels on the caller's arrays
+// and waits (loss) or returns (loss_async); a plan on host memory copies chunks of images through chunks.h and launches
+// the same two kernels for each.
+//
+// Everything that can fail or block is outside the path of an enqueued call: pointers are checked only when they
+// change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what the kernels
+// get, workspace.h who allocates it. Read kernel.cuh next.
 #include <algorithm>
 
 #include "cuda/chunks.h"
@@ -10,8 +15,13 @@
 namespace yl {
 namespace {
 
+// A plan on one CUDA device. Every function selects the device for its own duration. Calls are serialised by the lock
+// of the plan (api.cpp); what loss_async has enqueued may still run when the next call begins, and the contract makes
+// the caller order the two on the device.
 class Cuda final : public Backend {
  public:
+  // Allocates everything for the largest call. image is the size of all arrays of one image, which chunks are cut by;
+  // known_ has an entry for each pointer of check_pointers.
   explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
     plan_ = std::make_unique<DevicePlan>(shape, Chunks::kSlots);
@@ -23,6 +33,8 @@ class Cuda final : public Backend {
     known_.resize(6 * shape.layers.size() + 11);
   }
 
+  // Waits for the device, because work that yl_loss_async has enqueued may still use the workspace. A destructor must
+  // not throw, so errors are ignored, and the caller's device becomes current again.
   ~Cuda() override {  // what yl_loss_async has enqueued may still run
     int before = 0;
     if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(device_) == cudaSuccess) cudaDeviceSynchronize();
@@ -33,9 +45,13 @@ class Cuda final : public Backend {
     return std::string(shape_.dtype == YL_F64 ? "float64, " : "float32, ") + cuda_properties(device_).name;
   }
 
-  // Host memory is copied as a whole and a refresh overwrites it, so nothing is left of the gradient before.
+  // Returns true, so that the check of YOLOLOSS_DEBUG skips the cell: host memory is copied as a whole, and a refresh
+  // overwrites it (loss_of_host_memory), so every element is written again.
   bool was_object(int32_t, int32_t, int32_t) const override { return true; }
 
+  // Computes a call and waits. With device memory the results arrive in pinned memory of the slot, written by the
+  // kernels; they are copied to the caller only if no row of boxes was refused. Rows go to api.cpp, which adds the
+  // layers on the host as for every backend.
   Outcome loss(const Call &call, yl_parts *rows) override {
     const DeviceScope scope(device_);
     if (!shape_.device_memory) return loss_of_host_memory(call, rows);
@@ -50,6 +66,9 @@ class Cuda final : public Backend {
     return {slot.written().summary.normaliser, slot.written().summary.boxes};
   }
 
+  // Enqueues a call. The kernels write the caller's result themselves, so nothing needs to be done when the call is
+  // over, and the launches may be captured in a graph. Without a summary of the caller the kernels write to one in the
+  // workspace, so that they need not check for NULL.
   void loss_async(const Call &call, void *stream, const yl_result &result) override {
     const DeviceScope scope(device_);
     check_pointers(call, result);
@@ -59,6 +78,7 @@ class Cuda final : public Backend {
     start_loss(task, stream);
   }
 
+  // Decodes one layer. With host memory the grid is written here, since it has no images that could be cut into chunks.
   void yolo_head(const yl_head &head) override {
     const DeviceScope scope(device_);
     float *const outputs[] = {head.grid, head.box_xy, head.box_wh, head.box_confidence, head.box_class_probs};
@@ -90,6 +110,8 @@ class Cuda final : public Backend {
     chunks_->run(head.batch, transfers, enqueue, [](const Slot &) {});
   }
 
+  // Writes the dense truths of boxes: stage truths, then write_y_true_kernel instead of stage cells, then
+  // finish_truths_kernel, which reports the counts and resets the lists. The results of chunks are added in collect.
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) override {
     const DeviceScope scope(device_);
     Call call{};
@@ -127,24 +149,28 @@ class Cuda final : public Backend {
   }
 
  private:
-  // Of an image.
+  // Sizes of the arrays of one image in a layer: the number of values, then bytes.
   int64_t values(int32_t l) const { return shape_.layers[l].cells * shape_.channels; }
   int64_t truth_bytes(int32_t l) const { return values(l) * int64_t(sizeof(float)); }
   int64_t feats_bytes(int32_t l) const { return values(l) * size_of(shape_.dtype); }
   int64_t grad_bytes(int32_t l) const { return shape_.f32_grads ? truth_bytes(l) : feats_bytes(l); }
   int64_t map_bytes(int32_t l) const { return shape_.layers[l].cells * int64_t(sizeof(float)); }
 
+  // Launches the kernel that ends a call without stage cells; its results go to the slot.
   static int finish_truths(const Task &task, const Slot &slot) {
     return launch_finish_truths(task, &slot.written().boxes, &slot.written().objects, slot.stream);
   }
 
+  // Launches the two kernels of a call.
   void start_loss(const Task &task, void *stream) {
     plan_->start([&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
   }
 
   // ---- a call ----
 
-  // For the images of the call, or those of a chunk: image 0 of the task is image slot.first of the plan's workspace.
+  // Returns the task of a call, or of the images of a chunk: image 0 of the task is image slot.first of the plan's
+  // workspace. The pointers of the call are device memory. Results go to the pinned memory of the slot. Rows of boxes
+  // are refused by the kernels only in device memory; those in host memory have been checked before the call.
   Task task_of(const Call &call, const Slot &slot) const {
     Task task = plan_->task(slot.first, chunks_->number_of(slot));
     for (int32_t l = 0; l < task.layer_count; ++l) {
@@ -179,6 +205,8 @@ class Cuda final : public Backend {
     return task;
   }
 
+  // Throws a Failure if the kernels have refused a row of boxes. The row is copied back from the device, so that the
+  // sentence can show its values; image and row are those of the completion.
   void refuse_bad(const BoxRows &boxes, const yl_completion &completion) const {
     if (completion.status == YL_OK) return;
     const int64_t at = int64_t(completion.image) * boxes.per_image + completion.row;
@@ -190,10 +218,16 @@ class Cuda final : public Backend {
 
   // ---- pointers of the caller's ----
 
-  // The driver is asked only about pointers that the call before did not have.
+  // Checks that the device can reach every pointer of a call with device memory. A kernel that follows a bad pointer
+  // would fail asynchronously and make the whole CUDA context unusable, so the check must come first. But each check is
+  // a query of the driver, and a call has some dozens of pointers, so a pointer is checked only if it differs from the
+  // one that the previous call had in the same position; a training loop passes the same buffers in every step. known_
+  // holds the last pointer that passed for each position. The order of the checks is the order in known_, so it must be
+  // the same in every call; optional pointers that are NULL keep their position.
   void check_pointers(const Call &call, const yl_result &result) {
     size_t i = 0;
     const auto check = [&](const char *name, int32_t layer, const void *pointer) {
+      // The entry is cleared first: if the check throws, the pointer must be checked again next time.
       if (pointer && pointer != known_[i]) {
         known_[i] = nullptr;
         require_reachable(device_, name, layer, pointer);
@@ -223,7 +257,8 @@ class Cuda final : public Backend {
 
   // ---- host memory ----
 
-  // y_true, or boxes and their weights.
+  // Lists the transfers of the truths: y_true, or boxes and their weights. A transfer of 0 bytes keeps the position of
+  // weights that are not given.
   void truths_of(const Call &call, std::vector<Transfer> &transfers) const {
     transfers.clear();
     const int64_t row = call.boxes_per_image * int64_t(sizeof(float));
@@ -235,10 +270,15 @@ class Cuda final : public Backend {
     for (int32_t l = 0; l < shape_.layer_count(); ++l) transfers.emplace_back(call.y_true[l], truth_bytes(l), Way::kIn);
   }
 
+  // Computes a call whose arrays are host memory, chunk by chunk. transfers lists all arrays in a fixed order (truths,
+  // feats, grads, maps); part_of walks over their device addresses in the same order.
+  //
+  // A refreshed gradient is overwritten instead: the chunk buffers do not hold the previous gradient, and all of it is
+  // copied back in any case. An accumulated gradient is copied in both directions.
   Outcome loss_of_host_memory(Call call, yl_parts *rows) {
     if (call.normaliser_at) require_reachable(device_, "normaliser_at", -1, call.normaliser_at);
     if (call.grad_scale_at) require_reachable(device_, "grad_scale_at", -1, call.grad_scale_at);
-    if (call.refresh()) call.grad_mode = YL_GRAD_OVERWRITE;  // chunk buffers hold no gradient of before; all is copied
+    if (call.refresh()) call.grad_mode = YL_GRAD_OVERWRITE;
     const Way grads_way = call.grad_mode == YL_GRAD_ACCUMULATE ? Way::kBoth : Way::kOut;
     const int32_t layers = shape_.layer_count();
     std::vector<Transfer> &transfers = transfers_;
@@ -248,6 +288,7 @@ class Cuda final : public Backend {
     for (int32_t l = 0; l < layers && call.grads; ++l) transfers.emplace_back(call.grads[l], grad_bytes(l), grads_way);
     for (float *const *maps : {call.ignore_mask, call.best_iou, call.cell_loss})
       for (int32_t l = 0; l < layers && maps; ++l) transfers.emplace_back(maps[l], map_bytes(l), Way::kOut);
+    // Returns the call of a chunk: the images of the slot, with the addresses at in the order of transfers.
     const auto part_of = [&](const Slot &slot, char *const *at) {
       Call part = call;
       part.batch = slot.count;
@@ -273,7 +314,10 @@ class Cuda final : public Backend {
       return part;
     };
 
-    // The gradient of a chunk needs the objects of all.
+    // The gradient of the first chunk is divided by the number of objects of all chunks. So if there are several
+    // chunks, stage truths runs over all of them first, and only counts; the call then uses that number as a given
+    // value. The price is that the truths are transferred twice. Without a gradient nothing must be known in advance:
+    // the sums are divided at the end, on the host.
     if (call.normaliser == YL_NORMALISER_OBJECTS && call.grads &&
         Chunks::chunk_of(transfers, call.batch) < call.batch) {
       int64_t objects = 0;
@@ -293,7 +337,8 @@ class Cuda final : public Backend {
       call.normaliser = YL_NORMALISER_VALUE;
       call.normaliser_value = static_cast<double>(std::max<int64_t>(objects, 1));
     }
-    if (call.normaliser == YL_NORMALISER_BATCH) {  // of the call, not of a chunk
+    // The batch size is that of the call, not of a chunk.
+    if (call.normaliser == YL_NORMALISER_BATCH) {
       call.normaliser = YL_NORMALISER_VALUE;
       call.normaliser_value = call.batch;
     }
@@ -306,6 +351,9 @@ class Cuda final : public Backend {
         call.batch, transfers,
         [&](const Slot &slot, char *const *at) { start_loss(task_of(part_of(slot, at), slot), slot.stream); },
         [&](const Slot &slot) {
+          // Chunks are collected in the order of the images, so the sums of statistics are added in that order, and the
+          // first offender that is found is the first of the call. Its image is
+          // numbered within the chunk, so the first image of the chunk is added.
           std::copy_n(slot.rows(), int64_t(slot.count) * layers, rows + int64_t(slot.first) * layers);
           add(outcome.boxes, slot.written().summary.boxes);
           objects += slot.written().summary.objects;

@@ -2,7 +2,8 @@
 //
 // The gradient of the background is nearly all of what a call writes, so write_background is the part that decides a
 // call's time: whole rows go out in 16-byte stores whatever their length and alignment, planes in stores of adjacent
-// threads. layout.h says where a value is, dtype.h how it is converted.
+// threads. layout.h says where a value is, dtype.h how it is converted. View, at the end, adds the lists and the
+// targets of the objects; object.cuh and cells.cu use it.
 #pragma once
 
 #include <type_traits>
@@ -13,7 +14,9 @@
 
 namespace yl {
 
-// Values that one instruction of 16 bytes stores; the address must be a multiple of 16.
+// Holds the values that one instruction of 16 bytes stores: 2 doubles, 4 floats or 8 numbers of 16 bits. The address of
+// store must be a multiple of 16, or the kernel fails with a misaligned address. The values are copied to a uint4 by
+// memcpy, which keeps them in registers; a cast of the pointer would break the aliasing rules.
 template <class Value> struct Pack {
   static constexpr int32_t kSize = sizeof(uint4) / sizeof(Value);
   Value values[kSize];
@@ -24,7 +27,9 @@ template <class Value> struct Pack {
   }
 };
 
-// Value is the type of feats; the gradient has that type or is float32.
+// Reads the logits and writes the gradient of one image in one layer, by cell (layout.h) and channel. Value is the type
+// of feats; the gradient has that type, or is float32 (YL_GRAD_F32), which is decided at run time because it would
+// double the number of kernels. For feats of float32 f32_grads_ is false at compile time, so the branch disappears.
 template <class Value, bool kPlanar> class Feats {
  public:
   using Number = typename ArithmeticOf<Value>::Type;
@@ -40,23 +45,29 @@ template <class Value, bool kPlanar> class Feats {
   // Returns the cell of an index: a tile is a run of indices, so that its cells are adjacent in memory.
   __device__ int32_t cell_of(int32_t index) const { return order_.cell_of(index); }
 
+  // Returns a logit as a number of the arithmetic.
   __device__ Number read(int32_t cell, int32_t channel) const { return load(feats_[at(cell, channel)]); }
+  // Returns the four box logits of a cell.
   __device__ Box<Number> box_logits(int32_t cell) const {
     return {read(cell, kX), read(cell, kY), read(cell, kW), read(cell, kH)};
   }
 
-  // Writes an element of the gradient, or adds it; returns whether it is finite as it is stored.
+  // Writes an element of the gradient, or adds it to the one that is there (accumulate); returns whether the result is
+  // finite as it is stored. A float32 may be finite and overflow in float16, so the stored value is what counts.
   __device__ bool write(int32_t cell, int32_t channel, Number slope, bool accumulate) const {
     if (f32_grads_) return put(reinterpret_cast<float *>(grads_) + at(cell, channel), slope, accumulate);
     return put(reinterpret_cast<Value *>(grads_) + at(cell, channel), slope, accumulate);
   }
-  // Returns whether an element would be finite as it is stored, without accumulation.
+  // Returns whether an element would be finite as it is stored, without accumulation. Used where write_background
+  // writes the element later.
   __device__ bool fits(Number slope) const {
     return f32_grads_ ? finite(load(Store<float>::from(slope))) : finite(load(Store<Value>::from(slope)));
   }
 
   // Writes the gradient of the background of indices [first, first + count): slopes[i] for the objectness of index
-  // first + i, else 0. Skips the indices whose bit is set in left_out. All threads of the block take part.
+  // first + i, and 0 for its other channels. Skips the indices whose bit is set in left_out: they are objects, whose
+  // rows add_object_row writes. any_left_out is false if no bit is set, so that most tiles need not read the bits. All
+  // threads of the block must call it, after a barrier that orders the writes of slopes and left_out.
   template <class Slopes, class Bits>
   __device__ void write_background(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
                                    const Bits &left_out) const {
@@ -67,18 +78,23 @@ template <class Value, bool kPlanar> class Feats {
   }
 
  private:
+  // Returns the offset of a channel of a cell from the start of the image.
   __device__ int64_t at(int32_t cell, int32_t channel) const { return order_.start(cell) + channel * order_.step(); }
 
+  // Stores an element, or its sum with the element that is there; returns whether the stored value is finite. The sum
+  // is rounded once, to the type of the gradient.
   template <class Grad> static __device__ bool put(Grad *place, Number slope, bool accumulate) {
     const Grad value = Store<Grad>::from(accumulate ? static_cast<Number>(load(*place)) + slope : slope);
     *place = value;
     return finite(load(value));
   }
 
+  // Returns bit i of an array of 32-bit words.
   template <class Bits> static __device__ bool is_set(const Bits &bits, int32_t i) {
     return bits[i / 32] >> (i % 32) & 1;
   }
 
+  // Writes the background in the layout of the plan, as numbers of type Grad.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_as(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
                            const Bits &left_out) const {
@@ -89,7 +105,8 @@ template <class Value, bool kPlanar> class Feats {
       write_rows(grads + order_.start(first), count, slopes, any_left_out, left_out);
   }
 
-  // Each thread writes its index in plane after plane, so that adjacent threads write adjacent values.
+  // Writes the planes of YL_NCHW. Each thread writes its index in plane after plane, so that in every plane the threads
+  // of a warp write adjacent values, which the hardware combines into whole sectors.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_planes(Grad *grads, int32_t first, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
@@ -100,7 +117,20 @@ template <class Value, bool kPlanar> class Feats {
       *place = Store<Grad>::from(channel == kObjectness ? slopes[i] : Number(0));
   }
 
-  // Writes whole rows in 16-byte stores, whatever their length: a store may span two rows.
+  // Writes whole rows of YL_NHWC in packs of 16 bytes, whatever the length of a row. The rows of a tile are adjacent,
+  // so the tile is one array of count * channels values. It is cut into packs from its first address that is a multiple
+  // of 16; a pack may span two rows. For example, with 6 channels (O is the objectness), float32 (packs of 4), and a
+  // tile that begins 8 bytes before a multiple of 16:
+  //
+  //     row      0  0  0  0  0  0  1  1  1  1  1  1  2  2  2  2  2  2
+  //     channel  x  y  w  h  O  c  x  y  w  h  O  c  x  y  w  h  O  c
+  //     pack     head  0  0  0  0  1  1  1  1  2  2  2  2  3  3  3  3
+  //
+  // Thread t writes the packs t, t + 256, t + 512, ... It keeps the row and the channel of the first value of its pack,
+  // and advances both by a constant step, so that the loop has no division. All values of a pack are 0 except an
+  // objectness: pack 0 has that of its own row; pack 1 has none; pack 2 begins behind h, so its objectness comes first;
+  // a pack that began at c could have only that of the next row. Packs that touch the row of an object are written
+  // value by value, as are the head before the first whole pack and the tail behind the last one.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_rows(Grad *start, int32_t count, const Slopes &slopes, bool any_left_out,
                              const Bits &left_out) const {
@@ -108,6 +138,8 @@ template <class Value, bool kPlanar> class Feats {
     const int32_t channels = order_.channels;
     const int64_t size = int64_t(count) * channels;
     const auto misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(start) % sizeof(uint4));
+    // The number of values before the first multiple of 16 bytes. A gradient is aligned to its own type, so the
+    // distance is a multiple of sizeof(Grad).
     int64_t head = (static_cast<int32_t>(sizeof(uint4)) - misaligned) % static_cast<int32_t>(sizeof(uint4)) /
                    static_cast<int32_t>(sizeof(Grad));
     if (head > size) head = size;
@@ -139,6 +171,7 @@ template <class Value, bool kPlanar> class Feats {
         ++row;
       }
     }
+    // Two warps write head and tail, so that they do so at the same time.
     if (threadIdx.x == 0) write_values(start, 0, 0, static_cast<int32_t>(head), slopes, left_out);
     if (threadIdx.x == kWarp) {
       const auto last_row = static_cast<int32_t>(tail / channels);
@@ -147,7 +180,8 @@ template <class Value, bool kPlanar> class Feats {
     }
   }
 
-  // Writes count values one by one, from a channel of a row on; values is where the row begins.
+  // Writes count values one by one, starting at a channel of a row. values is where that row begins; row is its index
+  // in slopes and left_out. Rows that are left out are skipped.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_values(Grad *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
@@ -166,7 +200,8 @@ template <class Value, bool kPlanar> class Feats {
   char *const grads_;
 };
 
-// What the functions of stage 2 share: an (image, layer) of the call.
+// The functions of stage cells share this view of one image and layer of the call: its task, its lists, its feats and
+// its formulas. It is passed by reference and inlined everywhere, so it costs no memory.
 template <class F> struct View {
   using T = typename F::Number;
 
@@ -177,10 +212,11 @@ template <class F> struct View {
         feats(layer, call.channels, image_number, call.f32_grads),
         image(image_number) {}
 
+  // Returns a cell as formula.h takes it.
   __device__ Cell<T> formula_cell(int32_t cell) const {
     return cell_at<T>(layer, static_cast<const T *>(layer.anchor_sizes), cell);
   }
-  // Returns a target of an object; see target_of for channels other than those of the box.
+  // Returns the mask or a class target of an object; see target_of. The box of an object is in its list.
   __device__ float target(int32_t cell, int32_t channel) const {
     return target_of(task, layer, lists, image, cell, channel);
   }
@@ -192,6 +228,7 @@ template <class F> struct View {
   const int32_t image;
 };
 
+// Returns a box as numbers of the arithmetic.
 template <class T> __device__ inline Box<T> as(const Box<float> &box) {
   return {static_cast<T>(box.x), static_cast<T>(box.y), static_cast<T>(box.w), static_cast<T>(box.h)};
 }

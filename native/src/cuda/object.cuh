@@ -1,21 +1,23 @@
-// Stage 2, the row of an object, computed by the warp that has its cell.
+// Stage cells: the row of an object, computed by the warp that has its cell.
 //
 // Contract: all lanes of the warp call add_object_row with the same arguments. Lanes go over the channels. The parts
 // xy, wh and confidence come back the same in every lane; those of the classes, and the counts of values that are not
-// finite, are to be added over the lanes. Every logit that a lane needs is read before the gradient is written, which
-// may lie over feats.
+// finite, are to be added over the lanes (store_warp of cells.cu does so). Every logit that a lane needs is read before
+// the gradient is written, which may be stored over feats. formula.h has the formulas; cpu/object.h does the same on
+// the CPU.
 #pragma once
 
 #include "cuda/statistics.cuh"
 
 namespace yl {
 
-// What a thread has counted: values that are not finite, among the input and among its gradient.
+// Holds the numbers of values that are not finite which one thread has counted: among the input, and among the gradient
+// that it wrote. The names are those of yl_parts.
 struct Faults {
   int32_t non_finite, found_inf;
 };
 
-// An object as the lanes of a warp have it.
+// Holds what the lanes of a warp share about an object. Every lane has the same values.
 template <class T> struct ObjectRow {
   int32_t cell;
   Box<float> y;  // of y_true
@@ -25,7 +27,8 @@ template <class T> struct ObjectRow {
   bool sound;  // the input is finite and its logarithms exist; only with kExtras
 };
 
-// Counts the values of the box and the confidence that are not finite.
+// Returns how many values of the box and of the confidence are not finite: the truth, the mask and five logits. Called
+// by one lane; the classes are counted by the lanes that compute them.
 template <class T> __device__ inline int32_t count_non_finite(const ObjectRow<T> &row) {
   const Box<T> &t = row.logits;
   const Box<float> &y = row.y;
@@ -33,7 +36,9 @@ template <class T> __device__ inline int32_t count_non_finite(const ObjectRow<T>
          !finite(y.y) + !finite(y.w) + !finite(y.h) + !finite(row.m);
 }
 
-// Returns whether no value of the row poisons its loss, and keeps the first one that does.
+// Returns whether every value of the row is sound, in all lanes, and keeps the first value that is not. Only with
+// kExtras. If the input is not sound, it is the offender, and the loss that follows from it is not reported as an
+// overflow.
 template <class F>
 __device__ inline bool inspect(const View<F> &view, const ObjectRow<typename F::Number> &row, Offence &first) {
   bool sound = true;
@@ -47,8 +52,9 @@ __device__ inline bool inspect(const View<F> &view, const ObjectRow<typename F::
   return !__any_sync(kAllLanes, !sound);
 }
 
-// Writes an element of the gradient; returns its square, for the statistics. lost: the loss of the channel is not
-// finite.
+// Writes an element of the gradient, if there is a gradient, and counts it if it is not finite as it is stored. Returns
+// the square of the element for the statistics, 0 without kExtras. lost: the loss of the channel is not finite. If the
+// input of the row is sound, such a channel is noted as an overflow.
 template <class F, bool kExtras>
 __device__ inline double give(const View<F> &view, const ObjectRow<typename F::Number> &row, int32_t channel,
                               typename F::Number logit, typename F::Number element, bool lost, bool gradient,
@@ -63,8 +69,13 @@ __device__ inline double give(const View<F> &view, const ObjectRow<typename F::N
   return square(element);
 }
 
-// Adds the row of an object: its parts into sum, its gradient among grads. listed: its place in the list of objects;
-// at: its index among the cells of the batch; extra: NULL without kExtras, so that the compiler need not keep one.
+// Adds the row of an object: its parts to sum, its gradient to grads. listed: its index in the list of objects; at: its
+// index among the cells of the batch; factor: grad_scale / normaliser, 0 without a gradient; extra: NULL without
+// kExtras, so that the compiler need not keep one.
+//
+// All lanes compute the box and the confidence, which costs the warp no more time than one lane would need; then lanes
+// 0 to 4 each write one channel, and the lanes go over the classes, 32 at a time. Their parts are added in every lane
+// (sum) and are stored by the first lane only.
 template <class F, bool kGradient, bool kExtras>
 __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t listed, bool ignored, int64_t at,
                                       typename F::Number factor, yl_parts &sum, Faults &faults, Extra *extra) {
@@ -82,6 +93,7 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
                    true};
   const Cell<T> place = view.formula_cell(cell);
   const Box<T> truth = as<T>(row.y);
+  // The formulas, the same for every backend. To change a term, change object_terms or box_loss in formula.h.
   const ObjectTerms<T> terms =
       object_terms<kExtras>(task.rules, truth, row.m, row.v, ignored ? T(0) : T(1), row.logits, row.objectness, place);
   const BoxLoss<T> &box = terms.box;
@@ -92,7 +104,10 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   if (lane == 0 && !(kExtras && task.scan_all)) faults.non_finite += count_non_finite(row);
   if (kExtras) row.sound = inspect(view, row, extra->first);
 
-  __syncwarp();  // all lanes have read what the next lines write
+  // The gradient may be stored over feats: lanes 0 to 4 overwrite the logits of the box and the objectness, which every
+  // lane reads above. __syncwarp orders those reads before the writes. The class logits that other lanes have read
+  // (inspect) were read before it too; from here on each is read and written by the same lane.
+  __syncwarp();
   if (lane <= kObjectness) {
     const bool is_box = lane < kBoxChannels;
     const T slope = is_box ? channel_of(box.slope, lane) : terms.confidence.slope;
@@ -106,11 +121,14 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
       extra->stats.grad_object += lane == kObjectness ? squared : 0;
     }
   }
+  // The classes: lane i has the classes i, i + 32, ... The loop stays rolled, since there are few passes and no
+  // registers for several at once.
   double loss = 0;
-#pragma unroll 1  // there are few passes, and no registers for several at once
+#pragma unroll 1
   for (int32_t channel = kFirstClass + lane; channel < task.channels; channel += kWarp) {
     const float target = view.target(cell, channel);
     const T logit = view.feats.read(cell, channel);
+    // A function instead of a value: without kExtras it is never called, and class_weights is never read.
     const auto class_weight = [&] { return T(task.rules.class_weights[channel - kFirstClass]); };
     const Term<T> term = class_term<kExtras>(task.rules, row.m, T(target), row.v, class_weight, logit);
     sum.class_ += term.loss;
@@ -121,6 +139,7 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
     if (kExtras) extra->stats.grad_class += squared;
   }
   if (!kExtras) return;
+  // The map cell_loss needs the whole loss of the cell: the classes of all lanes and the parts that every lane has.
   loss = warp_sum(loss) + double(box.xy) + double(box.wh) + double(terms.confidence.loss);
   if (lane == 0) put_maps(view.layer, at, ignored, loss);
 }

@@ -1,6 +1,9 @@
-// Devices, memory and streams of CUDA: what yl_device_... and yl_stream_... do for YL_DEVICE_CUDA, and the two checks
-// that the backend needs, of an error and of a pointer. The runtime is linked statically and loads the driver when it
-// is first used, so the library also loads on machines without a driver: then count_for says why no device can be used.
+// Devices, memory and streams of CUDA: implements yl_device_... and yl_stream_... for YL_DEVICE_CUDA, and the two
+// checks that the backend needs, of an error and of a pointer.
+//
+// The runtime is linked statically and loads the driver when it is first used, so the library also loads on machines
+// without a driver: then count_for says why no device can be used. Every function that depends on the current device
+// selects it for its own duration (DeviceScope).
 #include "cuda/runtime.h"
 
 #include <cstdio>
@@ -41,10 +44,12 @@ void wait_for_device_of(const void *memory) {
   require(cudaDeviceSynchronize(), "waiting for the device");
 }
 
+// Fails unless a size is at least 1.
 void require_bytes(int64_t bytes) {
   if (bytes < 1) fail(YL_INVALID_ARGUMENT, "bytes is %lld, at least 1 is expected", static_cast<long long>(bytes));
 }
 
+// Fails unless both pointers and the size of a copy are valid.
 void require_copy(const void *to, const void *from, int64_t bytes) {
   require_bytes(bytes);
   if (!to || !from) fail(YL_INVALID_ARGUMENT, "%s is NULL, memory is expected", to ? "from" : "to");
@@ -75,6 +80,7 @@ void require_reachable(int32_t device_index, const char *name, int32_t layer, co
          "%s at %p is host memory, which cuda:%d cannot reach; device, pinned or managed memory is expected",
          place.c_str(), pointer, device_index);
   }
+  // Only plain device memory belongs to one device; pinned and managed memory passes.
   if (attributes.type == cudaMemoryTypeDevice && attributes.device != device_index)
     fail(YL_INVALID_ARGUMENT,
          "%s at %p is memory of cuda:%d, this plan is on cuda:%d; memory of its own device is expected", place.c_str(),
@@ -90,7 +96,7 @@ void check_cuda(int32_t device_index) {
   unusable(device_index, reason);
 }
 
-// Never returns 0: without a device count_for fails, and api.cpp sets the caller's count.
+// Never returns 0: without a device count_for fails, and api.cpp sets the caller's count to 0.
 int32_t cuda_count() { return count_for(0); }
 
 yl_device_properties cuda_properties(int32_t device_index) {
@@ -118,6 +124,7 @@ void *cuda_malloc(int32_t device_index, int64_t bytes) {
   return memory;
 }
 
+// Waits before it frees: kernels and copies that are enqueued may still use the memory.
 void cuda_free(void *memory) {
   if (!memory) return;
   wait_for_device_of(memory);
@@ -133,13 +140,14 @@ void *cuda_malloc_host(int64_t bytes) {
   return memory;
 }
 
+// Waits before it frees, like cuda_free.
 void cuda_free_host(void *memory) {
   if (!memory) return;
   wait_for_device_of(memory);
   require(cudaFreeHost(memory), "freeing pinned memory");
 }
 
-// Copies and waits. Not cudaMemcpy, which returns before a copy within the device is done.
+// Copies and waits. cudaMemcpy returns before a copy within the device is done, so it is not used.
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes) {
   cuda_copy_async(device_index, to, from, bytes, nullptr);
   cuda_stream_synchronize(device_index, nullptr);
@@ -149,7 +157,7 @@ void cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t b
   require_copy(to, from, bytes);
   check_cuda(device_index);
   const DeviceScope scope(device_index);
-  // Default: CUDA finds out from the addresses which of the two are device memory.
+  // cudaMemcpyDefault lets CUDA find out from the addresses which of the two are device memory.
   require(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, static_cast<cudaStream_t>(stream)),
           "copying");
 }

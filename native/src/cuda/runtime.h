@@ -11,19 +11,23 @@
 namespace yl {
 
 // Throws a Failure unless error is cudaSuccess: YL_OUT_OF_MEMORY if an allocation failed, else YL_DEVICE_FAILED. what
-// names the operation in the sentence, as in "CUDA failed while copying".
+// names the operation in the sentence, as in "CUDA failed while copying". Also clears the thread's last CUDA error.
 void require(cudaError_t error, const char *what);
 
 // Fails with YL_NO_DEVICE and the reason unless the device can be used.
 void check_cuda(int32_t device_index);
+// These serve the functions of the same names in yololoss.h (yl_device_get_properties, yl_device_malloc, ...), for
+// devices of CUDA, and the backend itself. Each throws a Failure; device_index need not be the current device.
 yl_device_properties cuda_properties(int32_t device_index);
+// Throws a Failure with YL_INVALID_ARGUMENT unless kernels on the device can reach the caller's pointer; name and layer
+// are for the sentence, layer -1 means that the name has no index.
 void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
 void *cuda_malloc(int32_t device_index, int64_t bytes);
 void *cuda_malloc_host(int64_t bytes);
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
 void cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream);
 void cuda_stream_synchronize(int32_t device_index, void *stream);
-// These and their siblings, as the table of backends has them.
+// These functions and the remaining ones, as the table of backends has them.
 extern const DeviceMemory cuda_memory;
 
 // Makes a device current while it lives, and then the caller's device again: a library must not change the current

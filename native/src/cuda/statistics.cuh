@@ -1,5 +1,5 @@
-// Stage 2, the outputs of a call besides loss and gradient: statistics, maps, and the first value that is not finite.
-// Used by the kernels with kExtras alone; ../statistics.h has what they share with the host.
+// Stage cells, the outputs of a call besides loss and gradient: statistics, maps, and the first value that is not
+// finite. Used by the kernels with kExtras alone; ../statistics.h has the parts that host and device share.
 #pragma once
 
 #include "cuda/feats.cuh"
@@ -7,7 +7,9 @@
 
 namespace yl {
 
-// Keeps an offence if it comes before the one that was found.
+// Keeps an offence if it comes before the one that was found. The key is the value's position among all values of the
+// batch, in the order of image, layer, cell and channel, so the smallest key is the first offender, whichever thread
+// finds it first.
 template <class F>
 __device__ inline void note(const View<F> &view, int32_t cell, int32_t channel, int32_t cause, double value,
                             double gradient, Offence &first) {
@@ -16,7 +18,9 @@ __device__ inline void note(const View<F> &view, int32_t cell, int32_t channel, 
   meet(first, {4 * static_cast<uint64_t>(place) + static_cast<uint64_t>(cause), value, gradient});
 }
 
-// Returns the extras of a warp's threads combined, in every lane.
+// Returns the extras of a warp's threads combined, in every lane. All lanes must call it. Statistics are added along
+// the tree of warp_sum. The smallest offence is found along the same tree; the ballot skips those shuffles while no
+// lane has found one, which is the normal case.
 __device__ inline Extra warp_extra(Extra own) {
 #define YL_WARP_SUM(owner, type, field, offset) own.stats.field = warp_sum(own.stats.field);
   YL_FIELDS_OF_yl_stats(YL_WARP_SUM)
@@ -31,13 +35,15 @@ __device__ inline Extra warp_extra(Extra own) {
   return own;
 }
 
-// Writes the maps of a cell; at is its index among the cells of the batch.
+// Writes the maps ignore_mask and cell_loss of a cell, where they are requested; at is its index among the cells of the
+// batch. best_iou is written by compare_with_objects.
 __device__ inline void put_maps(const LayerTask &layer, int64_t at, bool ignored, double loss) {
   if (layer.ignore_mask) layer.ignore_mask[at] = ignored ? 0.0f : 1.0f;
   if (layer.cell_loss) layer.cell_loss[at] = static_cast<float>(loss);
 }
 
-// YL_SCAN_ALL: returns how many values of a cell are not finite. Called by the thread that has the cell.
+// Serves YL_SCAN_ALL: returns how many values of feats and y_true of a cell are not finite, and notes the first of
+// them. Called by the thread that has the cell, for objects and background.
 template <class F> __device__ inline int32_t scan(const View<F> &view, int32_t cell, Offence &first) {
   const LayerTask &layer = view.layer;
   const int32_t channels = view.task.channels;

@@ -1,4 +1,9 @@
-// A call as the kernels see it: one struct, passed by value, and the functions that launch them. Plain C++.
+// A call as the kernels see it: one struct, passed by value, and the functions that launch them. Plain C++, so that the
+// host files need no CUDA compiler.
+//
+// A Task is a parameter of a kernel: the kernels read pointers and sizes from the constant bank of the launch, and a
+// call copies no description to the device. It must stay below CUDA's limit for parameters (4 KiB before CUDA 12.1),
+// which is why the number of layers is limited. workspace.h fills in what all calls of a plan share, cuda.cpp the rest.
 #pragma once
 
 #include "boxes.h"
@@ -6,14 +11,16 @@
 
 namespace yl {
 
-// Cells of a block of stage 2, of stage 1 from y_true, and rows of a block of stage 1 from boxes. Each is a multiple of
-// a warp.
+// Sizes of blocks: cells of a block of stage cells, cells of a block of stage truths from y_true, rows of a block of
+// stage truths from boxes. Each is a multiple of a warp. kTile and kBoxRows are also the threads of a block. kTile is a
+// part of the result: sums go tile by tile, so another value gives other last bits.
 constexpr int32_t kTile = 256;
 constexpr int32_t kTruthsTile = 1024;
 constexpr int32_t kBoxRows = 128;
 
 constexpr int32_t kMaxCudaLayers = 16;  // their descriptions are parameters of the kernels
 
+// A layer of a call. Pointers are device memory; feats, y_true, grads and the maps begin at image 0 of the call.
 struct LayerTask {
   const void *feats;
   const float *y_true;         // NULL: boxes
@@ -26,7 +33,9 @@ struct LayerTask {
   float *ignore_mask, *best_iou, *cell_loss;  // on request, else NULL
 };
 
-// Counters of a launch: YL_CLEARED_CONTROL between calls, brought back to it by the last block.
+// The counters of a launch: YL_CLEARED_CONTROL between calls. Stage truths counts, stage cells reads, and the last
+// block brings them back to YL_CLEARED_CONTROL for the next call, so that a call needs no launch or copy to clear them.
+// The type is that of CUDA's 64-bit atomicAdd.
 struct Control {
   unsigned long long first_bad;  // image * per_image + row of boxes
   unsigned long long objects;
@@ -36,11 +45,12 @@ struct Control {
 constexpr unsigned long long kNoBadRow = ~0ull;
 #define YL_CLEARED_CONTROL {kNoBadRow, 0, 0, 0, 0, 0, 0, 0}
 
-// Device memory of a plan. The lists of objects are in no order: nothing depends on it.
+// Device memory of a plan (workspace.h). Lists of objects are in no order: nothing depends on it. Each image and layer
+// has the part of a list that its cells would need, so none can overflow.
 struct Workspace {
   int32_t *cells;                  // (max_batch, cells_per_image): of the objects of each (image, layer)
-  Box<float> *truths;              // alike
-  float *weights;                  // alike: of their boxes
+  Box<float> *truths;              // likewise
+  float *weights;                  // likewise: of their boxes
   uint32_t *class_flags;           // (max_batch, cells_per_image, flag_words), by cell; boxes only
   int32_t *previous;               // as cells: the rows that a refreshed gradient must clear
   int32_t *counts;                 // (max_batch, L): lengths of the lists; 0 between calls
@@ -55,6 +65,7 @@ struct Workspace {
   Control *control;
 };
 
+// One call, or one chunk of a call. layers beyond layer_count are unused.
 struct Task {
   LayerTask layers[kMaxCudaLayers];
   int32_t layer_count, batch, channels, flag_words;
@@ -77,20 +88,26 @@ struct Task {
   yl_result result;  // memory that the device can write; summary is never NULL
 };
 
-// Blocks of an image, for a tile size.
+// Returns the number of blocks of an image for a tile size, over all layers.
 int64_t tiles_per_image(const Task &task, int32_t size);
 
-// Each returns a cudaError_t; stream is a cudaStream_t.
-// The kernels of a call are loaded, so that its first launch may be captured; fails where this build has none for the
-// current device.
+// The functions below return a cudaError_t as int. stream is a cudaStream_t. None of them waits.
+//
+// Load the kernels of a call, so that its first launch may be captured in a graph. They fail if this build has no
+// kernels for the current device.
 int load_truths();
 int load_cells(const Task &task);
-int launch_truths(const Task &task, void *stream);  // stage 1
-int launch_cells(const Task &task, void *stream);   // stages 2 and 3
-// After launch_truths, instead of launch_cells: the dense truths of the lists into y_true (L pointers); then counts and
-// objects, where the device can write them.
+// Launches stage truths: fills the lists and the counters of the workspace.
+int launch_truths(const Task &task, void *stream);
+// Launches stages cells, sum and result, after launch_truths on the same stream.
+int launch_cells(const Task &task, void *stream);
+// Launches, after launch_truths and instead of launch_cells, the kernel that writes the dense truths of the lists into
+// y_true (L pointers).
 int launch_write_y_true(const Task &task, float *const *y_true, void *stream);
+// Launches the kernel that ends such a call: it writes counts and objects, which the device must be able to write, and
+// clears lists and counters.
 int launch_finish_truths(const Task &task, yl_box_counts *counts, int64_t *objects, void *stream);
+// Launches yl_yolo_head for head.batch images of head.layer. It needs no workspace.
 int launch_yolo_head(const Task &task, const yl_head &head, void *stream);
 
 }  // namespace yl

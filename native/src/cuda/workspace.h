@@ -1,4 +1,8 @@
-// What a cuda plan has on its device: constants and workspace, and the task that all its calls have alike.
+// Device memory of a cuda plan: constants, workspace, and the task that all calls of the plan have in common.
+//
+// A plan allocates once, when it is made: a block of constants (anchors, class weights), and a block of workspace.
+// Nothing is allocated in a call, so a call can be captured in a graph and cannot run out of memory half way. task.h
+// says what each pointer is for; kernel.cuh and sum.cuh use them.
 #pragma once
 
 #include <algorithm>
@@ -11,14 +15,20 @@
 
 namespace yl {
 
+// Throws a Failure unless a launch function of task.h succeeded.
 inline void launched(int error) { require(static_cast<cudaError_t>(error), "starting a kernel"); }
 
+// Owns the device memory of a plan and makes the tasks of its calls. The plan's device must be current in every
+// function. shape must outlive the object.
 class DevicePlan {
  public:
-  // For calls of which slots are under way at a time. NO_DEVICE where this build has no kernels for the device.
+  // Allocates for slots chunks that are under way at a time. Throws a Failure, YL_NO_DEVICE if this build has no
+  // kernels for the device. The kernels are loaded first, so that a device without kernels is reported as such, and not
+  // as one without memory.
   DevicePlan(const Shape &shape, int32_t slots) : shape_(shape), device_(shape.device_index), slots_(slots) {
     describe_rules();
     if (load_truths() != cudaSuccess || load_cells(base_) != cudaSuccess) {
+      // Clears the error, which the caller's next check would otherwise report.
       cudaGetLastError();
       const yl_device_properties info = cuda_properties(device_);
       fail(YL_NO_DEVICE,
@@ -30,9 +40,12 @@ class DevicePlan {
     allocate_workspace();
   }
 
+  // Returns the task without a call: layers and constants only, for yl_yolo_head.
   const Task &base() const { return base_; }
 
-  // For a call of a slot, whose image 0 is that image of the workspace.
+  // Returns the task of a call of a slot whose image 0 is image first_image of the workspace. Chunks of one call
+  // therefore have lists, rows and sums of their own and can overlap. Only the results of a whole call (layers,
+  // summary) and the counters (control) exist once for each slot.
   Task task(int32_t first_image, int64_t slot) const {
     Task task = base_;
     const int64_t cell = first_image * task.cells_per_image, row = int64_t(first_image) * task.layer_count;
@@ -55,8 +68,10 @@ class DevicePlan {
     return task;
   }
 
-  // The kernels of a call leave lists and counters as the next needs them. Where the last of them could not be started,
-  // that is done here.
+  // Runs the launch functions of a call in order, and throws a Failure if one of them fails. The kernels of a call
+  // leave the counters as the next call needs them, but only if all of them run: after a failed launch the counters may
+  // be in any state. So cleared_ is false while a call is being launched, and the next call clears the counters if it
+  // finds it false.
   template <class... Launches> void start(const Launches &...launches) {
     if (!cleared_) clear_counters();
     cleared_ = false;
@@ -65,6 +80,7 @@ class DevicePlan {
   }
 
  private:
+  // Copies what load_cells needs to choose the kernels, and the rules.
   void describe_rules() {
     base_.dtype = shape_.dtype;
     base_.layout = shape_.layout;
@@ -72,6 +88,9 @@ class DevicePlan {
     base_.rules = shape_.rules.cells;
   }
 
+  // Copies the constants to the device in one allocation and one copy, each array aligned like an allocation of its
+  // own, and sets the pointers to them. Positions are kept as offsets until the memory exists. Anchor sizes are stored
+  // in the type of the arithmetic, so that no kernel converts them.
   void describe_layers() {
     std::vector<char> constants;
     const auto append = [&](const auto &values) {
@@ -113,6 +132,14 @@ class DevicePlan {
     base_.box_rules.anchors = reinterpret_cast<const float *>(constants_.start() + anchors);
   }
 
+  // Allocates the workspace in one piece. lay_out runs twice: without memory it only adds up the sizes, then it sets
+  // the pointers, so that the size and the layout cannot differ. The counters come first, because they alone must be
+  // cleared; a memset of their part is enough:
+  //
+  //   controls | counts | previous_counts | tiles_done || cells | truths | weights | class_flags | previous | sums ...
+  //   <------------- cleared when the plan is made ------>|  written before they are read in every call
+  //
+  // previous is the exception: it is kept from call to call, and previous_counts says how much of it is valid.
   void allocate_workspace() {
     const int64_t images = shape_.max_batch, layers = shape_.layer_count(), cells = images * base_.cells_per_image;
     const int64_t tiles = images * tiles_per_image(base_, kTile);
@@ -120,7 +147,7 @@ class DevicePlan {
       fail(YL_UNSUPPORTED, "max_batch is %d, too many cells for one launch; use a smaller max_batch", shape_.max_batch);
     Workspace &work = base_.work;
     int64_t cleared = 0;
-    const auto lay_out = [&](char *start) {  // NULL: for the size alone
+    const auto lay_out = [&](char *start) {
       int64_t bytes = 0;
       const auto take = [&](auto *&place, int64_t count) {
         if (start) place = reinterpret_cast<std::decay_t<decltype(place)>>(start + bytes);
@@ -150,6 +177,8 @@ class DevicePlan {
     clear_counters();
   }
 
+  // Clears all counters, and waits. The controls are not all zero bytes, so they are copied. Everything runs on the
+  // legacy default stream, which the streams of the slots are ordered behind.
   void clear_counters() {
     require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
     const Control control = YL_CLEARED_CONTROL;
