@@ -1,10 +1,11 @@
 // Exact sums of rows: against another algorithm, in any order and grouping, at the ends of double's range.
-#include <array>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "check.h"
@@ -165,7 +166,8 @@ void what_is_refused() {
   const auto refused = [&](yl_status status, const char *words) {
     CHECK(status == YL_INVALID_ARGUMENT && std::strstr(yl_last_error(), words) && sum == before, yl_last_error());
   };
-  refused(yl_sum_add(nullptr, 1, &row, 1, nullptr), "sum is NULL, 2928 bytes are expected");
+  const std::string missing = "sum is NULL, " + std::to_string(8 * YL_SUM_WORDS(1)) + " bytes are expected";
+  refused(yl_sum_add(nullptr, 1, &row, 1, nullptr), missing.c_str());
   refused(yl_sum_add(sum.data(), 1, nullptr, 1, nullptr), "rows is NULL");
   refused(yl_sum_add(sum.data(), 0, &row, 1, nullptr), "layer_count is 0");
   refused(yl_sum_add(sum.data(), 4097, &row, 1, nullptr), "layer_count is 4097");
