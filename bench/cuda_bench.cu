@@ -3,16 +3,16 @@
 //
 //   cuda_bench DIR...      each DIR holds meta.json, feats_<l>.npy and y_true_<l>.npy
 //
-// First what the machine gives: the median of an empty kernel's launch and synchronisation, and the bytes a second (read
-// and written) of a device copy larger than the L2. Then for each problem and variant
+// First what the machine gives: the median of an empty kernel's launch and synchronisation, and the bytes a second
+// (read and written) of a device copy larger than the L2. Then for each problem and variant
 //   graph_us      a call within a CUDA graph of many, by events: the kernels alone
 //   stream_us     a call of yl_loss_async among many, by events
 //   blocking_us   yl_loss, host clock, percentiles 50, 90 and 99
 //   async_us      yl_loss_async and waiting for the stream, alike
 //   host_us       yl_loss of a plan with host memory, from pageable and from pinned memory (median)
 //   (of the gradient in other types and orders, and with statistics: stream_us alone, as "form")
-//   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask; the
-//                 rows of objects; the gradient once
+//   bytes         that must move: sectors of 32 bytes that hold one of the five first channels of a cell, or a mask;
+//                 the rows of objects; the gradient once
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -22,8 +22,10 @@
 #include <string>
 #include <vector>
 
-#define GOLDEN_DIR ""
+#include "plan.h"
 #include "run.h"
+#include "test.h"
+#include "values.h"
 
 namespace {
 
@@ -121,49 +123,50 @@ void machine(cudaStream_t stream) {
   std::fflush(stdout);
 }
 
-// A problem as a Golden, so that the tests' Plan can hold it.
-Golden read_problem(const std::string &folder) {
-  std::ifstream in(folder + "/meta.json");
-  const std::string json{std::istreambuf_iterator<char>(in), {}};
-  Golden g{};
-  g.name = folder;
-  g.batch = static_cast<int32_t>(read_numbers(json, "batch").at(0));
-  g.classes = static_cast<int32_t>(read_numbers(json, "classes").at(0));
-  g.input_height = g.input_width = static_cast<int32_t>(read_numbers(json, "input").at(0));
-  g.total = read_numbers(json, "loss_f64").at(0);
-  g.layers = 3;
-  g.thresh = 0.5f;
-  for (const double side : read_numbers(json, "anchors")) g.anchors.push_back(static_cast<float>(side));
-  g.masks = {6, 7, 8, 3, 4, 5, 0, 1, 2};
+// Returns a problem as a case of the tests, so that their Plan can hold it.
+Case read_problem(const std::string &folder) {
+  const std::string json = read_text(folder + "/meta.json");
+  Case c;
+  c.name = folder;
+  c.batch = static_cast<int32_t>(read_numbers(json, "batch").at(0));
+  c.classes = static_cast<int32_t>(read_numbers(json, "classes").at(0));
+  c.input_height = c.input_width = static_cast<int32_t>(read_numbers(json, "input").at(0));
+  c.expected_total = read_numbers(json, "loss_f64").at(0);
+  for (const double side : read_numbers(json, "anchors")) c.anchors.push_back(static_cast<float>(side));
+  const std::vector<int32_t> masks[] = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
   for (int l = 0; l < 3; ++l) {
-    g.feats.push_back(read_npy(folder + "/feats_" + std::to_string(l) + ".npy"));
-    g.y_true.push_back(read_npy(folder + "/y_true_" + std::to_string(l) + ".npy"));
+    const Array feats = read_npy(folder + "/feats_" + std::to_string(l) + ".npy");
+    Layer layer;
+    layer.height = static_cast<size_t>(feats.shape.at(1));
+    layer.width = static_cast<size_t>(feats.shape.at(2));
+    layer.mask = masks[l];
+    layer.feats.assign(feats.data.begin(), feats.data.end());
+    layer.y_true = read_npy(folder + "/y_true_" + std::to_string(l) + ".npy").data;
+    c.layers.push_back(layer);
   }
   // Boxes with the objects of y_true, for the time; whole-pixel centres may move one to the next cell.
-  std::vector<std::vector<float>> rows(static_cast<size_t>(g.batch));
+  std::vector<std::vector<float>> rows(c.images());
   size_t most = 1;
-  for (const Array &y : g.y_true) {
-    const size_t channels = static_cast<size_t>(5 + g.classes), per_image = y.data.size() / rows.size();
-    for (size_t at = 0; at < y.data.size(); at += channels) {
-      const float *t = &y.data[at];
-      if (t[4] == 0) continue;
-      const float x = t[0] * static_cast<float>(g.input_width), w = t[2] * static_cast<float>(g.input_width);
-      const float yy = t[1] * static_cast<float>(g.input_height), h = t[3] * static_cast<float>(g.input_height);
-      const auto c = static_cast<float>(std::max_element(t + 5, t + channels) - (t + 5));
-      auto &image = rows[at / per_image];
-      image.insert(image.end(), {x - w / 2, yy - h / 2, x + w / 2, yy + h / 2, c});
+  for (size_t l = 0; l < c.layers.size(); ++l)
+    for (size_t cell = 0; cell < c.cells(l); ++cell) {
+      if (!c.is_object(l, cell)) continue;
+      const float *t = &c.layers[l].y_true[cell * c.channels()];
+      const float x = t[0] * static_cast<float>(c.input_width), w = t[2] * static_cast<float>(c.input_width);
+      const float y = t[1] * static_cast<float>(c.input_height), h = t[3] * static_cast<float>(c.input_height);
+      const auto kind = static_cast<float>(std::max_element(t + 5, t + c.channels()) - (t + 5));
+      auto &image = rows[cell / c.layers[l].cells()];
+      image.insert(image.end(), {x - w / 2, y - h / 2, x + w / 2, y + h / 2, kind});
       most = std::max(most, image.size() / 5);
     }
-  }
-  g.boxes_per_image = static_cast<int32_t>(most);
+  c.boxes_per_image = static_cast<int32_t>(most);
   for (auto &image : rows) {
     image.resize(5 * most);
-    g.boxes.data.insert(g.boxes.data.end(), image.begin(), image.end());
+    c.boxes.insert(c.boxes.end(), image.begin(), image.end());
   }
-  return g;
+  return c;
 }
 
-// Sectors of 32 bytes that hold channels [first, last) of any row of so many floats.
+// Returns the bytes of the sectors (32 bytes) that hold the channels [first, last) of any row.
 int64_t sector_bytes(int64_t rows, int64_t channels, int64_t first, int64_t last) {
   int64_t sectors = 0, counted = -1;
   for (int64_t row = 0; row < rows; ++row) {
@@ -175,11 +178,11 @@ int64_t sector_bytes(int64_t rows, int64_t channels, int64_t first, int64_t last
   return 32 * sectors;
 }
 
-int64_t needed_bytes(const Golden &g, int64_t objects, bool dense, bool gradient) {
-  int64_t bytes = dense ? 0 : static_cast<int64_t>(4 * g.boxes.data.size());
-  const int64_t channels = 5 + g.classes;
-  for (const Array &feats : g.feats) {
-    const int64_t rows = static_cast<int64_t>(feats.data.size()) / channels;
+int64_t needed_bytes(const Case &c, int64_t objects, bool dense, bool gradient) {
+  int64_t bytes = dense ? 0 : static_cast<int64_t>(4 * c.boxes.size());
+  const auto channels = static_cast<int64_t>(c.channels());
+  for (size_t l = 0; l < c.layers.size(); ++l) {
+    const auto rows = static_cast<int64_t>(c.cells(l));
     bytes += sector_bytes(rows, channels, 0, 5) + (dense ? sector_bytes(rows, channels, 4, 5) : 0);
     if (gradient) bytes += rows * channels * 4;
   }
@@ -190,33 +193,17 @@ struct Variant {
   bool dense, gradient, refresh;
 };
 
-void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
-  Plan device(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
+void measure(const Case &c, const Variant &variant, cudaStream_t stream) {
+  const Truths truths = variant.dense ? Truths::kYTrue : Truths::kBoxes;
+  Plan device(c, cuda_device(Way::kDevice));
   if (!variant.gradient) device.call.grads = nullptr;
-  if (device.run(variant.dense) != YL_OK) ok(YL_INTERNAL, __LINE__);
+  ok(device.run(truths), __LINE__);
   const double total = device.summary.total;
-  if (variant.dense && std::fabs(total / g.total - 1) > 1e-5)
-    std::fprintf(stderr, "cuda_bench: %s: loss %.9g, expected %.9g\n", g.name.c_str(), total, g.total), std::exit(1);
-
-  // The call with its arrays on the device, as the mirrors of the plan have them now.
-  std::vector<const void *> feats;
-  std::vector<const float *> y_true;
-  std::vector<void *> grads;
-  for (size_t l = 0; l < 3; ++l) {
-    feats.push_back(device.mirrors[3 * l].upload(device.feats[l], device.bytes_of(l)));
-    y_true.push_back(
-        static_cast<const float *>(device.mirrors[3 * l + 1].upload(device.y_true[l], device.bytes_of(l))));
-    grads.push_back(device.mirrors[3 * l + 2].upload(device.grads[l], device.bytes_of(l)));
-  }
-  yl_boxes boxes = device.boxes;
-  boxes.data = static_cast<const float *>(
-      device.mirrors.back().upload(device.boxes.data, static_cast<int64_t>(4 * g.boxes.data.size())));
-  yl_call call = YL_CALL_INIT;
-  call.batch = g.batch;
-  call.feats = feats.data();
-  if (variant.dense) call.y_true = y_true.data();
-  if (!variant.dense) call.boxes = &boxes;
-  if (variant.gradient) call.grads = grads.data();
+  if (variant.dense && std::fabs(total / c.expected_total - 1) > 1e-5)
+    std::fprintf(stderr, "cuda_bench: %s: loss %.9g, expected %.9g\n", c.name.c_str(), total, c.expected_total),
+        std::exit(1);
+  const std::unique_ptr<Plan::OnDevice> there = device.upload();
+  yl_call &call = there->call;
   yl_summary on_host{};
   yl_result host_result = YL_RESULT_INIT, device_result = YL_RESULT_INIT;
   host_result.summary = &on_host;
@@ -238,7 +225,7 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
   OK(cudaGraphInstantiate(&replay, graph, 0));
   const double graph_us = device_clock(stream, 15, kCalls, [&] { OK(cudaGraphLaunch(replay, stream)); });
   if (device_result.summary->total != on_host.total)
-    std::fprintf(stderr, "cuda_bench: %s: a replayed graph gives another loss\n", g.name.c_str()), std::exit(1);
+    std::fprintf(stderr, "cuda_bench: %s: a replayed graph gives another loss\n", c.name.c_str()), std::exit(1);
   const double stream_us = device_clock(stream, 15, kCalls, [&] {
     for (int i = 0; i < kCalls; ++i) enqueue();
   });
@@ -253,11 +240,9 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
 
   double pageable_us = 0, pinned_us = 0;
   if (!variant.refresh) {
-    Plan host(g, YL_DEVICE_CUDA, 0);
+    Plan host(c, cuda_device(Way::kHost));
     if (!variant.gradient) host.call.grads = nullptr;
-    const auto run = [&] {
-      if (host.run(variant.dense) != YL_OK) ok(YL_INTERNAL, __LINE__);
-    };
+    const auto run = [&] { ok(host.run(truths), __LINE__); };
     pageable_us = host_clock(0.2, 6, run).p50;
     std::vector<void *> memories;
     const auto pin = [&](const void *from, size_t l) {
@@ -275,43 +260,41 @@ void measure(const Golden &g, const Variant &variant, cudaStream_t stream) {
     pinned_us = host_clock(0.2, 6, run).p50;
     for (void *memory : memories) ok(yl_device_free_host(YL_DEVICE_CUDA, memory), __LINE__);
   }
-  const int64_t bytes = needed_bytes(g, device.summary.objects, variant.dense, variant.gradient);
+  const int64_t bytes = needed_bytes(c, device.summary.objects, variant.dense, variant.gradient);
   std::printf(
       "{\"program\": \"c\", \"classes\": %d, \"batch\": %d, \"mode\": \"%s\", \"targets\": \"%s\", \"refresh\": %s, "
       "\"graph_us\": %.2f, \"stream_us\": %.2f, \"blocking_us\": [%.2f, %.2f, %.2f], \"async_us\": [%.2f, %.2f, %.2f], "
       "\"host_us\": [%.1f, %.1f], \"bytes\": %lld, \"loss\": %.9g}\n",
-      g.classes, g.batch, variant.gradient ? "grad" : "fwd", variant.dense ? "dense" : "boxes",
+      c.classes, c.batch, variant.gradient ? "grad" : "fwd", variant.dense ? "dense" : "boxes",
       variant.refresh ? "true" : "false", graph_us, stream_us, blocking.p50, blocking.p90, blocking.p99, async.p50,
       async.p90, async.p99, pageable_us, pinned_us, static_cast<long long>(bytes), total);
   std::fflush(stdout);
 }
 
 // Other types and orders of the same problem, and statistics on request: calls among many, by events.
-void measure_forms(const Golden &g, cudaStream_t stream) {
-  const Case c(g);
+void measure_forms(const Case &c, cudaStream_t stream) {
   for (const int32_t dtype : {YL_F32, YL_F16, YL_BF16})
     for (const int32_t layout : {YL_NHWC, YL_NCHW})
       for (const bool stats : {false, true}) {
-        Setup s;
-        s.device = {"cuda", YL_DEVICE_CUDA, 0, Way::kDevice};
-        s.dtype = dtype;
-        s.layout = layout;
-        yl_plan *plan = plan_of(c, s);
-        std::vector<std::unique_ptr<Memory>> held;
+        Options options;
+        options.device = cuda_device(Way::kDevice);
+        options.dtype = dtype;
+        options.layout = layout;
+        const std::unique_ptr<Config> made = config_of(c, options);
+        ok(made->create(), __LINE__);
+        std::vector<std::unique_ptr<CallMemory>> held;
         std::vector<const void *> feats;
         std::vector<const float *> y_true;
         std::vector<void *> grads;
         for (size_t l = 0; l < 3; ++l) {
-          const auto count = static_cast<int64_t>(c.feats[l].size()), size = yl::size_of(dtype);
+          const auto count = static_cast<int64_t>(c.elements(l)), size = size_of(dtype);
           for (const int64_t bytes : {count * size, count * 4, count * size})
-            held.push_back(std::make_unique<Memory>(true, bytes));
-          Memory &f = *held[3 * l], &y = *held[3 * l + 1];
-          for (int64_t i = 0; i < count; ++i)
-            put(dtype, f.host() + size * place_of(layout, i, c.cells(l), 3, c.channels()), c.feats[l][size_t(i)]);
-          std::memcpy(y.host(), g.y_true[l].data.data(), static_cast<size_t>(count) * 4);
-          feats.push_back(f.start());
-          y_true.push_back(static_cast<const float *>(y.start()));
-          grads.push_back(held[3 * l + 2]->start());
+            held.push_back(std::make_unique<CallMemory>(true, bytes));
+          store_feats(c, l, options, held[3 * l]->host());
+          std::memcpy(held[3 * l + 1]->host(), c.layers[l].y_true.data(), static_cast<size_t>(count) * 4);
+          feats.push_back(held[3 * l]->upload());
+          y_true.push_back(static_cast<const float *>(held[3 * l + 1]->upload()));
+          grads.push_back(held[3 * l + 2]->upload());
         }
         void *pinned;
         ok(yl_device_malloc_host(YL_DEVICE_CUDA, sizeof(yl_summary) + 3 * sizeof(yl_stats), &pinned), __LINE__);
@@ -319,9 +302,9 @@ void measure_forms(const Golden &g, cudaStream_t stream) {
         result.summary = static_cast<yl_summary *>(pinned);
         if (stats) result.stats = reinterpret_cast<yl_stats *>(result.summary + 1);
         yl_call call = YL_CALL_INIT;
-        call.batch = g.batch, call.feats = feats.data(), call.y_true = y_true.data(), call.grads = grads.data();
+        call.batch = c.batch, call.feats = feats.data(), call.y_true = y_true.data(), call.grads = grads.data();
         const double us = device_clock(stream, 15, 20, [&] {
-          for (int i = 0; i < 20; ++i) ok(yl_loss_async(plan, &call, stream, &result), __LINE__);
+          for (int i = 0; i < 20; ++i) ok(yl_loss_async(made->plan, &call, stream, &result), __LINE__);
         });
         std::printf(
             "{\"program\": \"c\", \"form\": \"%s %s%s\", \"classes\": %d, \"batch\": %d, \"stream_us\": %.2f, "
@@ -329,11 +312,10 @@ void measure_forms(const Golden &g, cudaStream_t stream) {
             dtype == YL_F32   ? "f32"
             : dtype == YL_F16 ? "f16"
                               : "bf16",
-            layout == YL_NCHW ? "NCHW" : "NHWC", stats ? " with statistics" : "", g.classes, g.batch, us,
+            layout == YL_NCHW ? "NCHW" : "NHWC", stats ? " with statistics" : "", c.classes, c.batch, us,
             result.summary->total);
         std::fflush(stdout);
         ok(yl_device_free_host(YL_DEVICE_CUDA, pinned), __LINE__);
-        yl_plan_destroy(plan);
       }
 }
 
@@ -344,12 +326,12 @@ int main(int count, char **arguments) {
   OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   machine(stream);
   for (int i = 1; i < count; ++i) {
-    const Golden g = read_problem(arguments[i]);
+    const Case c = read_problem(arguments[i]);
     for (const Variant &variant :
          {Variant{true, false, false}, Variant{true, true, false}, Variant{false, false, false},
           Variant{false, true, false}, Variant{false, true, true}})
-      measure(g, variant, stream);
-    if (g.classes == 80) measure_forms(g, stream);
+      measure(c, variant, stream);
+    if (c.classes == 80) measure_forms(c, stream);
   }
-  return failures ? 1 : 0;
+  return test::failures ? 1 : 0;
 }

@@ -15,6 +15,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <thread>
 
@@ -22,16 +23,14 @@
 #include <emmintrin.h>
 #endif
 
-#define GOLDEN_DIR ""
-#include "run.h"
+#include "case.h"
+#include "values.h"
 
 namespace {
 
 constexpr int64_t kLine = 64;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 [[noreturn]] void stop(const std::string &sentence) { throw std::runtime_error(sentence); }
 
@@ -61,8 +60,7 @@ struct Problem {
 };
 
 Problem read_problem(const std::string &folder) {
-  std::ifstream in(folder + "/meta.json");
-  const std::string meta{std::istreambuf_iterator<char>(in), {}};
+  const std::string meta = read_text(folder + "/meta.json");
   if (meta.empty()) stop("no meta.json in " + folder);
   const auto one = [&](const char *key) { return read_numbers(meta, key).at(0); };
   Problem p;
@@ -86,7 +84,8 @@ Problem read_problem(const std::string &folder) {
     };
     const float x = pixels(0), y = pixels(1), w = pixels(2), h = pixels(3);
     const bool used = given.data[i + 2] > 0;
-    for (const float v : {x - w / 2, y - h / 2, x + w / 2, y + h / 2, given.data[i + 4]}) p.boxes.push_back(used ? v : 0);
+    for (const float v : {x - w / 2, y - h / 2, x + w / 2, y + h / 2, given.data[i + 4]})
+      p.boxes.push_back(used ? v : 0);
   }
   return p;
 }
@@ -129,10 +128,11 @@ std::shared_ptr<Runner> ours(const Problem &p, const std::string &variant, bool 
   for (int l = 0; l < 3; ++l) {
     const int32_t side = static_cast<int32_t>(p.feats[l].shape[1]);
     layers.push_back({side, side, mask + 3 * l, 3, 0});
-    const int64_t size = static_cast<int64_t>(p.feats[l].data.size()), item = yl::size_of(dtype);
+    const int64_t size = static_cast<int64_t>(p.feats[l].data.size()), item = size_of(dtype);
     Bytes feats = bytes_of(size * item), truths = bytes_of(size * 4), grads = bytes_of(size * item);
     for (int64_t i = 0; i < size; ++i)
-      put(dtype, feats.get() + item * place_of(layout, i, int64_t(side) * side * 3, 3, p.channels()), p.feats[l].data[i]);
+      put(dtype, feats.get() + item * index_in(layout, i, int64_t(side) * side * 3, 3, p.channels()),
+          p.feats[l].data[i]);
     std::memcpy(truths.get(), p.y_true[l].data.data(), static_cast<size_t>(size) * 4);
     s.feats.push_back(feats.get());
     s.y_true.push_back(reinterpret_cast<float *>(truths.get()));
@@ -175,9 +175,10 @@ std::shared_ptr<Runner> ours(const Problem &p, const std::string &variant, bool 
   if (gradient) {
     double sum = 0, weighted = 0;
     for (int l = 0; l < 3; ++l)
-      for (int64_t i = 0, size = static_cast<int64_t>(p.feats[l].data.size()), side = p.feats[l].shape[1]; i < size; ++i) {
+      for (int64_t i = 0, size = static_cast<int64_t>(p.feats[l].data.size()), side = p.feats[l].shape[1]; i < size;
+           ++i) {
         const double v = get(dtype, static_cast<char *>(s.grads[l]) +
-                                        yl::size_of(dtype) * place_of(layout, i, side * side * 3, 3, p.channels()));
+                                        size_of(dtype) * index_in(layout, i, side * side * 3, 3, p.channels()));
         sum += std::fabs(v);
         weighted += v * static_cast<double>(1 + i % 1009);
       }
@@ -249,8 +250,8 @@ void write_bytes(char *to, int64_t count, float value) {
 }
 
 // The bytes that a dense call must move, in lines of 64: of feats and y_true those that hold an objectness, all of the
-// gradient, of which those with an objectness are not zero. Read and written one after the other in arrays larger than the
-// caches where the call's own arrays are; else over and over.
+// gradient, of which those with an objectness are not zero. Read and written one after the other in arrays larger than
+// the caches where the call's own arrays are; else over and over.
 std::shared_ptr<Runner> floor_of(const Problem &p, bool gradient, int32_t threads) {
   const int64_t row = p.channels() * 4, rows = p.rows();
   const int64_t touched = row >= kLine ? rows * kLine : rows * row, all = rows * row;
@@ -333,8 +334,10 @@ struct Server {
 }  // namespace
 
 int main(int argc, char **argv) {
-  std::map<std::string, std::string> options{
-      {"--mode", "grad"}, {"--variants", "c-dense,c-boxes,c-boxes-refresh,floor"}, {"--seconds", "1"}, {"--threads", "2"}};
+  std::map<std::string, std::string> options{{"--mode", "grad"},
+                                             {"--variants", "c-dense,c-boxes,c-boxes-refresh,floor"},
+                                             {"--seconds", "1"},
+                                             {"--threads", "2"}};
   bool serve = false;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "--serve")
@@ -348,7 +351,8 @@ int main(int argc, char **argv) {
     std::istringstream variants(options["--variants"]);
     for (std::string variant; std::getline(variants, variant, ',');) {
       try {
-        std::cout << server.answer(options["--dir"], options["--mode"], variant, std::stod(options["--seconds"])) << "\n";
+        std::cout << server.answer(options["--dir"], options["--mode"], variant, std::stod(options["--seconds"]))
+                  << "\n";
       } catch (const std::exception &e) {
         std::cerr << e.what() << "\n";
         return 1;

@@ -1,4 +1,5 @@
-/* Two images, two scales, three boxes: plain gradient descent on the logits themselves, until the boxes are "predicted". */
+/* Two images, two scales, three boxes: plain gradient descent on the logits themselves, until the network "predicts"
+   the boxes. */
 #include <stdio.h>
 #include <yololoss.h>
 
@@ -40,8 +41,8 @@ int main(void) {
     if (yl_loss(plan, &call, &result)) return fprintf(stderr, "%s\n", yl_last_error()), 1;
     if (step == 0) first = summary.total;
     if (step % 50 == 0)
-      printf("step %3d: loss %8.4f, class %.4f, %d objects, %s\n", step, summary.total, parts[0].class_ + parts[1].class_,
-             (int)summary.objects, yl_device_name(plan));
+      printf("step %3d: loss %8.4f, class %.4f, %d objects, %s\n", step, summary.total,
+             parts[0].class_ + parts[1].class_, (int)summary.objects, yl_device_name(plan));
     descend(&feats0[0][0][0][0], &grad0[0][0][0][0], sizeof feats0 / sizeof(float));
     descend(&feats1[0][0][0][0], &grad1[0][0][0][0], sizeof feats1 / sizeof(float));
   }

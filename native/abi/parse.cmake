@@ -116,7 +116,7 @@ macro(add_init name text)
   string(REGEX REPLACE "^YL_(.*)_INIT$" "yl_\\1" init_struct ${name})
   string(TOLOWER ${init_struct} init_struct)
   list(APPEND inits ${init_struct})
-  string(REGEX REPLACE "{ 0 }" "0" init_values "${text}")  # an array
+  string(REGEX REPLACE "{ *0 *}" "0" init_values "${text}")  # an array
   string(REGEX REPLACE "[{}~ ]" "" init_values "${init_values}")
   string(REPLACE "," ";" init_values "${init_values}")
   list(LENGTH ${init_struct}_fields field_count)
@@ -212,11 +212,12 @@ macro(parse_line)
     add_constant(${constant} ${CMAKE_MATCH_2})
   elseif(line MATCHES "^#define ([A-Z_]+)(.*)$")
     set(macro_name ${CMAKE_MATCH_1})
+    set(macro_rest "${CMAKE_MATCH_2}")
     set(macro_text "")
     if(line MATCHES "~$")
       set(state "macro")
-    elseif(macro_name MATCHES "_INIT$")
-      parse_error("values of ${macro_name} are expected on the next lines")
+    elseif(macro_name MATCHES "^YL_[A-Z_]+_INIT$")  # all on this line
+      add_init(${macro_name} "${macro_rest}")
     endif()
   elseif(line MATCHES "^#(include|if|ifdef|ifndef|else|endif)( .*)?$" OR line MATCHES "^(extern \"C\" {|})$"
       OR line STREQUAL "typedef struct yl_plan yl_plan$")

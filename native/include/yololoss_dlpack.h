@@ -1,14 +1,16 @@
-/* yololoss over DLPack: arrays of NumPy, PyTorch, JAX, CuPy and others as they are, checked and not copied.
+/* yololoss_dlpack.h: yl_loss over DLPack tensors.
 
-   DLPack (github.com/dmlc/dlpack) is the format in which array libraries hand memory to each other. A program that has
-   its dlpack.h includes it before this header; else the few structs that a DLTensor is made of stand here. */
+   Takes the arrays of NumPy, PyTorch, JAX, CuPy and others as they are: device, type, shape and strides are checked,
+   and nothing is copied. DLPack (github.com/dmlc/dlpack) is the format in which array libraries hand memory to each
+   other. A program that has DLPack's own dlpack.h must include it before this header; for others this header declares
+   the few structs that make up a DLTensor. Read yololoss.h first: it explains everything that is not about tensors. */
 #ifndef YOLOLOSS_DLPACK_H
 #define YOLOLOSS_DLPACK_H
 
 #include "yololoss.h"
 
-/* From DLPack 1.3, include/dlpack/dlpack.h, Copyright (c) 2017 by Contributors, Apache-2.0; the layout is unchanged
-   since its first version, cut down to what a DLTensor needs. */
+/* From DLPack 1.3, include/dlpack/dlpack.h, Copyright (c) 2017 by Contributors, Apache-2.0, cut down to what a DLTensor
+   needs. Its memory layout has not changed since the first version. */
 #ifndef DLPACK_DLPACK_H_
 #ifdef __cplusplus
 typedef enum : int32_t {
@@ -17,31 +19,31 @@ typedef enum {
 #endif
   kDLCPU = 1,
   kDLCUDA = 2,
-  kDLCUDAHost = 3, /* pinned */
+  kDLCUDAHost = 3, /* pinned host memory */
   kDLCUDAManaged = 13
 } DLDeviceType;
 
 typedef struct {
-  DLDeviceType device_type;
-  int32_t device_id;
+  DLDeviceType device_type; /* kDLCPU ... */
+  int32_t device_id;        /* number of the device among those of its type */
 } DLDevice;
 
 typedef enum { kDLInt = 0U, kDLUInt = 1U, kDLFloat = 2U, kDLBfloat = 4U } DLDataTypeCode;
 
 typedef struct {
-  uint8_t code; /* DLDataTypeCode */
-  uint8_t bits;
-  uint16_t lanes; /* 1: no vectors */
+  uint8_t code;   /* DLDataTypeCode */
+  uint8_t bits;   /* bits of a number */
+  uint16_t lanes; /* numbers of a vector; this library takes only 1, plain numbers */
 } DLDataType;
 
 typedef struct {
-  void *data;
-  DLDevice device;
-  int32_t ndim;
-  DLDataType dtype;
-  int64_t *shape;
-  int64_t *strides;     /* in elements; NULL: C order */
-  uint64_t byte_offset; /* of the first element from data */
+  void *data;           /* start of the memory */
+  DLDevice device;      /* where the memory is */
+  int32_t ndim;         /* number of axes */
+  DLDataType dtype;     /* type of the elements */
+  int64_t *shape;       /* (ndim): extent of each axis */
+  int64_t *strides;     /* (ndim): distance along each axis, in elements; NULL means C order */
+  uint64_t byte_offset; /* offset of the first element from data, in bytes */
 } DLTensor;
 #endif
 
@@ -49,40 +51,45 @@ typedef struct {
 extern "C" {
 #endif
 
-/* The arrays of a call as tensors. Exactly one of y_true and boxes is given. B and T are read off the shapes.
+/* The arrays of a call as tensors. Exactly one of y_true and boxes must be given. B and T are taken from the shapes.
 
-     feats[l], grads[l]   with YL_NHWC (B, H, W, A*(5+C)) or (B, H, W, A, 5+C)
-                          with YL_NCHW (B, A*(5+C), H, W) or (B, A, 5+C, H, W)
-                          with either, the four axes in the other order if strides say that the memory is the same
-                          (PyTorch's channels_last; a permuted view)
+     feats[l], grads[l]   with YL_NHWC (B, H, W, A*(5+C)) or (B, H, W, A, 5+C);
+                          with YL_NCHW (B, A*(5+C), H, W) or (B, A, 5+C, H, W);
+                          with either, the four axes may be in the other order if the strides describe the same memory
+                          (PyTorch's channels_last, a permuted view)
      y_true[l]            (B, H, W, A, 5+C) or (B, H, W, A*(5+C)), float32
      boxes                (B, T, 5), float32
      box_weights          (B, T), float32
 
-   Type: that of the plan (its grad_dtype for grads). Memory without gaps. Device: CPU or pinned memory for a plan with
-   YL_MEMORY_HOST; for YL_MEMORY_DEVICE the plan's CUDA device, pinned or managed memory. */
+   feats have the type of the plan, grads that of its grad_dtype. Memory must have no gaps; y_true, boxes and
+   box_weights must be in C order. The stride of an axis of extent 1 does not matter. A plan with YL_MEMORY_HOST takes
+   tensors on the CPU or in pinned memory; a plan with YL_MEMORY_DEVICE takes tensors on its own CUDA device, and in
+   pinned or managed memory. */
 typedef struct yl_tensors {
   size_t struct_size;            /* sizeof(yl_tensors), set by YL_TENSORS_INIT */
-  const DLTensor *const *feats;  /* L pointers */
-  const DLTensor *const *grads;  /* L pointers, or NULL: loss only */
-  const DLTensor *const *y_true; /* L pointers, or NULL: boxes */
-  const DLTensor *boxes;         /* or NULL: y_true */
-  const DLTensor *box_weights;   /* or NULL: 1 */
-  int32_t boxes_policy;          /* YL_BOXES_...; default ERROR */
+  const DLTensor *const *feats;  /* L tensors */
+  const DLTensor *const *grads;  /* L tensors, or NULL: loss only */
+  const DLTensor *const *y_true; /* L tensors, or NULL if boxes are given */
+  const DLTensor *boxes;         /* truths as boxes, or NULL if y_true is given */
+  const DLTensor *box_weights;   /* weights of the rows of boxes, or NULL: all 1; must be NULL without boxes */
+  int32_t boxes_policy;          /* YL_BOXES_...; default YL_BOXES_ERROR */
   int32_t reserved;              /* 0 */
 } yl_tensors;
 
-#define YL_TENSORS_INIT \
-  { sizeof(yl_tensors), 0, 0, 0, 0, 0, 0, 0 }
+#define YL_TENSORS_INIT {sizeof(yl_tensors), 0, 0, 0, 0, 0, 0, 0}
 
-/* yl_loss over tensors. options is a yl_call that says everything else (normaliser, grad_scale, grad_mode, scan, ...): its
-   batch is 0 or B, its feats, y_true, boxes and grads are NULL; options itself may be NULL: the defaults. Errors:
-   YL_INVALID_ARGUMENT with a sentence that names the tensor, what it is and what is expected, and those of yl_loss; then
-   nothing has been written. The tensors are only looked at; they stay the caller's. Allocates three pointers a layer. */
+/* Computes yl_loss over tensors. options gives everything else (normaliser, grad_scale, grad_mode, scan, ...): its
+   feats, y_true, boxes and grads must be NULL, and its batch must be 0 or B. options may itself be NULL: all defaults.
+   The DLTensor structs are only read, and stay caller-owned. Allocates three pointers for each layer.
+   Errors: YL_INVALID_ARGUMENT, with a sentence that names the tensor, what it is and what is expected; then nothing has
+   been written. YL_OUT_OF_MEMORY if the pointers cannot be allocated; and those of yl_loss.
+   Threads: any; waits while another call uses the plan. */
 YL_API yl_status yl_loss_dlpack(yl_plan *plan, const yl_tensors *tensors, const yl_call *options,
                                 const yl_result *result);
 
-/* yl_loss_async over tensors: the same checks, then enqueued on the stream. */
+/* Checks tensors as yl_loss_dlpack does, and enqueues the call on a stream as yl_loss_async does.
+   Errors: those of yl_loss_dlpack, and those of yl_loss_async.
+   Threads: any; waits while another call uses the plan, but not for the device. */
 YL_API yl_status yl_loss_dlpack_async(yl_plan *plan, const yl_tensors *tensors, const yl_call *options, void *stream,
                                       const yl_result *result);
 

@@ -1,5 +1,6 @@
 // The functions of yololoss.h: check, run the backend, turn what it gives into the result, and every failure into a
 // status and a sentence.
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <mutex>
@@ -8,10 +9,7 @@
 
 #include "abi.h"
 #include "audit.h"
-#include "cpu/cells_scalar.h"
 #include "check/check.h"
-#include "cpu/isa.h"
-#include "cuda/cuda.h"
 #include "check/dlpack.h"
 #include "exact_sum.h"
 #include "yololoss_binding.h"
@@ -23,7 +21,7 @@ struct yl_plan {
   std::vector<yl_parts> rows;            // (max_batch, L)
   std::vector<yl_parts> layers;          // (L)
   std::vector<yl::Range> ranges;         // scratch of the checks
-  yl::Held held;
+  yl::LastGradient last;
   std::mutex in_use;
 };
 
@@ -67,30 +65,12 @@ template <class Body> yl_status with_plan(yl_plan *plan, const Body &body) noexc
 }
 
 void make_backend(const yl_config &config, yl_plan &plan) {
-  const bool by_name = config.device != YL_DEVICE_AUTO;
-  const int32_t threads = plan.shape.threads;
-  const std::string arithmetic = plan.shape.dtype == YL_F64 ? "float64" : "float32";
-  switch (plan.shape.device) {
-    case YL_DEVICE_REFERENCE:
-      plan.device_name = "reference";
-      plan.device_why = "asked for by name; double precision, 1 thread";
-      plan.backend = yl::make_reference(plan.shape);
-      return;
-    case YL_DEVICE_CUDA:
-      plan.device_name = "cuda:" + std::to_string(config.device_index);
-      plan.device_why = (by_name ? "asked for by name; " : "auto: device memory; ") + arithmetic + ", " +
-                        yl::cuda_info(config.device_index).name;
-      plan.backend = yl::make_cuda(plan.shape);
-      return;
-    default:
-      plan.device_name = "cpu";
-      plan.device_why =
-          (by_name ? "asked for by name" : "auto: host memory, which would cost a GPU more to copy") +
-          ("; " + arithmetic + (plan.shape.dtype == YL_F64 ? "" : std::string(", ") + yl::usable_isa().name) + ", " +
-           std::to_string(threads)) +
-          (threads == 1 ? " thread" : " threads");
-      plan.backend = yl::make_cpu(plan.shape);
-  }
+  const yl::BackendEntry &entry = yl::backend_of(plan.shape.device, plan.shape.device_index);
+  plan.backend = entry.make(plan.shape);
+  plan.device_name = entry.name;
+  if (entry.memory) plan.device_name += ":" + std::to_string(plan.shape.device_index);
+  plan.device_why = config.device != YL_DEVICE_AUTO ? "requested by name" : std::string("auto: ") + entry.auto_reason;
+  plan.device_why += "; " + plan.backend->description();
 }
 
 void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome, const yl_result &result) {
@@ -113,20 +93,19 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
     const auto outputs =
         yl::take_sized<yl_result>("result", result ? result : &none, YL_RESULT_INIT, offsetof(yl_result, completion));
     const auto given = yl::take_sized<yl_call>("call", call, YL_CALL_INIT, offsetof(yl_call, normaliser_at));
-    const yl::Call checked = yl::check_call(p.shape, given, outputs, p.held, p.ranges);
+    const yl::Call checked = yl::check_call(p.shape, given, outputs, p.last, p.ranges);
     if (!checked.grads) return body(p, checked, outputs);
-    if (p.shape.debug && checked.refresh() && p.backend->truths())
-      check_refreshed(p.shape, *p.backend->truths(), checked);
-    const bool same = std::equal(p.held.grads.begin(), p.held.grads.end(), checked.grads);
-    const int32_t batch = same ? std::max(p.held.batch, checked.batch) : checked.batch;
+    if (p.shape.debug && checked.refresh() && !p.shape.device_memory) check_refreshed(p.shape, *p.backend, checked);
+    const bool same = std::equal(p.last.grads.begin(), p.last.grads.end(), checked.grads);
+    const int32_t batch = same ? std::max(p.last.batch, checked.batch) : checked.batch;
     try {
       body(p, checked, outputs);
     } catch (const yl::Failure &e) {
-      if (e.status == YL_DEVICE_FAILED) p.held.batch = 0;
+      if (e.status == YL_DEVICE_FAILED) p.last.batch = 0;
       throw;
     }
-    std::copy_n(checked.grads, p.held.grads.size(), p.held.grads.begin());
-    p.held.batch = checked.grad_mode == YL_GRAD_ACCUMULATE ? 0 : batch;  // a sum is no gradient to refresh
+    std::copy_n(checked.grads, p.last.grads.size(), p.last.grads.begin());
+    p.last.batch = checked.grad_mode == YL_GRAD_ACCUMULATE ? 0 : batch;  // a sum is no gradient to refresh
   });
 }
 
@@ -196,14 +175,6 @@ template <class T, class Body> yl_status made_at(T *place, T none, const char *n
   });
 }
 
-// Refuses kinds of devices that have no memory of their own.
-void check_kind(int32_t device) {
-  yl::check_between("device", device, YL_DEVICE_REFERENCE, YL_DEVICE_CUDA);
-  if (device != YL_DEVICE_CUDA)
-    fail(YL_UNSUPPORTED, "the %s device works on host memory and has no memory or streams of its own; use malloc",
-         device == YL_DEVICE_CPU ? "cpu" : "reference");
-}
-
 struct Field {
   const char *struct_name, *name;
   int64_t offset;
@@ -238,7 +209,7 @@ yl_status yl_plan_create(const yl_config *config, yl_plan **plan) {
     made->layers.resize(layers);
     made->rows.resize(layers * static_cast<size_t>(given.max_batch));
     made->ranges.reserve(yl::kRangesOfLayer * layers + yl::kRangesOfCall);
-    made->held.grads.resize(layers);
+    made->last.grads.resize(layers);
     make_backend(given, *made);
     *plan = made.release();
   });
@@ -320,55 +291,59 @@ yl_status yl_sum_result(const int64_t *sum, int32_t layer_count, int32_t normali
 }
 
 yl_status yl_device_count(int32_t device, int32_t *count) {
-  return made_at(count, 0, "count", [&] { return check_kind(device), yl::cuda_count(); });
+  return made_at(count, 0, "count", [&] { return yl::memory_of(device, 0).count(); });
 }
 
 yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties) {
   return guarded([&] {
-    check_kind(device);
+    const yl::DeviceMemory &memory = yl::memory_of(device, device_index);
     const auto given = yl::take_sized<yl_device_properties>("properties", properties, YL_DEVICE_PROPERTIES_INIT);
-    *properties = yl::cuda_info(device_index);
+    *properties = memory.properties(device_index);
     properties->struct_size = given.struct_size;
   });
 }
 
 yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory) {
   return made_at<void *>(memory, nullptr, "memory",
-                         [&] { return check_kind(device), yl::cuda_malloc(device_index, bytes); });
+                         [&] { return yl::memory_of(device, device_index).allocate(device_index, bytes); });
 }
 
 yl_status yl_device_free(int32_t device, void *memory) {
-  return guarded([&] { check_kind(device), yl::cuda_free(memory); });
+  return guarded([&] {
+    if (memory) yl::memory_of(device, 0).free(memory);
+  });
 }
 
 yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory) {
-  return made_at<void *>(memory, nullptr, "memory", [&] { return check_kind(device), yl::cuda_malloc_host(bytes); });
+  return made_at<void *>(memory, nullptr, "memory", [&] { return yl::memory_of(device, 0).allocate_host(bytes); });
 }
 
 yl_status yl_device_free_host(int32_t device, void *memory) {
-  return guarded([&] { check_kind(device), yl::cuda_free_host(memory); });
+  return guarded([&] {
+    if (memory) yl::memory_of(device, 0).free_host(memory);
+  });
 }
 
 yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes) {
-  return guarded([&] { check_kind(device), yl::cuda_copy(device_index, to, from, bytes); });
+  return guarded([&] { yl::memory_of(device, device_index).copy(device_index, to, from, bytes); });
 }
 
 yl_status yl_device_copy_async(int32_t device, int32_t device_index, void *to, const void *from, int64_t bytes,
                                void *stream) {
-  return guarded([&] { check_kind(device), yl::cuda_copy_async(device_index, to, from, bytes, stream); });
+  return guarded([&] { yl::memory_of(device, device_index).copy_async(device_index, to, from, bytes, stream); });
 }
 
 yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream) {
   return made_at<void *>(stream, nullptr, "stream",
-                         [&] { return check_kind(device), yl::cuda_stream_create(device_index); });
+                         [&] { return yl::memory_of(device, device_index).stream_create(device_index); });
 }
 
 yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream) {
-  return guarded([&] { check_kind(device), yl::cuda_stream_destroy(device_index, stream); });
+  return guarded([&] { yl::memory_of(device, device_index).stream_destroy(device_index, stream); });
 }
 
 yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream) {
-  return guarded([&] { check_kind(device), yl::cuda_stream_synchronize(device_index, stream); });
+  return guarded([&] { yl::memory_of(device, device_index).stream_synchronize(device_index, stream); });
 }
 
 const char *yl_last_error(void) { return last_error; }
@@ -379,7 +354,7 @@ const char *yl_status_name(int32_t status) {
   case name: return #name;
     YL_NAMES_OF_yl_status(YL_NAME)
 #undef YL_NAME
-    default: return "unknown status";
+        default : return "unknown status";
   }
 }
 

@@ -1,4 +1,8 @@
-// One row of boxes, for host and device: the steps of yl_build_y_true in yololoss.h.
+// Boxes to cells: what one row of boxes is, and which cells it becomes. For host and device.
+//
+// The steps are those of yl_build_y_true in yololoss.h. Calls, yl_build_y_true and yl_audit place boxes by these
+// functions alone, so that they agree. Rows are independent but for collisions: truths.h has the loop over the rows of
+// an image on the host, cuda/truths.cu the parallel form of the same rule.
 #pragma once
 
 #include <cstdint>
@@ -11,43 +15,46 @@ namespace yl {
 using std::floor;
 
 struct BoxRules {
-  const float *anchors;  // pairs: width, height in input pixels; all that a box is matched with
+  const float *anchors;  // pairs: width, height in input pixels; a box is matched with all of them
   int32_t anchor_count;
   int32_t input_height, input_width;
   int32_t num_classes;
   int32_t policy;  // YL_BOXES_...
 };
 
-// What a row of boxes is.
+// What a row is: unused (all four coordinates zero), an object, or why it is not one.
 enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside, kBadWeight };
 
-// A row, read once: what was checked is what is used, even if the caller writes boxes meanwhile.
+// A copy of a row and its weight. The host reads each row once, so that what was checked is what is used even if the
+// caller writes boxes meanwhile; cuda/truths.cu says what holds there.
+constexpr int32_t kXMin = 0, kYMin = 1, kXMax = 2, kYMax = 3, kBoxClass = 4, kBoxValues = 5;
 struct BoxRow {
-  float values[5];
+  float values[kBoxValues];
   float weight;
 };
 
-// weights may be NULL: 1.
+// Reads a row; without weights (NULL) its weight is 1.
 YL_HOST_DEVICE inline BoxRow read_row(const float *boxes, const float *weights, int64_t row) {
-  const float *from = boxes + row * 5;
+  const float *from = boxes + row * kBoxValues;
   return {{from[0], from[1], from[2], from[3], from[4]}, weights ? weights[row] : 1.0f};
 }
 
-// Step 1: whole-pixel centre, one rounding to float.
+// Step 1: returns centre and size as fractions of the input. The centre is a whole pixel; each is rounded once.
 YL_HOST_DEVICE inline Box<float> truth_of(const BoxRules &rules, const float *row) {
   const auto width = static_cast<float>(rules.input_width), height = static_cast<float>(rules.input_height);
-  return {floor((row[0] + row[2]) / 2) / width, floor((row[1] + row[3]) / 2) / height, (row[2] - row[0]) / width,
-          (row[3] - row[1]) / height};
+  return {floor((row[kXMin] + row[kXMax]) / 2) / width, floor((row[kYMin] + row[kYMax]) / 2) / height,
+          (row[kXMax] - row[kXMin]) / width, (row[kYMax] - row[kYMin]) / height};
 }
 
+// Returns what a row is, whatever the policy.
 YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const BoxRow &given) {
   const float *row = given.values;
   if (row[0] == 0 && row[1] == 0 && row[2] == 0 && row[3] == 0) return BoxKind::kUnused;
   if (!(finite(row[0]) && finite(row[1]) && finite(row[2]) && finite(row[3]) && finite(row[4])))
     return BoxKind::kNotFinite;
-  if (!(row[2] > row[0]) || !(row[3] > row[1])) return BoxKind::kNoArea;
-  if (row[4] != floor(row[4]) || row[4] < 0 || !(row[4] < static_cast<float>(rules.num_classes)))
-    return BoxKind::kBadClass;
+  if (!(row[kXMax] > row[kXMin]) || !(row[kYMax] > row[kYMin])) return BoxKind::kNoArea;
+  const float c = row[kBoxClass];
+  if (c != floor(c) || c < 0 || !(c < static_cast<float>(rules.num_classes))) return BoxKind::kBadClass;
   const Box<float> truth = truth_of(rules, row);
   if (!finite(truth.w) || !finite(truth.h)) return BoxKind::kTooLarge;
   if (!(truth.x >= 0 && truth.x < 1 && truth.y >= 0 && truth.y < 1)) return BoxKind::kOutside;
@@ -55,14 +62,14 @@ YL_HOST_DEVICE inline BoxKind kind_of(const BoxRules &rules, const BoxRow &given
   return BoxKind::kObject;
 }
 
-// The kind of a row under the policy, which may cut it to the input; clamped says whether it did.
+// Returns what a row is under the policy. YL_BOXES_CLAMP may cut it to the input, and then sets clamped.
 YL_HOST_DEVICE inline BoxKind admit(const BoxRules &rules, BoxRow &row, bool &clamped) {
   const BoxKind kind = kind_of(rules, row);
   clamped = false;
   if (rules.policy != YL_BOXES_CLAMP || (kind != BoxKind::kOutside && kind != BoxKind::kTooLarge)) return kind;
   BoxRow cut = row;
-  for (int i = 0; i < 4; ++i) {
-    const auto most = static_cast<float>(i % 2 ? rules.input_height : rules.input_width);
+  for (int32_t i = kXMin; i <= kYMax; ++i) {
+    const auto most = static_cast<float>(i == kYMin || i == kYMax ? rules.input_height : rules.input_width);
     cut.values[i] = smaller(larger(row.values[i], 0.0f), most);
   }
   if (kind_of(rules, cut) != BoxKind::kObject) return kind;
@@ -71,14 +78,15 @@ YL_HOST_DEVICE inline BoxKind admit(const BoxRules &rules, BoxRow &row, bool &cl
   return BoxKind::kObject;
 }
 
-// Step 2: the first of all anchors with the largest IoU at a common centre.
 struct Match {
   int32_t anchor;
   float iou;
 };
 
+// Step 2: returns the first of all anchors with the largest IoU at a common centre.
 YL_HOST_DEVICE inline Match best_match(const BoxRules &rules, const float *row) {
-  const Box<double> box{0, 0, static_cast<double>(row[2] - row[0]), static_cast<double>(row[3] - row[1])};
+  const Box<double> box{0, 0, static_cast<double>(row[kXMax] - row[kXMin]),
+                        static_cast<double>(row[kYMax] - row[kYMin])};
   int32_t best = 0;
   double best_iou = -1;
   for (int32_t n = 0; n < rules.anchor_count; ++n) {
@@ -92,15 +100,16 @@ YL_HOST_DEVICE inline Match best_match(const BoxRules &rules, const float *row) 
   return {best, static_cast<float>(best_iou)};
 }
 
-// Step 3: the cell of a layer that takes a box of that anchor; -1 if its mask does not hold it. The product in double,
-// so that a centre on a cell border falls as in keras-yolo3.
-YL_HOST_DEVICE inline int32_t cell_of(const Box<float> &truth, int32_t anchor, int32_t height, int32_t width,
-                                      const int32_t *mask, int32_t anchors) {
-  for (int32_t a = 0; a < anchors; ++a) {
-    if (mask[a] != anchor) continue;
-    const auto column = static_cast<int32_t>(floor(double(truth.x) * width));
-    const auto line = static_cast<int32_t>(floor(double(truth.y) * height));
-    return (line * width + column) * anchors + a;
+// Step 3: returns the cell of a layer that takes a box of that anchor, or -1 if the layer's mask does not have the
+// anchor. The product is in double, so that a centre on the border of a cell goes to the same cell as in keras-yolo3.
+// layer: a host Layer or a LayerTask.
+template <class Layer>
+YL_HOST_DEVICE inline int32_t cell_of(const Box<float> &truth, int32_t anchor, const Layer &layer) {
+  for (int32_t a = 0; a < layer.anchors; ++a) {
+    if (layer.anchor_mask[a] != anchor) continue;
+    const auto column = static_cast<int32_t>(floor(double(truth.x) * layer.width));
+    const auto row = static_cast<int32_t>(floor(double(truth.y) * layer.height));
+    return (row * layer.width + column) * layer.anchors + a;
   }
   return -1;
 }

@@ -1,4 +1,9 @@
-// How feats and gradients lie in memory: the 16-bit numbers, and where the channels of a cell are. For host and device.
+// The types of feats and gradients: conversion of the 16-bit ones, and which type they are computed in. For host and
+// device.
+//
+// A gradient of 16 bits is the float32 gradient rounded to nearest even, on every device: the host converts by integer
+// operations, since x86-64 has no such instruction in its baseline, the kernels by one instruction of PTX. layout.h
+// says where a value is stored.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +14,11 @@
 
 namespace yl {
 
-// IEEE 754 binary16, and the upper half of a float32; both rounded to nearest even.
+// IEEE 754 binary16.
 struct Half {
   uint16_t bits;
 };
+// The upper half of a float32.
 struct Bfloat16 {
   uint16_t bits;
 };
@@ -39,12 +45,12 @@ YL_HOST_DEVICE inline float load(Half value) {
 #else
   const uint32_t sign = uint32_t(value.bits & 0x8000u) << 16, rest = value.bits & 0x7fffu;
   if (rest >= 0x7c00u) return float_of(sign | 0x7f800000u | (rest & 0x3ffu) << 13);  // infinity, NaN
-  // As a float32 with an exponent smaller by 112, which the product makes good, also for subnormals.
+  // Shifted into place, the exponent is too small by 112. The product corrects that, for subnormal numbers too.
   return float_of(sign | bits_of(float_of(rest << 13) * 0x1p112f));
 #endif
 }
 
-// Of the type that is stored, from the type of the arithmetic.
+// Store<Value>::from converts a number of the arithmetic to the type that is stored, rounding to nearest even.
 template <class Value> struct Store;
 template <> struct Store<float> {
   template <class T> static YL_HOST_DEVICE float from(T value) { return static_cast<float>(value); }
@@ -70,7 +76,8 @@ template <> struct Store<Half> {
     const uint32_t bits = bits_of(single), sign = bits >> 16 & 0x8000u, rest = bits & 0x7fffffffu;
     if (rest > 0x7f800000u) return {static_cast<uint16_t>(sign | 0x7e00u)};
     if (rest >= 0x477ff000u) return {static_cast<uint16_t>(sign | 0x7c00u)};  // from 65520 on: infinity
-    if (rest < 0x38800000u) {  // below 2^-14: subnormal; the sum's last bit is 2^-24, and the processor rounds it
+    if (rest <
+        0x38800000u) {  // below 2^-14: subnormal. The last bit of the sum is worth 2^-24, so the processor rounds
       const uint32_t sum = bits_of(float_of(rest) + 0.5f);
       return {static_cast<uint16_t>(sign | (sum - bits_of(0.5f)))};
     }
@@ -79,35 +86,23 @@ template <> struct Store<Half> {
   }
 };
 
-// The type of the arithmetic of feats of a type, on cpu and cuda.
-template <class Value> struct ArithmeticOf { using Type = float; };
-template <> struct ArithmeticOf<double> { using Type = double; };
-
-// The channels of a cell of an image: values at start(cell) + channel * step(). Cells are numbered (row*W + column)*A +
-// anchor in every order; index counts them in the order of memory.
-template <bool kPlanar> struct Order;
-
-template <> struct Order<false> {  // (H, W, A*(5+C))
-  int32_t channels;
-  YL_HOST_DEVICE Order(int32_t, int64_t, int32_t channel_count) : channels(channel_count) {}
-  YL_HOST_DEVICE int64_t start(int32_t cell) const { return int64_t(cell) * channels; }
-  YL_HOST_DEVICE int64_t step() const { return 1; }
-  YL_HOST_DEVICE int32_t cell_of(int32_t index) const { return index; }
-  YL_HOST_DEVICE int32_t index_of(int32_t cell) const { return cell; }
+// The type in which the cpu and cuda devices compute feats of a type.
+template <class Value> struct ArithmeticOf {
+  using Type = float;
+};
+template <> struct ArithmeticOf<double> {
+  using Type = double;
 };
 
-template <> struct Order<true> {  // (A*(5+C), H, W)
-  int32_t anchors, places, channels;
-  YL_HOST_DEVICE Order(int32_t anchor_count, int64_t cells, int32_t channel_count)
-      : anchors(anchor_count), places(static_cast<int32_t>(cells / anchor_count)), channels(channel_count) {}
-  YL_HOST_DEVICE int64_t start(int32_t cell) const {
-    return int64_t(cell % anchors) * channels * places + cell / anchors;
+// Returns the bytes of a value of a YL_F32 ... type.
+inline int64_t size_of(int32_t dtype) {
+  switch (dtype) {
+    case YL_F64: return sizeof(double);
+    case YL_F32: return sizeof(float);
+    case YL_F16: return sizeof(Half);
+    case YL_BF16: return sizeof(Bfloat16);
+    default: __builtin_unreachable();  // check/config.cpp accepts no other
   }
-  YL_HOST_DEVICE int64_t step() const { return places; }
-  YL_HOST_DEVICE int32_t cell_of(int32_t index) const { return index % places * anchors + index / places; }
-  YL_HOST_DEVICE int32_t index_of(int32_t cell) const { return cell % anchors * places + cell / anchors; }
-};
-
-inline int64_t size_of(int32_t dtype) { return dtype == YL_F64 ? 8 : dtype == YL_F32 ? 4 : 2; }
+}
 
 }  // namespace yl

@@ -1,3 +1,6 @@
+// Adds doubles exactly, as digits, and rounds such a sum once. The format is explained in exact_sum.h. Nothing here
+// depends on the floating-point unit until value_of converts 63 bits to a double: one rounding, by the hardware, to
+// nearest even.
 #include "exact_sum.h"
 
 #include <algorithm>
@@ -11,12 +14,15 @@ namespace yl {
 namespace {
 
 enum { kNaN = kDigits, kInfinity, kMinusInfinity };
-constexpr int32_t kLeastExponent = -1074;      // of a double's bits
-constexpr int32_t kRowsBeforeCarry = 1 << 24;  // far fewer than a word could take
+constexpr int32_t kLeastExponent = -1074;      // of the lowest bit of a double, and so of digit 0
+constexpr int32_t kRowsBeforeCarry = 1 << 24;  // a word takes 2^31 additions of a digit below 2^32
 
-// Words wrap: of content that is none of ours nothing is promised but that it does no harm.
+// Adds two words. Additions wrap on purpose: a buffer that this library did not write yields a meaningless sum, but
+// never undefined behaviour.
 int64_t plus(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
 
+// Adds a double to the words of a sum. The mantissa has 53 bits and can start at any bit of a digit, so it touches
+// three digits. A subnormal has no implicit leading bit, and the exponent of the smallest normal numbers.
 void add_double(int64_t *words, double x) {
   if (!std::isfinite(x)) {
     int64_t &count = words[std::isnan(x) ? kNaN : x > 0 ? kInfinity : kMinusInfinity];
@@ -29,6 +35,7 @@ void add_double(int64_t *words, double x) {
   const uint64_t fraction = bits & ((uint64_t(1) << 52) - 1);
   const uint64_t mantissa = exponent ? fraction | uint64_t(1) << 52 : fraction;
   const int32_t place = exponent ? exponent - 1 : 0, shift = place % 32;  // of the mantissa's last bit
+  // The mantissa, shifted to its place within a digit, as 128 bits in two words; a shift by 64 would be undefined.
   const uint64_t low = mantissa << shift, high = shift ? mantissa >> (64 - shift) : 0;
   const uint64_t digits[] = {low & 0xffffffff, low >> 32, high};
   for (int32_t i = 0; i < 3; ++i) {
@@ -37,7 +44,8 @@ void add_double(int64_t *words, double x) {
   }
 }
 
-// Every digit but the last into 0..2^32-1: then equal sums are equal words.
+// Moves carries up, until every digit but the last is in 0..2^32-1. Then equal sums are equal words, and words have
+// room for further additions. The shift of a negative word is arithmetic: it borrows from the next digit.
 void carry(int64_t *words) {
   for (int32_t i = 0; i + 1 < kDigits; ++i) {
     words[i + 1] = plus(words[i + 1], words[i] >> 32);
@@ -47,11 +55,14 @@ void carry(int64_t *words) {
 
 using Exact = std::array<int64_t, kExactWords>;
 
-// Rounded once, to nearest even.
+// Returns the double nearest to a sum, ties to even. A NaN, or both infinities, make it NaN; one infinity wins over all
+// finite numbers.
 double value_of(Exact words) {
   const bool up = words[kInfinity], down = words[kMinusInfinity];
   if (words[kNaN] || (up && down)) return std::numeric_limits<double>::quiet_NaN();
   if (up || down) return up ? std::numeric_limits<double>::infinity() : -std::numeric_limits<double>::infinity();
+  // After carry all digits but the last are >= 0, so the last has the sign of the sum. The magnitude of a negative sum
+  // is its words negated and carried again.
   carry(words.data());
   const bool negative = words[kDigits - 1] < 0;
   if (negative) {
@@ -61,7 +72,10 @@ double value_of(Exact words) {
   int32_t top = kDigits - 1;
   while (top > 0 && !words[top]) --top;
   if (!words[top]) return 0;
-  // The first 63 bits, the last of them set if any after it is: more than the 55 that rounding needs.
+  // The window is the leading 63 bits of the magnitude, with its last bit set if any bit below it is set (a sticky
+  // bit). Rounding to 53 bits needs the next bit and whether anything follows it, so 55 bits would do: the conversion
+  // of the window to double rounds as if it saw all bits. ldexp does not round again: digit 0 starts at 2^-1074, the
+  // lowest bit that a double has.
   const int32_t length = 32 * top + 64 - __builtin_clzll(static_cast<uint64_t>(words[top]));
   const int32_t place = length > 63 ? length - 63 : 0, first = place / 32, cut = place % 32;
   int64_t window = words[first] >> cut;
@@ -131,7 +145,7 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
 #define YL_READ_WORD(owner, type, field, offset) summary.boxes.field = *++word;
   YL_COUNTS_OF_yl_box_counts(YL_READ_WORD)
 #undef YL_READ_WORD
-  yl_parts counts{};
+      yl_parts counts{};
   for (int32_t l = 0; l < layer_count; ++l)
     for (int32_t i = 0; i < kCounts; ++i) {
       int64_t &count = field_of<int64_t>(counts, kSums + i);
@@ -140,9 +154,9 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
 #define YL_COPY(owner, type, field, offset) summary.field = counts.field;
   YL_COUNTS_OF_yl_parts(YL_COPY)
 #undef YL_COPY
-  summary.normaliser = normaliser == YL_NORMALISER_BATCH
-                           ? static_cast<double>(std::max<int64_t>(sum[0], 1))
-                           : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
+      summary.normaliser = normaliser == YL_NORMALISER_BATCH
+                               ? static_cast<double>(std::max<int64_t>(sum[0], 1))
+                               : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
   Exact total{};
   for (int32_t l = 0; l < layer_count; ++l) {
     for (int32_t field = 0; field < kSums; ++field) {

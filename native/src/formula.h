@@ -1,8 +1,12 @@
-// The loss of a cell and its derivative, once, for every backend: plain functions over a number type T (float or
-// double; a vector type with the same operators, exp, fma, log, log1p, fabs and select can be added). Compiles as C++
-// and as CUDA. Names and formulas as in yololoss.h at yl_loss.
+// The loss of a cell and its derivative, written once for every backend: plain functions over a number type T, which is
+// float, double, or several floats side by side (cpu/simd.h). Compiles as C++ and as CUDA.
 //
-// Formatted by hand: a loss and its derivative stand on adjacent lines, so that a reader can check one by the other.
+// First the terms, then their composition: object_terms, class_term and background_term say which weight and which mask
+// meets which term. To change the loss, change it here; backends differ only in how they reach these functions. The
+// names and formulas are those of yololoss.h at yl_loss. Read reference/reference.cpp next: it is the plain loop around
+// them.
+//
+// Formatted by hand: a loss and its derivative are on adjacent lines, so that a reader can check one against the other.
 // clang-format off
 #pragma once
 
@@ -10,7 +14,7 @@
 
 #if defined(__CUDACC__)
 #define YL_HOST_DEVICE __host__ __device__
-#else  // never a symbol of its own: the cpu backend compiles these for several instruction sets
+#else  // Always inline: these are compiled for several instruction sets, and the linker would keep one copy.
 #define YL_HOST_DEVICE __attribute__((always_inline))
 #endif
 
@@ -23,11 +27,13 @@ using std::log;
 using std::log1p;
 
 template <class T> YL_HOST_DEVICE inline T select(bool condition, T yes, T no) { return condition ? yes : no; }
-template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }  // b if unordered
-template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }   // b if unordered
+// Both return b if either is NaN, as the processors' min and max instructions do.
+template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }
+template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }
+// Subtracting an infinity or a NaN from itself yields NaN, which equals nothing.
 template <class T> YL_HOST_DEVICE inline bool finite(T a) { return a - a == T(0); }
 
-// A part of the loss and its derivative with respect to the logit.
+// A part of the loss, and its derivative with respect to the logit.
 template <class T> struct Term {
   T loss, slope;
 };
@@ -37,17 +43,18 @@ template <class T> struct Box {
   T x, y, w, h;
 };
 
-// Where a cell is.
+// The position of a cell, and its anchor.
 template <class T> struct Cell {
   T column, row;
   T grid_width, grid_height;
   T anchor_width, anchor_height;  // as fractions of the input
 };
 
-// Of u, with e = e^-|u|: that lies in (0, 1], so nothing overflows.
+// Returns 1 / (1 + e^-u), where e is e^-|u|: e is in (0, 1], so nothing overflows.
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u, T e) { return select(u >= T(0), T(1), e) / (T(1) + e); }
 template <class T> YL_HOST_DEVICE inline T sigmoid(T u) { return sigmoid(u, exp(-fabs(u))); }
 
+// Returns ce(z, u), the cross entropy of a target and the sigmoid of a logit, where e is e^-|u|.
 template <class T> YL_HOST_DEVICE inline Term<T> cross_entropy(T z, T u, T e) {
   return {larger(u, T(0)) - u * z + log1p(e),
           sigmoid(u, e) - z};
@@ -59,7 +66,7 @@ template <class T> YL_HOST_DEVICE inline Term<T> half_square(T goal, T u) {
           u - goal};
 }
 
-// yolo_head of the four box logits.
+// Returns the predicted box of four box logits, as keras-yolo3's yolo_head.
 template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Cell<T> &c) {
   return {(sigmoid(t.x) + c.column) / c.grid_width,
           (sigmoid(t.y) + c.row) / c.grid_height,
@@ -67,29 +74,31 @@ template <class T> YL_HOST_DEVICE inline Box<T> decode(const Box<T> &t, const Ce
           c.anchor_height * exp(t.h)};
 }
 
-// Length of the overlap of two intervals given by centre and length; NaN if any of the four is NaN.
+// Returns the length of the overlap of two intervals given by centre and length; NaN if any of the four is NaN.
 template <class T> YL_HOST_DEVICE inline T overlap(T centre_a, T length_a, T centre_b, T length_b) {
   const T reach = (length_a + length_b) / T(2) - fabs(centre_a - centre_b);
   return larger(T(0), smaller(smaller(length_a, length_b), reach));
 }
 
-// NaN if any value is NaN.
+// Returns the IoU of two boxes; NaN if any of their values is NaN.
 template <class T> YL_HOST_DEVICE inline T iou(const Box<T> &a, const Box<T> &b) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   return both / (a.w * a.h + b.w * b.h - both);
 }
 
-// iou(a, b) >= thresh, without the division. A box with NaN reaches no threshold, nor do two without area.
+// Returns whether iou(a, b) >= thresh, without a division. A box with a NaN reaches no threshold, nor do two boxes
+// without area.
 template <class T> YL_HOST_DEVICE inline auto reaches(const Box<T> &a, const Box<T> &b, T thresh) {
   const T both = overlap(a.x, a.w, b.x, b.w) * overlap(a.y, a.h, b.y, b.h);
   const T all = a.w * a.h + b.w * b.h - both;
   return (all > T(0)) & (both >= thresh * all);
 }
 
-// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. With the centres
-// d apart, the IoU of two intervals is at most length/(length + 2d), whatever the prediction's length, and that of two boxes
-// at most the smaller of both dimensions. So for thresh > 0 the centre lies within length * (1-thresh)/(2*thresh) of the
-// truth's, and it lies in its own square. Widened against rounding. A thresh of 0 or less is reached from everywhere.
+// The grid squares, in columns and rows, from which a prediction can reach an IoU of thresh with a truth. If two
+// intervals have their centres d apart, their IoU is at most length/(length + 2d), whatever the length of the
+// prediction; and the IoU of two boxes is at most that of either dimension. So for thresh > 0 a centre that reaches is
+// within length * (1-thresh)/(2*thresh) of the truth's centre, and it is inside its own square. The zone is widened a
+// little, so that rounding cannot exclude a cell. A thresh of 0 or less is reached from everywhere.
 template <class T> struct Zone {
   T left, right, top, bottom;
 };
@@ -107,13 +116,14 @@ template <class T> YL_HOST_DEVICE inline bool in_zone(const Zone<T> &zone, T col
   return column >= zone.left && column <= zone.right && row >= zone.top && row <= zone.bottom;
 }
 
-// xy and wh of an object: truth y, logits t, mask m.
+// The xy and wh parts of an object, and their derivatives with respect to the four box logits.
 template <class T> struct BoxLoss {
   T xy, wh;
   Box<T> slope;
 };
 
-// raw_true_xy by fma: the rounding of the product would be magnified by the difference.
+// Returns the box loss of truth y and logits t, with mask m. raw_true_xy is computed by fma: the rounding of the
+// product y_x*W would be magnified by the difference, and was most of the error in float32.
 template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T m, const Box<T> &t, const Cell<T> &c) {
   const T weight = m * (T(2) - y.w * y.h);  // m * box_loss_scale
   const Term<T> x_term = cross_entropy(fma(y.x, c.grid_width, -c.column), t.x);
@@ -125,7 +135,8 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
           {weight * x_term.slope, weight * y_term.slope, weight * w_term.slope, weight * h_term.slope}};
 }
 
-// A weight of 0 means 0, whatever the logit: an ignored background cell with an infinite logit is no NaN.
+// Returns the confidence term. A weight of 0 means 0, whatever the logit: the loss of an ignored background cell with
+// an infinite logit is not NaN.
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
   const Term<T> ce = cross_entropy(m, logit);
@@ -133,8 +144,26 @@ template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T log
           select(weight == T(0), T(0), weight * ce.slope)};
 }
 
-// The rules of yl_rules: a weight of 0 means 0 here too, also of what is not finite.
-template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) { return select(weight == T(0), T(0), value * weight); }
+template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
+  const Term<T> ce = cross_entropy(y, logit);
+  return {m * ce.loss,
+          m * ce.slope};
+}
+
+// ---- composition: which weight and which mask meets which term ------------------------------------------------------
+
+// The choices of yl_rules that enter the loss of a cell.
+struct CellRules {
+  float weight_xy, weight_wh, weight_object, weight_background, weight_class;
+  float label_smoothing;
+  const float *class_weights;  // C
+  bool image_scope;            // YL_SCOPE_IMAGE
+};
+
+// A weight of 0 means 0 here too, also times a value that is not finite.
+template <class T> YL_HOST_DEVICE inline T weighted(T value, T weight) {
+  return select(weight == T(0), T(0), value * weight);
+}
 template <class T> YL_HOST_DEVICE inline Term<T> weighted(const Term<T> &term, T weight) {
   return {weighted(term.loss, weight),
           weighted(term.slope, weight)};
@@ -144,12 +173,65 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> weighted(const BoxLoss<T> &b
           weighted(box.wh, wh),
           {weighted(box.slope.x, xy), weighted(box.slope.y, xy), weighted(box.slope.w, wh), weighted(box.slope.h, wh)}};
 }
-template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) { return y * (T(1) - smoothing) + smoothing / T(2); }
+// Returns a class target after label smoothing.
+template <class T> YL_HOST_DEVICE inline T smoothed(T y, T smoothing) {
+  return y * (T(1) - smoothing) + smoothing / T(2);
+}
 
-template <class T> YL_HOST_DEVICE inline Term<T> class_loss(T m, T y, T logit) {
-  const Term<T> ce = cross_entropy(y, logit);
-  return {m * ce.loss,
-          m * ce.slope};
+// The terms of an object but for its classes.
+template <class T> struct ObjectTerms {
+  BoxLoss<T> box;
+  Term<T> confidence;
+};
+
+// Returns the terms of an object with truth y, mask m, box weight v and ignore factor k, and logits t and objectness.
+// Without kRules the rules are keras-yolo3's, and v is 1: nothing is multiplied by 1.
+template <bool kRules, class T>
+YL_HOST_DEVICE inline ObjectTerms<T> object_terms(const CellRules &rules, const Box<T> &y, T m, T v, T k,
+                                                  const Box<T> &t, T objectness, const Cell<T> &c) {
+  const BoxLoss<T> box = box_loss(y, m, t, c);
+  const Term<T> confidence = confidence_loss(m, k, objectness);
+  if (!kRules) return {box, confidence};
+  return {weighted(box, T(rules.weight_xy) * v, T(rules.weight_wh) * v),
+          weighted(confidence, T(rules.weight_object) * v)};
+}
+
+// Returns the term of one class of an object with class target y. class_weight() is called with kRules only.
+template <bool kRules, class T, class Weight>
+YL_HOST_DEVICE inline Term<T> class_term(const CellRules &rules, T m, T y, T v, const Weight &class_weight, T logit) {
+  if (!kRules) return class_loss(m, y, logit);
+  const Term<T> term = class_loss(m, smoothed(y, T(rules.label_smoothing)), logit);
+  return weighted(term, T(rules.weight_class) * v * class_weight());
+}
+
+// Returns the confidence term of a background cell.
+template <bool kRules, class T>
+YL_HOST_DEVICE inline Term<T> background_term(const CellRules &rules, T k, T objectness) {
+  const Term<T> confidence = confidence_loss(T(0), k, objectness);
+  return kRules ? weighted(confidence, T(rules.weight_background)) : confidence;
+}
+// The same where k is 1 and e is e^-|objectness|.
+template <bool kRules, class T>
+YL_HOST_DEVICE inline Term<T> counted_background_term(const CellRules &rules, T objectness, T e) {
+  const Term<T> confidence = cross_entropy(T(0), objectness, e);
+  return kRules ? weighted(confidence, T(rules.weight_background)) : confidence;
+}
+
+// ---- where a loss that is not finite comes from ---------------------------------------------------------------------
+
+// Returns the channel whose part of an object's box loss is not finite though its logits and truths are, or -1: wh (its
+// square overflows) as 2 or 3, xy (a product does) as 0 or 1.
+template <class T> YL_HOST_DEVICE inline int overflow_channel(const BoxLoss<T> &box, const Box<T> &logits) {
+  if (!finite(box.xy)) return finite(logits.x * box.slope.x) ? 1 : 0;
+  if (!finite(box.wh)) return finite(box.slope.w * box.slope.w) ? 3 : 2;
+  return -1;
+}
+
+// Returns whether a value of an object's row of y_true poisons its loss: the logarithm of a size that is not positive
+// is not finite.
+YL_HOST_DEVICE inline bool poisons(int channel, float y) {
+  const bool is_size = channel == 2 || channel == 3;
+  return !finite(y) || (is_size && y <= 0);
 }
 
 }  // namespace yl

@@ -24,9 +24,9 @@ YL_HOST_DEVICE inline double normaliser_of(int32_t kind, double value, int32_t b
 #define YL_ADD(owner, type, field, offset) sum.field += part.field;
 #define YL_COUNT(owner, type, field, offset) +1
 
-YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part) { YL_FIELDS_OF_yl_parts(YL_ADD) }
+YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part){YL_FIELDS_OF_yl_parts(YL_ADD)}
 
-YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part) { YL_FIELDS_OF_yl_box_counts(YL_ADD) }
+YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part){YL_FIELDS_OF_yl_box_counts(YL_ADD)}
 
 // A layer's rows, in the order of the images.
 YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, int32_t layer_count, int32_t l) {
@@ -53,7 +53,8 @@ static_assert(sizeof(yl_box_counts) == 8 * kBoxCounts, "yl_box_counts consists o
 YL_COUNTS_OF_yl_parts(YL_AFTER_SUMS)
 #undef YL_AFTER_SUMS
 
-template <class T> YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
+    template <class T>
+    YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
   return reinterpret_cast<T *>(&parts)[field];
 }
 template <class T> YL_HOST_DEVICE inline const T &field_of(const yl_parts &parts, int32_t field) {
@@ -85,7 +86,7 @@ YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, doub
 #define YL_TOTAL(owner, type, field, offset) summary.field = total_of(layers, layer_count, &yl_parts::field);
   YL_COUNTS_OF_yl_parts(YL_TOTAL)
 #undef YL_TOTAL
-  summary.boxes = boxes;
+      summary.boxes = boxes;
 }
 
 }  // namespace yl

@@ -1,11 +1,11 @@
-// What a call gives on request besides loss and gradient: statistics, and the first value that is not finite. For host and
-// device. Sums are added in the order of the cells; of offences the smallest key wins, in any order.
+// What a call gives on request besides loss and gradient: statistics, and the first value that is not finite. For host
+// and device. Sums are added in the order of the cells; of offences the smallest key wins, in any order.
 #pragma once
 
 #include <cstdint>
 
 #include "abi.h"
-#include "formula.h"
+#include "layout.h"
 #include "yololoss.h"
 
 namespace yl {
@@ -21,17 +21,14 @@ struct Extra {
   yl_stats stats;
   Offence first;
 };
-#define YL_NO_EXTRA          \
-  {                          \
-    {}, { kNoOffence, 0, 0 } \
-  }
+#define YL_NO_EXTRA {{}, {kNoOffence, 0, 0}}
 
 YL_HOST_DEVICE inline void meet(Offence &first, const Offence &other) {
   if (other.key < first.key) first = other;
 }
 
 #define YL_ADD_STATISTIC(owner, type, field, offset) sum.field += part.field;
-YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part) { YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC) }
+YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part){YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC)}
 #undef YL_ADD_STATISTIC
 
 YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {
@@ -41,26 +38,20 @@ YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {
 
 template <class T> YL_HOST_DEVICE inline double square(T value) { return double(value) * double(value); }
 
-// An object, but for its gradient: iou of its prediction with its truth.
+// Adds a background cell; slope is the gradient of its objectness, 0 if there is none.
+template <class T> YL_HOST_DEVICE inline void add_background(yl_stats &stats, T objectness, T slope) {
+  ++stats.background;
+  stats.objectness_background += sigmoid(objectness);
+  stats.grad_background += square(slope);
+}
+
+// Adds an object without its gradient; iou is that of its prediction with its own truth.
 template <class T> YL_HOST_DEVICE inline void add_object(yl_stats &stats, T iou, T objectness) {
   ++stats.objects;
   stats.iou += iou >= T(0) ? double(iou) : 0;  // not NaN
   stats.iou_50 += iou > T(0.5);
   stats.iou_75 += iou > T(0.75);
   stats.objectness_object += sigmoid(objectness);
-}
-
-// The part of an object whose loss is not finite though its logits and truths are: wh (the square overflows) before xy (a
-// product does). channel 0 and 1, or 2 and 3.
-template <class T> YL_HOST_DEVICE inline int32_t overflow_channel(const BoxLoss<T> &box, const Box<T> &logits) {
-  if (!finite(box.xy)) return finite(logits.x * box.slope.x) ? 1 : 0;
-  if (!finite(box.wh)) return finite(box.slope.w * box.slope.w) ? 3 : 2;
-  return -1;
-}
-
-// Whether a value of y_true of an object poisons its loss: its sizes go through a logarithm.
-YL_HOST_DEVICE inline bool poisons(int32_t channel, float y) {
-  return !finite(y) || ((channel == 2 || channel == 3) && y <= 0);
 }
 
 // The address of an offence. layers: anything with cells, width and anchors.
@@ -75,10 +66,10 @@ YL_HOST_DEVICE inline yl_offender describe(const Offence &offence, const Layers 
   out.channel = static_cast<int32_t>(place % channels);
   out.image = static_cast<int32_t>(place / channels / cells_per_image);
   while (out.layer + 1 < layer_count && cell >= layers[out.layer].cells) cell -= layers[out.layer++].cells;
-  const auto &layer = layers[out.layer];
-  out.anchor = static_cast<int32_t>(cell % layer.anchors);
-  out.column = static_cast<int32_t>(cell / layer.anchors % layer.width);
-  out.row = static_cast<int32_t>(cell / layer.anchors / layer.width);
+  const CellPlace where = place_of(static_cast<int32_t>(cell), layers[out.layer].width, layers[out.layer].anchors);
+  out.row = where.row;
+  out.column = where.column;
+  out.anchor = where.anchor;
   out.value = offence.value;
   out.gradient = offence.gradient;
   return out;

@@ -1,3 +1,4 @@
+// The objects of dense truths and of boxes; see truths.h.
 #include "truths.h"
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 
 #include "cpu/prefetch.h"
 #include "dtype.h"
+#include "layout.h"
 
 namespace yl {
 
@@ -39,14 +41,15 @@ Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_i
   counts_.assign(static_cast<size_t>(shape.max_batch) * shape.layers.size(), 0);
   previous_.reset(new int32_t[cells]);
   previous_counts_ = counts_;
-  object_at_.assign(static_cast<size_t>(workers) * cells_per_image_, -1);
+  marks_.assign(static_cast<size_t>(workers) * cells_per_image_, -1);
 }
 
-// Hardly any mask is set: 16 are looked at together.
-int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept {
+// Few masks are set, so 16 are tested together.
+int32_t Truths::find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last,
+                               const float *y_true) noexcept {
   constexpr int64_t kTogether = 16;
   const int64_t step = shape_.channels;
-  const float *const masks = y_true + 4;
+  const float *const masks = y_true + kObjectness;
   Object *const list = &objects_[slot(image, layer) + first];
   int32_t found = 0;
   for (int64_t cell = first; cell < last;) {
@@ -56,14 +59,15 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
     if (count == kTogether) {
       fetch<kTogether>(mask + kAhead * step, step);
       for (int64_t i = 0; i < kTogether; ++i) set |= bits_of(mask[i * step]);
-      if (set << 1 == 0) {  // all are 0 or -0
+      if (set << 1 == 0) {  // without the sign bits: all are 0 or -0
         cell += kTogether;
         continue;
       }
     }
     for (const int64_t end = cell + count; cell < end; ++cell) {
       const float *y = y_true + cell * step;
-      if (y[4] != 0) list[found++] = {static_cast<int32_t>(cell), 0, {y[0], y[1], y[2], y[3]}, 1};  // NaN is not 0 either
+      if (y[kObjectness] == 0) continue;  // a NaN is not 0: its cell is an object
+      list[found++] = {static_cast<int32_t>(cell), 0, {y[kX], y[kY], y[kW], y[kH]}, 1};
     }
   }
   return found;
@@ -72,56 +76,33 @@ int32_t Truths::gather_dense(int32_t image, int32_t layer, int64_t first, int64_
 void Truths::append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept {
   Object *const list = &objects_[slot(image, layer)];
   int32_t &length = count(image, layer);
-  if (found > 0 && length != first) std::memmove(list + length, list + first, static_cast<size_t>(found) * sizeof(Object));
+  if (found > 0 && length != first)
+    std::memmove(list + length, list + first, static_cast<size_t>(found) * sizeof(Object));
   length += found;
 }
 
-yl_box_counts Truths::gather_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept {
-  yl_box_counts seen{};
-  int32_t *object_at = &object_at_[worker * cells_per_image_];
-  int32_t *counts = &counts_[image * shape_.layer_count()];
-  const BoxRules rules = rules_of(shape_, boxes.policy);
-  std::fill(counts, counts + shape_.layer_count(), 0);
-  for (int32_t t = 0; t < boxes.per_image; ++t) {
-    BoxRow given = read_row(boxes.data, boxes.weights, int64_t(image) * boxes.per_image + t);
-    bool clamped;
-    const BoxKind kind = admit(rules, given, clamped);
-    const float *row = given.values;
-    if (kind == BoxKind::kUnused) continue;
-    if (kind != BoxKind::kObject) {
-      ++seen.skipped;
-      continue;
+yl_box_counts Truths::fill_from_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept {
+  int32_t *const marks = &marks_[worker * cells_per_image_], *const counts = &count(image, 0);
+  std::fill_n(counts, shape_.layer_count(), 0);
+  const auto flags_of = [&](int32_t l, int32_t index) { return &class_flags_[(slot(image, l) + index) * flag_words_]; };
+  const auto take = [&](const PlacedRow &row, int32_t l, int32_t cell, int32_t &index) {
+    Object *const list = &objects_[slot(image, l)];
+    if (index < 0) {
+      index = counts[l]++;
+      list[index] = {cell, index, row.truth, row.used.weight};
+      std::fill_n(flags_of(l, index), flag_words_, 0u);
+    } else {  // the later row wins, but the class flags of both stay
+      list[index].truth = row.truth;
+      list[index].weight = row.used.weight;
     }
-    ++seen.used;
-    seen.clamped += clamped;
-    const Box<float> truth = truth_of(rules, row);
-    const int32_t anchor = best_match(rules, row).anchor;
-    bool placed = false, collided = false;
-    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
-      const Layer &layer = shape_.layers[l];
-      const int32_t cell = cell_of(truth, anchor, layer.height, layer.width, layer.anchor_mask.data(), layer.anchors);
-      if (cell < 0) continue;
-      placed = true;
-      int32_t &index = object_at[layer_start_[l] + cell];
-      Object *list = &objects_[slot(image, l)];
-      if (index < 0) {
-        index = counts[l]++;
-        list[index] = {cell, index, truth, given.weight};
-        std::memset(&class_flags_[(slot(image, l) + index) * flag_words_], 0, flag_words_ * sizeof(uint32_t));
-      } else {
-        collided = true;
-        list[index].truth = truth;  // the later row wins, the class flags of both stay
-        list[index].weight = given.weight;
-      }
-      const auto c = static_cast<int32_t>(row[4]);
-      class_flags_[(slot(image, l) + index) * flag_words_ + c / 32] |= 1u << (c % 32);
-    }
-    seen.dropped += !placed;
-    seen.collided += collided;
-  }
+    const auto c = static_cast<int32_t>(row.used.values[kBoxClass]);
+    flags_of(l, index)[c / 32] |= 1u << (c % 32);
+  };
+  const auto nothing = [](const PlacedRow &) {};
+  const yl_box_counts seen = place_boxes(shape_, boxes, image, marks, nothing, take, nothing);
   for (int32_t l = 0; l < shape_.layer_count(); ++l) {
-    Object *list = &objects_[slot(image, l)];
-    for (int32_t i = 0; i < counts[l]; ++i) object_at[layer_start_[l] + list[i].cell] = -1;
+    Object *const list = &objects_[slot(image, l)];
+    for (int32_t i = 0; i < counts[l]; ++i) marks[layer_start_[l] + list[i].cell] = -1;
     std::sort(list, list + counts[l], [](const Object &a, const Object &b) { return a.cell < b.cell; });
   }
   return seen;
@@ -146,13 +127,22 @@ const float *Truths::row(const Object &object, int32_t image, int32_t layer, con
                          float *scratch) const {
   if (y_true) return y_true + int64_t(object.cell) * shape_.channels;
   const uint32_t *flags = &class_flags_[(slot(image, layer) + object.flags) * flag_words_];
-  scratch[0] = object.truth.x;
-  scratch[1] = object.truth.y;
-  scratch[2] = object.truth.w;
-  scratch[3] = object.truth.h;
-  scratch[4] = 1;
-  for (int32_t c = 0; c < shape_.num_classes; ++c) scratch[5 + c] = static_cast<float>(flags[c / 32] >> (c % 32) & 1);
+  scratch[kX] = object.truth.x;
+  scratch[kY] = object.truth.y;
+  scratch[kW] = object.truth.w;
+  scratch[kH] = object.truth.h;
+  scratch[kObjectness] = 1;
+  for (int32_t c = 0; c < shape_.num_classes; ++c)
+    scratch[kFirstClass + c] = static_cast<float>(flags[c / 32] >> (c % 32) & 1);
   return scratch;
+}
+
+void Truths::write_y_true(int32_t image, int32_t layer, float *y_true) const {
+  const int64_t values = shape_.layers[layer].cells * shape_.channels;
+  float *const out = y_true + image * values;
+  std::fill_n(out, values, 0.0f);
+  for (const Object *o = begin(image, layer); o != end(image, layer); ++o)
+    row(*o, image, layer, nullptr, out + int64_t(o->cell) * shape_.channels);
 }
 
 }  // namespace yl

@@ -1,4 +1,9 @@
-// Stage 1, truths, on the host: dense y_true or sparse boxes -> the objects of each (image, layer), by cell.
+// Stage 1, truths, on the host: dense y_true or sparse boxes -> the objects of each (image, layer), in the order of
+// cells.
+//
+// The cpu backend keeps its objects in Truths. place_boxes, the loop that gives boxes their cells, is shared by a call,
+// yl_build_y_true, yl_audit and the reference device; boxes.h has the rules for one row. Read cpu/cells_simd.h next,
+// which uses the objects, or cuda/truths.cu, which does the same on a device.
 #pragma once
 
 #include <memory>
@@ -10,7 +15,7 @@ namespace yl {
 
 struct Object {
   int32_t cell;
-  int32_t flags;     // boxes: which class flags, see Truths::row
+  int32_t flags;     // boxes: index of its class flags
   Box<float> truth;  // as in y_true
   float weight;
 };
@@ -28,44 +33,103 @@ inline BoxRows rows_of(const Call &call) {
 }
 
 BoxRules rules_of(const Shape &shape, int32_t policy);
-// Why a row of boxes names no object; nullptr if it does, or if it is unused (all four coordinates zero).
+// Returns why a row of boxes is not an object; NULL if it is one, or if it is unused.
 const char *fault_of(BoxKind kind);
 
+// A row of boxes on its way to its cells.
+struct PlacedRow {
+  int32_t t;           // of the image
+  BoxRow given, used;  // before and after the policy
+  BoxKind kind;        // of given
+  bool admitted;       // used is an object
+  bool clamped;        // the policy cut it to the input
+  Box<float> truth;    // of used. This and the next fields are set only if it is admitted
+  Match match;
+  int32_t layers;  // that have its anchor
+};
+
+// Places the rows of an image, in order: the one loop over rows and layers on the host. marks has a value for each cell
+// of the image, which is -1 for the free ones. For each row that is not unused calls
+//   read(row)                    before it is placed, whether it is admitted or not
+//   take(row, l, cell, mark)     for each cell that it gets: must set the mark of a free cell, and finds there what it
+//                                left for a cell that an earlier row has
+//   placed(row)                  at the end, if it is admitted
+template <class Read, class Take, class Done>
+yl_box_counts place_boxes(const Shape &shape, const BoxRows &boxes, int32_t image, int32_t *marks, const Read &read,
+                          const Take &take, const Done &placed) {
+  yl_box_counts counts{};
+  const BoxRules rules = rules_of(shape, boxes.policy);
+  for (int32_t t = 0; t < boxes.per_image; ++t) {
+    PlacedRow row{};
+    row.t = t;
+    row.given = row.used = read_row(boxes.data, boxes.weights, int64_t(image) * boxes.per_image + t);
+    row.kind = kind_of(rules, row.given);
+    if (row.kind == BoxKind::kUnused) continue;
+    row.admitted = admit(rules, row.used, row.clamped) == BoxKind::kObject;
+    read(row);
+    if (!row.admitted) {
+      ++counts.skipped;
+      continue;
+    }
+    ++counts.used;
+    counts.clamped += row.clamped;
+    row.truth = truth_of(rules, row.used.values);
+    row.match = best_match(rules, row.used.values);
+    bool collided = false;
+    int64_t first_cell = 0;
+    for (int32_t l = 0; l < shape.layer_count(); first_cell += shape.layers[l++].cells) {
+      const int32_t cell = cell_of(row.truth, row.match.anchor, shape.layers[l]);
+      if (cell < 0) continue;
+      ++row.layers;
+      int32_t &mark = marks[first_cell + cell];
+      collided |= mark >= 0;
+      take(row, l, cell, mark);
+    }
+    counts.dropped += row.layers == 0;
+    counts.collided += collided;
+    placed(row);
+  }
+  return counts;
+}
+
+// The objects of a batch. Memory is reserved for every cell, and touched only where there are objects.
 class Truths {
  public:
-  // Reserves for every cell of max_batch images; memory is touched only where there are objects.
   Truths(const Shape &shape, int32_t workers);
 
-  // The objects of one image and layer of a dense y_true, given piece by piece: how many there are among cells [first,
-  // last), kept at their place. Different pieces at the same time are allowed.
-  int32_t gather_dense(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept;
-  // When all pieces are there, each is added to the list of its image and layer, in the order of the cells.
+  // Finds the objects of one image and layer of a dense y_true among cells [first, last), and returns how many there
+  // are. They are kept apart for append. Different ranges of cells may be searched at the same time.
+  int32_t find_in_y_true(int32_t image, int32_t layer, int64_t first, int64_t last, const float *y_true) noexcept;
+  // Once all ranges have been searched, each is appended to the list of its image and layer, in the order of the cells.
   void clear(int32_t image, int32_t layer) noexcept { count(image, layer) = 0; }
   void append(int32_t image, int32_t layer, int64_t first, int32_t found) noexcept;
-  // The objects of one image in all layers. At the same time: different images, different workers.
-  yl_box_counts gather_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept;
+  // Fills the lists of one image from boxes. Different images may be filled at the same time by different workers.
+  yl_box_counts fill_from_boxes(int32_t image, const BoxRows &boxes, int32_t worker) noexcept;
 
   const Object *begin(int32_t image, int32_t layer) const { return &objects_[slot(image, layer)]; }
   const Object *end(int32_t image, int32_t layer) const {
     return begin(image, layer) + counts_[image * shape_.layer_count() + layer];
   }
   int64_t cells_per_image() const { return cells_per_image_; }
-  int64_t first_cell(int32_t layer) const { return layer_start_[layer]; }  // of the layer within an image
-  // All objects of the first batch images.
+  // Returns the number of the layer's first cell within an image.
+  int64_t first_cell(int32_t layer) const { return layer_start_[layer]; }
+  // Returns the number of objects of the first batch images.
   int64_t total(int32_t batch) const;
 
-  // The cells that were objects of an image and layer at the last call of remember for them: the rows that a refreshed
-  // gradient must clear.
+  // Remembers the cells that are objects now: those whose gradient rows the next YL_GRAD_REFRESH must clear.
   void remember(int32_t batch) noexcept;
   const int32_t *previous_begin(int32_t image, int32_t layer) const { return &previous_[slot(image, layer)]; }
   const int32_t *previous_end(int32_t image, int32_t layer) const {
     return previous_begin(image, layer) + previous_counts_[image * shape_.layer_count() + layer];
   }
 
-  // The row of y_true (5 + C values) of an object: in y_true itself, or, with boxes, made in scratch.
+  // Returns the row of y_true (5 + C values) of an object: in y_true itself, or, for boxes (NULL), composed in scratch.
   const float *row(const Object &object, int32_t image, int32_t layer, const float *y_true, float *scratch) const;
+  // Writes the dense truths of an image and layer, filled from boxes, whole.
+  void write_y_true(int32_t image, int32_t layer, float *y_true) const;
 
  private:
+  // Returns where the lists of an image and layer begin.
   int64_t slot(int32_t image, int32_t layer) const { return image * cells_per_image_ + layer_start_[layer]; }
 
   int32_t &count(int32_t image, int32_t layer) { return counts_[image * shape_.layer_count() + layer]; }
@@ -77,9 +141,9 @@ class Truths {
   std::unique_ptr<Object[]> objects_;        // (max_batch, cells_per_image): a list for each (image, layer)
   std::unique_ptr<uint32_t[]> class_flags_;  // (max_batch, cells_per_image, flag_words), by Object::flags
   std::vector<int32_t> counts_;              // (max_batch, L): lengths of the lists
-  std::unique_ptr<int32_t[]> previous_;      // cells; (max_batch, cells_per_image), as objects_
+  std::unique_ptr<int32_t[]> previous_;      // (max_batch, cells_per_image): cells, in lists as those of objects_
   std::vector<int32_t> previous_counts_;     // (max_batch, L)
-  std::vector<int32_t> object_at_;           // (workers, cells_per_image): index into the list, or -1 between calls
+  std::vector<int32_t> marks_;  // (workers, cells_per_image): index into the list of the layer; -1 between calls
 };
 
 }  // namespace yl

@@ -1,56 +1,89 @@
-# cmake -DNVCC=nvcc -DSOURCES=native/src -DREPORTS=FOLDER -DOUTPUT=FOLDER -DARCHITECTURES=LIST -P kernels.cmake: what no host
-# run can show of the kernels. On every architecture that is built the kernels without extras use 64 registers at most, and no local memory but
-# for a few bytes of those of the loss alone (the report is printed), and the gradient goes out in 16-byte stores.
-set(most_local 24)  # bytes a thread, of the rare path of an object
+# Checks what no run on the host can show about the CUDA kernels: that each uses no more registers and local memory than
+# kernels.txt allows, on every architecture that is built, and that the gradient is written by 16-byte stores.
+#
+#   OBJECTS         the kernels' objects; native/ptxas-report.sh has stored the compiler's report next to each
+#   ARCHITECTURES   CMAKE_CUDA_ARCHITECTURES
+#   CXXFILT, NVCC   programs
+#   SOURCES         native/src
+#   OUTPUT          a folder for the PTX code
+
+# ---- Registers and local memory --------------------------------------------------------------------------------------
+
 set(report "")
-foreach(source IN ITEMS truths cells)  # cuda/report.sh wrote them
-  file(READ ${REPORTS}/${source}.cu.o.report of_source)
-  string(APPEND report "${of_source}")
+foreach(object IN LISTS OBJECTS)
+  execute_process(COMMAND ${CXXFILT} INPUT_FILE ${object}.report OUTPUT_VARIABLE demangled COMMAND_ERROR_IS_FATAL ANY)
+  string(APPEND report "${demangled}")
 endforeach()
-string(REGEX MATCHALL "Compiling entry function [^\n]*\n[^\n]*Function properties for [^\n]*\n[^\n]*\n[^\n]*Used [^\n]*"
-  kernels "${report}")
+
+file(STRINGS ${CMAKE_CURRENT_LIST_DIR}/kernels.txt rows REGEX "^ *[0-9]")
+
+set(faults "")
+set(architectures "")
+string(CONCAT entry "Compiling entry function '([^'\n]*)' for '([^'\n]*)'\n[^\n]*Function properties for [^\n]*\n"
+  " *([0-9]+) bytes stack[^\n]*\n[^\n]*Used ([0-9]+) registers")
+string(REGEX MATCHALL "${entry}" kernels "${report}")
 foreach(kernel IN LISTS kernels)
-  string(REGEX REPLACE ".*Compiling entry function '([_A-Z0-9a-z]*)' for '([a-z_0-9]*)'.*" "\\1;\\2" entry "${kernel}")
-  list(GET entry 0 name)
-  list(GET entry 1 arch)
-  string(REGEX REPLACE ".*[0-9]([a-z_]+_kernel)" "\\1" name "${name}")
-  string(REGEX REPLACE "E+v?NS_(4Task|9LayerTask).*" "" name "${name}")
-  string(REGEX REPLACE ".*\n +([0-9]+) bytes stack.*Used ([0-9]+) registers.*" "\\1;\\2" usage "${kernel}")
-  list(GET usage 0 local)
-  list(GET usage 1 registers)
+  string(REGEX MATCH "${entry}" kernel "${kernel}")
+  set(function "${CMAKE_MATCH_1}")
+  set(arch ${CMAKE_MATCH_2})
+  set(local ${CMAKE_MATCH_3})
+  set(registers ${CMAKE_MATCH_4})
+  string(REGEX MATCH "([a-z_]+_kernel(<.*>)?)\\(" name "${function}")
+  set(name "${CMAKE_MATCH_1}")
   message(STATUS "${arch} ${name}: ${registers} registers, ${local} bytes of local memory")
-  list(APPEND reported ${arch})
-  list(APPEND kernels_${arch} ${name})
-  if(name MATCHES "cells_kernel.*Lb1ELb1$")  # extras: on request, and a few bytes do not count
-    continue()
-  endif()
-  if((name MATCHES "cells_kernel" AND registers GREATER 64) OR local GREATER most_local)
-    message(FATAL_ERROR "a kernel needs too much: ${kernel}")
-  endif()
-  if(local GREATER 0 AND NOT name MATCHES "cells_kernel.*Lb0ELb0$")
-    message(FATAL_ERROR "a kernel uses local memory: ${kernel}")
+  list(APPEND architectures ${arch})
+
+  set(matches 0)
+  foreach(row IN LISTS rows)
+    string(REGEX MATCH "^ *([0-9]+) +([0-9]+|-) +([0-9]+|-) +(.*)$" row "${row}")
+    set(most_registers ${CMAKE_MATCH_2})
+    set(most_local ${CMAKE_MATCH_3})
+    set(pattern "${CMAKE_MATCH_4}")
+    if(name MATCHES "^${pattern}$")
+      math(EXPR matches "${matches} + 1")
+      math(EXPR "instances_${arch}_${pattern}" "0${instances_${arch}_${pattern}} + 1")
+      if(NOT most_registers STREQUAL "-" AND registers GREATER most_registers)
+        string(APPEND faults "${arch} ${name} uses ${registers} registers, kernels.txt allows ${most_registers}\n")
+      endif()
+      if(NOT most_local STREQUAL "-" AND local GREATER most_local)
+        string(APPEND faults "${arch} ${name} uses ${local} bytes of local memory, kernels.txt allows ${most_local}\n")
+      endif()
+    endif()
+  endforeach()
+  if(NOT matches EQUAL 1)
+    string(APPEND faults "${arch} ${function} matches ${matches} lines of kernels.txt, expected 1\n")
   endif()
 endforeach()
-if(NOT reported)
-  message(FATAL_ERROR "no kernels in the reports in ${REPORTS}")
-endif()
-set(architectures ${reported})
-foreach(arch IN LISTS ARCHITECTURES)  # 90-real and 90 are compiled to the end, 90-virtual is not
-  if(arch MATCHES "^([0-9]+a?)(-real)?$")
+
+# 90 and 90-real are compiled to machine code and reported; 90-virtual is not.
+foreach(arch IN LISTS ARCHITECTURES)
+  if(arch MATCHES "^([0-9]+[af]?)(-real)?$")
     list(APPEND architectures sm_${CMAKE_MATCH_1})
   endif()
 endforeach()
 list(REMOVE_DUPLICATES architectures)
+if(NOT architectures)
+  string(APPEND faults "the reports next to ${OBJECTS} have no kernels\n")
+endif()
 foreach(arch IN LISTS architectures)
-  list(LENGTH kernels_${arch} count)
-  if(NOT count EQUAL 32)  # cells: 3 types in 2 orders, with and without gradient, with extras; double with all; decode; 4 of stage 1
-    message(FATAL_ERROR "${count} kernels in the report for ${arch}, 32 are expected:\n${report}")
-  endif()
+  foreach(row IN LISTS rows)
+    string(REGEX MATCH "^ *([0-9]+) +[^ ]+ +[^ ]+ +(.*)$" row "${row}")
+    set(found "0${instances_${arch}_${CMAKE_MATCH_2}}")
+    if(NOT found EQUAL CMAKE_MATCH_1)
+      math(EXPR found "${found}")
+      string(APPEND faults "${arch} has ${found} kernels ${CMAKE_MATCH_2}, kernels.txt expects ${CMAKE_MATCH_1}\n")
+    endif()
+  endforeach()
 endforeach()
+if(faults)
+  message(FATAL_ERROR "${faults}")
+endif()
+
+# ---- Stores of the gradient ------------------------------------------------------------------------------------------
 
 execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -arch=sm_90 -ptx -o ${OUTPUT}/cells.ptx
   ${SOURCES}/cuda/cells.cu COMMAND_ERROR_IS_FATAL ANY)
 file(STRINGS ${OUTPUT}/cells.ptx wide REGEX "st\\.global\\.v4\\.u32")
 if(wide STREQUAL "")
-  message(FATAL_ERROR "no 16-byte store of the gradient")
+  message(FATAL_ERROR "the PTX code of cells.cu has no 16-byte store, by which the gradient is to be written")
 endif()

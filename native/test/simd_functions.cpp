@@ -1,5 +1,5 @@
-// The functions of simd.h as plain ones, for one instruction set. Nothing of the C++ library here: the linker could take its
-// templates, compiled for this instruction set, for those of the whole program.
+// The functions of simd.h as plain ones, for one instruction set. Nothing of the C++ library here: the linker could
+// take its templates, compiled for this instruction set, for those of the whole program.
 #include "cpu/simd.h"
 
 namespace yl {

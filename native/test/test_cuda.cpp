@@ -1,308 +1,362 @@
-// What is the cuda device's own: devices, memory and streams; pointers that it cannot reach; boxes that it refuses itself;
-// normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind against the cpu device.
+// Tests what only the cuda device has: devices, memory and streams; pointers that it cannot reach; boxes that it
+// refuses itself; normaliser and scale in its memory; chunks of host memory; shapes and alignments of every kind
+// against the cpu device; failures of the device.
 #include <algorithm>
 #include <cstdlib>
-#include <random>
 #include <thread>
 
 #include "plan.h"
-#if defined(WITH_CUDA_RUNTIME)
-#include <cuda_runtime.h>
-#endif
+#include "test.h"
+
+#define CUDA_TEST(behaviour) TEST_LABELLED(cuda, behaviour, kNeedsCuda)
+
+namespace {
+
+const Way kWays[] = {Way::kHost, Way::kDevice, Way::kAsync};
+
+bool is_same(const yl_summary &a, const yl_summary &b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+}  // namespace
+
+// ---- Devices, memory and streams ------------------------------------------------------------------------------------
+
+CUDA_TEST(devices_have_properties) {
+  int32_t count = -1;
+  CHECK_OK(yl_device_count(YL_DEVICE_CUDA, &count));
+  CHECK(count >= 1, std::to_string(count));
+  CHECK_REFUSED(yl_device_count(YL_DEVICE_CUDA, nullptr), YL_INVALID_ARGUMENT, "count is NULL");
+  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
+  for (int32_t i = 0; i < count; ++i) {
+    CHECK_OK(yl_device_get_properties(YL_DEVICE_CUDA, i, &info));
+    CHECK(info.name[0]);
+    CHECK(info.free_memory > 0);
+    CHECK(info.multiprocessors > 0);
+    CHECK(info.free_memory <= info.total_memory);
+    CHECK_EQUAL(info.struct_size, sizeof info);
+  }
+  CHECK_REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, count, &info), YL_NO_DEVICE, "numbered from 0");
+  CHECK_REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, -1, &info), YL_NO_DEVICE, "cuda:-1 cannot be used");
+  CHECK_REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, 0, nullptr), YL_INVALID_ARGUMENT, "properties is NULL");
+}
+
+CUDA_TEST(memory_is_allocated_copied_and_freed) {
+  void *device = nullptr, *pinned = nullptr, *stream = nullptr;
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1000, &device));
+  CHECK_OK(yl_device_malloc_host(YL_DEVICE_CUDA, 1000, &pinned));
+  CHECK_EQUAL(reinterpret_cast<uintptr_t>(device) % 256, uintptr_t(0));
+  const std::vector<char> out(1000, 1);
+  std::vector<char> back(1000, 0);
+  CHECK_OK(yl_device_copy(YL_DEVICE_CUDA, 0, device, out.data(), 1000));
+  CHECK_OK(yl_stream_create(YL_DEVICE_CUDA, 0, &stream));
+  CHECK_OK(yl_device_copy_async(YL_DEVICE_CUDA, 0, pinned, device, 1000, stream));
+  CHECK_OK(yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream));
+  CHECK_OK(yl_device_copy(YL_DEVICE_CUDA, 0, back.data(), pinned, 1000));
+  CHECK_SAME_BITS(back, out);
+  CHECK_REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, nullptr, device, 8), YL_INVALID_ARGUMENT, "to is NULL");
+  CHECK_REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, nullptr, 8), YL_INVALID_ARGUMENT, "from is NULL");
+  CHECK_REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, pinned, 0), YL_INVALID_ARGUMENT, "bytes is 0");
+  CHECK_OK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream));
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, device));
+  CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, pinned));
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, nullptr));
+  CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, nullptr));
+}
+
+CUDA_TEST(memory_and_streams_that_cannot_be_had_are_refused) {
+  char on_host[8];
+  void *device = on_host, *pinned = on_host, *stream = on_host;
+  CHECK_REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 0, &device), YL_INVALID_ARGUMENT, "bytes is 0");
+  CHECK(device == nullptr);
+  CHECK_REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, int64_t(1) << 60, &device), YL_OUT_OF_MEMORY, "out of memory");
+  CHECK_REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, nullptr), YL_INVALID_ARGUMENT, "memory is NULL");
+  CHECK_REFUSED(yl_device_malloc_host(YL_DEVICE_CUDA, -1, &pinned), YL_INVALID_ARGUMENT, "bytes is -1");
+  CHECK_REFUSED(yl_stream_create(YL_DEVICE_CUDA, 99, &stream), YL_NO_DEVICE, "cuda:99");
+  CHECK(stream == nullptr);
+  CHECK_OK(yl_stream_destroy(YL_DEVICE_CUDA, 0, nullptr));
+  CHECK_OK(yl_stream_synchronize(YL_DEVICE_CUDA, 0, nullptr));
+  CHECK_REFUSED(yl_device_free(YL_DEVICE_CUDA, on_host), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+  CHECK_REFUSED(yl_device_free_host(YL_DEVICE_CUDA, on_host), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+}
+
+CUDA_TEST(plans_have_sixteen_layers_at_most) {
+  Config c;
+  c.config.device = YL_DEVICE_CUDA;
+  const std::vector<yl_layer> layers(17, c.layers[0]);
+  c.config.layers = layers.data();
+  c.config.layer_count = 17;
+  CHECK_REFUSED(c.create(), YL_UNSUPPORTED, "layer_count is 17, the cuda device takes 1..16");
+  c.config.layer_count = 16;
+  CHECK_OK(c.create());
+  CHECK_EQUAL(yl_device_name(c.plan), "cuda:0");
+  c.config.device = YL_DEVICE_AUTO;
+  c.config.memory = YL_MEMORY_DEVICE;
+  CHECK_OK(c.create());
+  CHECK(std::strstr(yl_device_why(c.plan), "auto: device memory"), yl_device_why(c.plan));
+}
+
+// ---- Against the cpu device -----------------------------------------------------------------------------------------
 
 namespace {
 
 // Random layers, classes, batch, logits and truths, some of them soft.
-Golden random_case(uint32_t seed) {
-  std::mt19937 random(seed);
-  const auto pick = [&](int32_t low, int32_t high) {
-    return low + static_cast<int32_t>(random() % static_cast<uint32_t>(high - low + 1));
-  };
-  const auto uniform = [&](double low, double high) {
-    return static_cast<float>(low + (high - low) * (random() % 1000000) / 1e6);
-  };
-  Golden g{};
-  g.name = "random case " + std::to_string(seed);
-  g.batch = pick(1, 4);
-  g.classes = pick(1, seed % 3 ? 9 : 90);
-  g.layers = pick(1, 4);
-  g.anchors_per_layer = pick(1, 4);
-  g.input_height = 32 * pick(1, 5);
-  g.input_width = 32 * pick(1, 5);
-  g.thresh = seed % 7 == 0 ? 0.0f : uniform(0.05, 0.95);
-  for (int32_t n = 0; n < g.anchors_per_layer * g.layers; ++n) {
-    g.anchors.insert(g.anchors.end(), {uniform(5, 100), uniform(5, 100)});
-    g.masks.push_back(n);
-  }
-  const int64_t channels = 5 + g.classes;
-  for (int32_t l = 0; l < g.layers; ++l) {
-    const int64_t height = pick(1, 13), width = pick(1, 13), cells = g.batch * height * width * g.anchors_per_layer;
-    Array feats{{g.batch, height, width, g.anchors_per_layer * channels}, {}}, y_true = feats;
-    for (int64_t i = 0; i < cells * channels; ++i) feats.data.push_back(uniform(-3, 3));
-    y_true.data.resize(static_cast<size_t>(cells * channels));
-    for (int64_t cell = pick(0, 20); cell < cells; cell += pick(1, seed % 5 ? 60 : 3)) {
-      float *y = &y_true.data[static_cast<size_t>(cell * channels)],
-            *t = &feats.data[static_cast<size_t>(cell * channels)];
-      const int64_t place = cell / g.anchors_per_layer;
-      y[0] = (static_cast<float>(place % width) + uniform(0, 1)) / static_cast<float>(width);
-      y[1] = (static_cast<float>(place / width % height) + uniform(0, 1)) / static_cast<float>(height);
-      const size_t n = static_cast<size_t>(g.anchors_per_layer * l + cell % g.anchors_per_layer);
-      y[2] = g.anchors[2 * n] / static_cast<float>(g.input_width) * std::exp(t[2]) * uniform(0.5, 2);
-      y[3] = g.anchors[2 * n + 1] / static_cast<float>(g.input_height) * std::exp(t[3]) * uniform(0.5, 2);
-      y[4] = random() % 3 ? 1.0f : uniform(0.1, 0.9);
-      for (int32_t c = 0; c < g.classes; ++c) y[5 + c] = uniform(0, 1);
-    }
-    g.feats.push_back(feats);
-    g.y_true.push_back(y_true);
-  }
-  return g;
+Case any_case(uint32_t seed) {
+  Random random(seed);
+  RandomCase wanted;
+  wanted.seed = seed;
+  wanted.batch = random.pick(1, 4);
+  wanted.classes = random.pick(1, seed % 3 ? 9 : 90);
+  const int32_t anchors = random.pick(1, 4);
+  for (int32_t l = random.pick(1, 4); l > 0; --l)
+    wanted.grids.push_back({static_cast<size_t>(random.pick(1, 13)), static_cast<size_t>(random.pick(1, 13)),
+                            static_cast<size_t>(anchors)});
+  wanted.input_height = 32 * random.pick(1, 5);
+  wanted.input_width = 32 * random.pick(1, 5);
+  wanted.thresh = seed % 7 == 0 ? 0.0f : static_cast<float>(random.uniform(0.05, 0.95));
+  wanted.object_share = seed % 5 ? 0.03 : 0.5;
+  wanted.sizes_near_predictions = true;
+  wanted.soft = true;
+  return random_case(wanted);
 }
 
-bool near(double got, double want) { return std::fabs(got - want) <= 2e-5 * std::fabs(want) + 1e-5; }
+}  // namespace
 
-void random_cases() {
+CUDA_TEST(random_shapes_and_alignments_equal_the_cpu) {
+  const Tolerance close{2e-5, 1e-5};
   int64_t ignored = 0, objects = 0;
   for (uint32_t seed = 1; seed <= 60; ++seed) {
-    const Golden g = random_case(seed);
-    Plan want(g, YL_DEVICE_CPU, 2), got(g, YL_DEVICE_CUDA, 0, g.batch + static_cast<int32_t>(seed % 2), Way::kDevice);
+    const Case c = any_case(seed);
+    Plan want(c, cpu_device(2)), got(c, cuda_device(Way::kDevice), c.batch + static_cast<int32_t>(seed % 2));
     for (size_t i = 0; i < got.mirrors.size(); ++i) got.mirrors[i].shift = 4 * static_cast<int64_t>((seed + i) % 4);
-    CHECK(want.run(true) == YL_OK && got.run(true) == YL_OK, g.name + ": " + yl_last_error());
-    CHECK(near(got.summary.total, want.summary.total) && got.summary.objects == want.summary.objects, g.name);
-    CHECK(got.summary.ignored == want.summary.ignored, g.name);
+    CHECK_OK(want.run(Truths::kYTrue), c.name);
+    CHECK_OK(got.run(Truths::kYTrue), c.name);
+    CHECK_NEAR(got.summary.total, want.summary.total, close, c.name);
+    CHECK_EQUAL(got.summary.objects, want.summary.objects, c.name);
+    CHECK_EQUAL(got.summary.ignored, want.summary.ignored, c.name);
     ignored += want.summary.ignored_background;
     objects += want.summary.objects;
     for (size_t row = 0; row < want.rows.size(); ++row) {
       const yl_parts &a = got.rows[row], &b = want.rows[row];
-      CHECK(near(a.xy, b.xy) && near(a.wh, b.wh) && near(a.class_, b.class_) &&
-                near(a.confidence_object, b.confidence_object) &&
-                near(a.confidence_background, b.confidence_background) &&
-                a.ignored_background == b.ignored_background && a.non_finite == 0,
-            g.name);
+      CHECK_NEAR(a.xy, b.xy, close, c.name);
+      CHECK_NEAR(a.wh, b.wh, close, c.name);
+      CHECK_NEAR(a.class_, b.class_, close, c.name);
+      CHECK_NEAR(a.confidence_object, b.confidence_object, close, c.name);
+      CHECK_NEAR(a.confidence_background, b.confidence_background, close, c.name);
+      CHECK_EQUAL(a.ignored_background, b.ignored_background, c.name);
+      CHECK_EQUAL(a.non_finite, 0, c.name);
     }
-    for (size_t l = 0; l < want.grad_data.size(); ++l)
-      for (size_t i = 0; i < want.grad_data[l].size(); ++i)
-        if (!near(got.grad_data[l][i], want.grad_data[l][i]))
-          CHECK(false, g.name + ", layer " + std::to_string(l) + ", element " + std::to_string(i) + ": " +
-                           number(got.grad_data[l][i]) + " for " + number(want.grad_data[l][i]));
+    for (size_t l = 0; l < c.layers.size(); ++l) CHECK_ALL_NEAR(got.gradient[l], want.gradient[l], close, c.name);
 
-    // The same bits again, and by the other ways.
-    for (const Way way : {Way::kDevice, Way::kAsync, Way::kHost}) {
-      Plan again(g, YL_DEVICE_CUDA, 2, 0, way);
-      CHECK(again.run(true) == YL_OK && same_bits(again.layers_out, got.layers_out), g.name);
-      for (size_t l = 0; l < want.grad_data.size(); ++l) CHECK(same_bits(again.grad_data[l], got.grad_data[l]), g.name);
+    for (const Way way : kWays) {  // the same bits again, and by the other ways
+      Plan again(c, cuda_device(way, 2));
+      CHECK_OK(again.run(Truths::kYTrue), c.name);
+      CHECK_SAME_BITS(again.layers, got.layers, c.name);
+      for (size_t l = 0; l < c.layers.size(); ++l) CHECK_SAME_BITS(again.gradient[l], got.gradient[l], c.name);
     }
   }
-  CHECK(ignored > 1000 && objects > 1000,
-        std::to_string(ignored) + " ignored, " + std::to_string(objects) + " objects");
+  CHECK(ignored > 1000, std::to_string(ignored));
+  CHECK(objects > 1000, std::to_string(objects));
 }
+
+// ---- Chunks of host memory ------------------------------------------------------------------------------------------
 
 // A batch of more bytes than a chunk: from pageable and pinned memory the bits of device memory, for every normaliser.
-void chunks() {
-  Golden g = random_case(2);
-  const Golden one = read_golden("b_one_class_416");
-  g.batch = 5, g.classes = 80, g.layers = 3, g.anchors_per_layer = 3, g.input_height = g.input_width = 416,
-  g.thresh = 0.5f;
-  g.anchors = one.anchors, g.masks = one.masks;
-  g.feats.clear(), g.y_true.clear();
-  for (const int64_t side : {13, 26, 52}) {
-    Array feats{{5, side, side, 255}, {}};
-    const auto size = static_cast<size_t>(5 * side * side * 255);
-    for (size_t i = 0; i < size; ++i) feats.data.push_back(static_cast<float>(i * 7919 % 1000) / 250 - 2);
-    Array y_true{feats.shape, std::vector<float>(size)};
-    for (size_t cell = 11; cell * 85 < size; cell += 601 - static_cast<size_t>(side)) {
-      float *y = &y_true.data[cell * 85];
-      y[0] = y[1] = 0.5f, y[2] = 0.2f, y[3] = 0.3f, y[4] = 1, y[5 + cell % 80] = 1;
-    }
-    g.feats.push_back(feats);
-    g.y_true.push_back(y_true);
-  }
-  Plan device(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice), host(g, YL_DEVICE_CUDA, 3);
+CUDA_TEST(host_memory_in_chunks_has_the_bits_of_device_memory) {
+  RandomCase wanted;
+  wanted.batch = 5;
+  wanted.classes = 80;
+  wanted.grids = {{13, 13, 3}, {26, 26, 3}, {52, 52, 3}};
+  wanted.thresh = 0.5f;
+  wanted.logits = 2;
+  wanted.object_share = 0.003;
+  wanted.sizes_near_predictions = true;
+  const Case c = random_case(wanted);
+  Plan device(c, cuda_device(Way::kDevice)), host(c, cuda_device(Way::kHost, 3));
   for (const int32_t normaliser : {YL_NORMALISER_BATCH, YL_NORMALISER_NONE, YL_NORMALISER_OBJECTS}) {
+    const std::string where = "normaliser " + std::to_string(normaliser);
     device.call.normaliser = host.call.normaliser = normaliser;
-    CHECK(device.run(true) == YL_OK && host.run(true) == YL_OK, yl_last_error());
-    CHECK(std::memcmp(&host.summary, &device.summary, sizeof host.summary) == 0 && same_bits(host.rows, device.rows));
-    for (size_t l = 0; l < 3; ++l) CHECK(same_bits(host.grad_data[l], device.grad_data[l]), std::to_string(normaliser));
+    CHECK_OK(device.run(Truths::kYTrue), where);
+    CHECK_OK(host.run(Truths::kYTrue), where);
+    CHECK(is_same(host.summary, device.summary), where);
+    CHECK_SAME_BITS(host.rows, device.rows, where);
+    for (size_t l = 0; l < 3; ++l) CHECK_SAME_BITS(host.gradient[l], device.gradient[l], where);
   }
-  CHECK(host.summary.objects > 50 && host.summary.normaliser == double(host.summary.objects));
-  for (size_t l = 0; l < 3; ++l) {  // feats and gradient pinned, over one another
-    void *pinned = nullptr;
-    const auto bytes = static_cast<int64_t>(g.feats[l].data.size() * sizeof(float));
-    CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, bytes, &pinned) == YL_OK, yl_last_error());
-    std::memcpy(pinned, g.feats[l].data.data(), static_cast<size_t>(bytes));
-    host.feats[l] = host.grads[l] = pinned;
+  CHECK(host.summary.objects > 50, std::to_string(host.summary.objects));
+  CHECK_EQUAL(host.summary.normaliser, double(host.summary.objects));
+  std::vector<std::unique_ptr<Pinned>> pinned;
+  for (size_t l = 0; l < 3; ++l) {  // logits and gradient pinned, over one another
+    pinned.push_back(std::make_unique<Pinned>(host.bytes_of(l)));
+    std::memcpy(pinned[l]->as(), host.logits[l].data(), static_cast<size_t>(host.bytes_of(l)));
+    host.feats[l] = host.grads[l] = pinned[l]->as<void>();
   }
-  CHECK(host.run(true) == YL_OK && same_bits(host.rows, device.rows), yl_last_error());
+  CHECK_OK(host.run(Truths::kYTrue));
+  CHECK_SAME_BITS(host.rows, device.rows);
   for (size_t l = 0; l < 3; ++l) {
-    CHECK(std::memcmp(host.grads[l], device.grad_data[l].data(), device.grad_data[l].size() * sizeof(float)) == 0);
-    CHECK(yl_device_free_host(YL_DEVICE_CUDA, host.grads[l]) == YL_OK);
+    const float *const got = pinned[l]->as<float>();
+    CHECK_SAME_BITS(std::vector<float>(got, got + device.gradient[l].size()), device.gradient[l]);
   }
 }
 
-void devices_and_memory() {
-  int32_t count = -1;
-  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK && count >= 1);
-  REFUSED(yl_device_count(YL_DEVICE_CUDA, nullptr), YL_INVALID_ARGUMENT, "count is NULL");
-  for (int32_t i = 0; i < count; ++i) {
-    yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
-    CHECK(yl_device_get_properties(YL_DEVICE_CUDA, i, &info) == YL_OK && info.name[0] && info.free_memory > 0 && info.multiprocessors > 0);
-    CHECK(info.free_memory <= info.total_memory && info.struct_size == sizeof info);
-  }
-  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
-  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, count, &info), YL_NO_DEVICE, "numbered from 0");
-  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, -1, &info), YL_NO_DEVICE, "cuda:-1 cannot be used");
-  REFUSED(yl_device_get_properties(YL_DEVICE_CUDA, 0, nullptr), YL_INVALID_ARGUMENT, "properties is NULL");
+// ---- Boxes, pointers and values in device memory --------------------------------------------------------------------
 
-  void *device = &info, *pinned = &info, *stream = &info;
-  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 0, &device), YL_INVALID_ARGUMENT, "bytes is 0");
-  CHECK(device == nullptr);
-  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, int64_t(1) << 60, &device), YL_OUT_OF_MEMORY, "out of memory");
-  REFUSED(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, nullptr), YL_INVALID_ARGUMENT, "memory is NULL");
-  REFUSED(yl_device_malloc_host(YL_DEVICE_CUDA, -1, &pinned), YL_INVALID_ARGUMENT, "bytes is -1");
-  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1000, &device) == YL_OK && yl_device_malloc_host(YL_DEVICE_CUDA, 1000, &pinned) == YL_OK);
-  CHECK(reinterpret_cast<uintptr_t>(device) % 256 == 0);
-  std::vector<char> out(1000, 1), back(1000, 0);
-  CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, device, out.data(), 1000) == YL_OK && yl_stream_create(YL_DEVICE_CUDA, 0, &stream) == YL_OK);
-  CHECK(yl_device_copy_async(YL_DEVICE_CUDA, 0, pinned, device, 1000, stream) == YL_OK && yl_stream_synchronize(YL_DEVICE_CUDA, 0, stream) == YL_OK);
-  CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, back.data(), pinned, 1000) == YL_OK && back == out);
-  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, nullptr, device, 8), YL_INVALID_ARGUMENT, "to is NULL");
-  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, nullptr, 8), YL_INVALID_ARGUMENT, "from is NULL");
-  REFUSED(yl_device_copy(YL_DEVICE_CUDA, 0, device, pinned, 0), YL_INVALID_ARGUMENT, "bytes is 0");
-  CHECK(yl_stream_destroy(YL_DEVICE_CUDA, 0, stream) == YL_OK);
-  REFUSED(yl_stream_create(YL_DEVICE_CUDA, 99, &stream), YL_NO_DEVICE, "cuda:99");
-  CHECK(stream == nullptr && yl_stream_destroy(YL_DEVICE_CUDA, 0, nullptr) == YL_OK &&
-        yl_stream_synchronize(YL_DEVICE_CUDA, 0, nullptr) == YL_OK);
-  CHECK(yl_device_free(YL_DEVICE_CUDA, device) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK);
-  REFUSED(yl_device_free(YL_DEVICE_CUDA, out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
-  REFUSED(yl_device_free_host(YL_DEVICE_CUDA, out.data()), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
-  CHECK(yl_device_free(YL_DEVICE_CUDA, nullptr) == YL_OK && yl_device_free_host(YL_DEVICE_CUDA, nullptr) == YL_OK);
-}
+namespace {
 
-// Boxes in device memory are looked at by the device: nothing is written, the row is named, the plan goes on.
-void refused_boxes(const Golden &g) {
-  for (const Way way : {Way::kDevice, Way::kAsync}) {
-    Plan p(g, YL_DEVICE_CUDA, 0, 0, way);
-    CHECK(p.run(false) == YL_OK, yl_last_error());
-    const std::vector<yl_parts> rows = p.rows;
-    const auto gradient = p.grad_data;
-    std::vector<float> boxes = g.boxes.data;
-    const size_t bad = boxes.size() - 5;  // the last row of the last image
+// A plan whose last row of boxes has no area.
+struct BadLastRow {
+  Plan p;
+  std::vector<float> boxes;
+  std::vector<yl_parts> rows;
+  std::vector<std::vector<float>> gradient;
+
+  BadLastRow(const Case &c, Way way) : p(c, cuda_device(way)), boxes(c.boxes) {
+    CHECK_OK(p.run(Truths::kBoxes));
+    rows = p.rows;
+    gradient = p.gradient;
     const std::vector<float> row{10, 20, 10, 50, 1};
-    std::copy(row.begin(), row.end(), boxes.begin() + static_cast<int64_t>(bad));
+    std::copy(row.begin(), row.end(), boxes.end() - 5);
     p.boxes.data = boxes.data();
+  }
+};
+
+const Way kDeviceWays[] = {Way::kDevice, Way::kAsync};
+
+}  // namespace
+
+// They are in device memory: the device itself reads and refuses them.
+CUDA_TEST(a_bad_box_is_refused_by_the_device_and_nothing_is_written) {
+  const Case c = golden("e_empty_and_crowded");
+  for (const Way way : kDeviceWays) {
+    BadLastRow bad(c, way);
+    Plan &p = bad.p;
     p.summary.total = -7;
-    for (auto &grad : p.grad_data) std::fill(grad.begin(), grad.end(), -7.0f);
-    const yl_status status = p.run(false);
-    CHECK(status == YL_INVALID_BOXES && p.summary.total == -7, yl_last_error());
+    for (auto &grad : p.gradient) std::fill(grad.begin(), grad.end(), -7.0f);
+    const yl_status status = p.run(Truths::kBoxes);
+    CHECK_EQUAL(status, YL_INVALID_BOXES, p.device.name);
+    CHECK_EQUAL(p.summary.total, -7, p.device.name);
     if (way == Way::kDevice) {
       const std::string place =
-          "image " + std::to_string(g.batch - 1) + ", row " + std::to_string(g.boxes_per_image - 1);
-      CHECK(says((place + " [10, 20, 10, 50, 1] has no area").c_str()), yl_last_error());
+          "image " + std::to_string(c.batch - 1) + ", row " + std::to_string(c.boxes_per_image - 1);
+      CHECK_REFUSED(status, YL_INVALID_BOXES, (place + " [10, 20, 10, 50, 1] has no area").c_str());
     }
-    for (size_t l = 0; l < p.grad_data.size(); ++l) {
-      p.mirrors[3 * l + 2].download(p.grad_data[l].data(), p.bytes_of(l));
-      CHECK(std::all_of(p.grad_data[l].begin(), p.grad_data[l].end(), [](float v) { return v == -7; }));
+    for (size_t l = 0; l < p.gradient.size(); ++l) {
+      p.mirrors[3 * l + 2].download(p.gradient[l].data(), p.bytes_of(l));
+      CHECK_ALL_EQUAL(p.gradient[l], -7, p.device.name);
     }
     std::vector<std::vector<float>> y_true;
-    std::vector<float *> out;
-    for (const Array &y : g.y_true) y_true.emplace_back(y.data.size(), -7.0f);
-    for (auto &y : y_true) out.push_back(y.data());
+    for (const Layer &layer : c.layers) y_true.emplace_back(layer.y_true.size(), -7.0f);
     yl_box_counts counts;
-    REFUSED(p.build_y_true(out.data(), &counts), YL_INVALID_BOXES, "has no area");
+    CHECK_REFUSED(p.build_y_true(y_true, &counts), YL_INVALID_BOXES, "has no area", p.device.name);
+  }
+}
 
+CUDA_TEST(a_bad_box_is_skipped_by_the_device) {
+  const Case c = golden("e_empty_and_crowded");
+  for (const Way way : kDeviceWays) {
+    BadLastRow bad(c, way);
+    Plan &p = bad.p;
+    CHECK_EQUAL(p.run(Truths::kBoxes), YL_INVALID_BOXES, p.device.name);
     p.boxes.policy = YL_BOXES_SKIP;
-    CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows) && p.summary.boxes.skipped == 1, yl_last_error());
-    for (size_t l = 0; l < gradient.size(); ++l) CHECK(same_bits(p.grad_data[l], gradient[l]));
-    CHECK(p.build_y_true(out.data(), &counts) == YL_OK && counts.skipped == 1, yl_last_error());
-    for (size_t l = 0; l < y_true.size(); ++l) CHECK(same_bits(y_true[l], g.y_true[l].data));
+    CHECK_OK(p.run(Truths::kBoxes), p.device.name);
+    CHECK_SAME_BITS(p.rows, bad.rows, p.device.name);
+    CHECK_EQUAL(p.summary.boxes.skipped, 1, p.device.name);
+    for (size_t l = 0; l < p.gradient.size(); ++l) CHECK_SAME_BITS(p.gradient[l], bad.gradient[l], p.device.name);
+    std::vector<std::vector<float>> y_true;
+    for (const Layer &layer : c.layers) y_true.emplace_back(layer.y_true.size(), -7.0f);
+    yl_box_counts counts;
+    CHECK_OK(p.build_y_true(y_true, &counts), p.device.name);
+    CHECK_EQUAL(counts.skipped, 1, p.device.name);
+    for (size_t l = 0; l < y_true.size(); ++l) CHECK_SAME_BITS(y_true[l], c.layers[l].y_true, p.device.name);
 
-    p.boxes.policy = YL_BOXES_ERROR;
+    p.boxes.policy = YL_BOXES_ERROR;  // and no boxes at all
     p.boxes.per_image = 0;
     p.boxes.data = nullptr;
-    CHECK(p.run(false) == YL_OK && p.summary.objects == 0 && p.summary.boxes.used == 0, yl_last_error());
+    CHECK_OK(p.run(Truths::kBoxes), p.device.name);
+    CHECK_EQUAL(p.summary.objects, 0, p.device.name);
+    CHECK_EQUAL(p.summary.boxes.used, 0, p.device.name);
   }
 }
 
-void unreachable_pointers(const Golden &g) {
-  Plan p(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
-  CHECK(p.run(true) == YL_OK);
-  p.call.y_true = p.y_true.data();
-  REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "feats[0] at");
+CUDA_TEST(pointers_that_it_cannot_reach_are_refused) {
+  Plan p(golden("a_small_3scale"), cuda_device(Way::kDevice));
+  CHECK_OK(p.run(Truths::kYTrue));
+  CHECK_REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "feats[0] at");
   CHECK(says("is host memory, which cuda:0 cannot reach"), yl_last_error());
-  yl_result on_host = p.result;
-  std::vector<const void *> feats;
-  std::vector<const float *> y_true;
-  std::vector<void *> grads;
-  for (size_t l = 0; l < p.feats.size(); ++l) {
-    feats.push_back(p.mirrors[3 * l].upload(p.feats[l], p.bytes_of(l)));
-    y_true.push_back(static_cast<const float *>(p.mirrors[3 * l + 1].upload(p.y_true[l], p.bytes_of(l))));
-    grads.push_back(p.mirrors[3 * l + 2].upload(p.grads[l], p.bytes_of(l)));
-  }
-  p.call.feats = feats.data(), p.call.y_true = y_true.data(), p.call.grads = grads.data();
-  CHECK(yl_loss(p.plan, &p.call, &p.result) == YL_OK, yl_last_error());
-  REFUSED(yl_loss_async(p.plan, &p.call, nullptr, &on_host), YL_INVALID_ARGUMENT, "result.summary at");
+  const std::unique_ptr<Plan::OnDevice> there = p.upload();
+  CHECK_OK(yl_loss(p.plan, &there->call, &p.result));
+  CHECK_REFUSED(yl_loss_async(p.plan, &there->call, nullptr, &p.result), YL_INVALID_ARGUMENT, "result.summary at");
   const float on_stack = 1;
-  p.call.grad_scale_at = &on_stack;
-  REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "grad_scale_at at");
-  p.call.grad_scale_at = nullptr;
+  there->call.grad_scale_at = &on_stack;
+  CHECK_REFUSED(yl_loss(p.plan, &there->call, &p.result), YL_INVALID_ARGUMENT, "grad_scale_at at");
+  there->call.grad_scale_at = nullptr;
   int32_t count = 0;
-  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK);
+  CHECK_OK(yl_device_count(YL_DEVICE_CUDA, &count));
   if (count < 2) return;
   void *elsewhere = nullptr;
-  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 1, p.bytes_of(0), &elsewhere) == YL_OK, yl_last_error());
-  feats[0] = elsewhere;
-  REFUSED(yl_loss(p.plan, &p.call, &p.result), YL_INVALID_ARGUMENT, "is memory of cuda:1, this plan is on cuda:0");
-  CHECK(yl_device_free(YL_DEVICE_CUDA, elsewhere) == YL_OK);
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 1, p.bytes_of(0), &elsewhere));
+  there->feats[0] = elsewhere;
+  CHECK_REFUSED(yl_loss(p.plan, &there->call, &p.result), YL_INVALID_ARGUMENT,
+                "is memory of cuda:1, this plan is on cuda:0");
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, elsewhere));
 }
 
-// Normaliser and scale that the device reads when it runs.
-void values_on_the_device(const Golden &g) {
-  void *memory = nullptr;
-  CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, &memory) == YL_OK, yl_last_error());
-  const auto *values = static_cast<const float *>(memory);
-  for (const Way way : {Way::kHost, Way::kDevice, Way::kAsync}) {
-    Plan want(g, YL_DEVICE_CUDA, 1, 0, way), got(g, YL_DEVICE_CUDA, 1, 0, way);
+// The device reads them when it runs.
+CUDA_TEST(normaliser_and_scale_are_read_from_device_memory) {
+  const Case c = golden("a_small_3scale");
+  DeviceMemory memory;
+  for (const Way way : kWays) {
+    Plan want(c, cuda_device(way, 1)), got(c, cuda_device(way, 1));
+    const std::string &where = got.device.name;
+    want.call.normaliser = got.call.normaliser = YL_NORMALISER_VALUE;
     for (const float value : {2.5f, 7.0f}) {
       const float host[] = {value, -3 * value};
-      CHECK(yl_device_copy(YL_DEVICE_CUDA, 0, memory, host, sizeof host) == YL_OK);
-      want.call.normaliser = got.call.normaliser = YL_NORMALISER_VALUE;
+      const auto *values = static_cast<const float *>(memory.upload(host, sizeof host));
       want.call.normaliser_value = value;
       want.call.grad_scale = -3 * value;
       got.call.normaliser_at = values;
       got.call.grad_scale_at = values + 1;
-      CHECK(want.run(true) == YL_OK && got.run(true) == YL_OK, yl_last_error());
-      CHECK(got.summary.normaliser == value && std::memcmp(&got.summary, &want.summary, sizeof got.summary) == 0);
-      for (size_t l = 0; l < want.grad_data.size(); ++l) CHECK(same_bits(got.grad_data[l], want.grad_data[l]));
+      CHECK_OK(want.run(Truths::kYTrue), where);
+      CHECK_OK(got.run(Truths::kYTrue), where);
+      CHECK_EQUAL(got.summary.normaliser, value, where);
+      CHECK_EQUAL(got.summary.total, want.summary.total, where);
+      CHECK(is_same(got.summary, want.summary), where);
+      for (size_t l = 0; l < want.gradient.size(); ++l) CHECK_SAME_BITS(got.gradient[l], want.gradient[l], where);
     }
     got.call.normaliser = YL_NORMALISER_BATCH;
-    REFUSED(got.run(true), YL_INVALID_ARGUMENT, "normaliser_at is given and normaliser is 0");
+    CHECK_REFUSED(got.run(Truths::kYTrue), YL_INVALID_ARGUMENT, "normaliser_at is given and normaliser is 0", where);
   }
-  CHECK(yl_device_free(YL_DEVICE_CUDA, memory) == YL_OK);
 }
 
-// Plans and streams of several threads, and a plan on every device, side by side.
-void side_by_side(const Golden &g) {
-  Plan want(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
-  CHECK(want.run(true) == YL_OK);
+// ---- Several callers and devices ------------------------------------------------------------------------------------
+
+CUDA_TEST(plans_and_streams_of_several_threads_do_not_disturb_each_other) {
+  const Case c = golden("a_small_3scale");
+  Plan want(c, cuda_device(Way::kDevice));
+  CHECK_OK(want.run(Truths::kYTrue));
   std::vector<std::thread> threads;
   std::vector<int> wrong(3, 0);
   for (size_t t = 0; t < wrong.size(); ++t)
     threads.emplace_back([&, t] {
-      const Way ways[] = {Way::kAsync, Way::kDevice, Way::kHost};
-      Plan own(g, YL_DEVICE_CUDA, 1, 0, ways[t]);
-      for (int i = 0; i < 10; ++i)
-        wrong[t] += own.run(i % 2 || !g.has_boxes()) != YL_OK || !same_bits(own.rows, want.rows) ||
-                    !same_bits(own.grad_data[0], want.grad_data[0]);
+      Plan own(c, cuda_device(kWays[t], 1));
+      for (int i = 0; i < 10; ++i) {
+        const bool ok = own.run(i % 2 || !c.has_boxes() ? Truths::kYTrue : Truths::kBoxes) == YL_OK;
+        wrong[t] +=
+            !ok || std::memcmp(own.rows.data(), want.rows.data(), want.rows.size() * sizeof(yl_parts)) != 0 ||
+            std::memcmp(own.gradient[0].data(), want.gradient[0].data(), want.gradient[0].size() * sizeof(float)) != 0;
+      }
     });
   for (std::thread &thread : threads) thread.join();
-  for (const int w : wrong) CHECK(w == 0);
+  for (const int w : wrong) CHECK_EQUAL(w, 0);
+}
+
+CUDA_TEST(every_device_computes_the_same_loss) {
   int32_t count = 0;
-  CHECK(yl_device_count(YL_DEVICE_CUDA, &count) == YL_OK);
+  CHECK_OK(yl_device_count(YL_DEVICE_CUDA, &count));
   double first = 0;
   for (int32_t i = 0; i < count; ++i) {
     Config c;
     c.config.device = YL_DEVICE_CUDA;
     c.config.device_index = i;
-    CHECK(c.create() == YL_OK && yl_device_name(c.plan) == "cuda:" + std::to_string(i), yl_last_error());
+    CHECK_OK(c.create());
+    CHECK_EQUAL(std::string(yl_device_name(c.plan)), "cuda:" + std::to_string(i));
     const std::vector<float> feats(2 * 4 * 4 * 3 * 7, 0.5f), box{10, 20, 70, 80, 1, 0, 0, 0, 0, 0};
     const void *feats_at[] = {feats.data()};
     yl_boxes boxes = YL_BOXES_INIT;
@@ -315,218 +369,172 @@ void side_by_side(const Golden &g) {
     yl_summary summary{};
     yl_result result = YL_RESULT_INIT;
     result.summary = &summary;
-    CHECK(yl_loss(c.plan, &call, &result) == YL_OK && summary.objects == 1, yl_last_error());
+    CHECK_OK(yl_loss(c.plan, &call, &result));
+    CHECK_EQUAL(summary.objects, 1);
     if (i == 0) first = summary.total;
-    CHECK(summary.total > 0 && std::fabs(summary.total / first - 1) < 1e-6, number(summary.total));
+    CHECK(summary.total > 0, number(summary.total));
+    CHECK_NEAR(summary.total, first, {1e-6, 0});
   }
 }
 
-// Calls in a CUDA graph, dense with a gradient and boxes without: nothing is done while they are captured, and each replay
-// computes what the buffers hold then.
-void captured_calls([[maybe_unused]] const Golden &g) {
-#if defined(WITH_CUDA_RUNTIME)
-  Plan want(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice), memory(g, YL_DEVICE_CUDA, 0, 0, Way::kDevice);
-  CHECK(want.run(true) == YL_OK, yl_last_error());
-  std::vector<const void *> feats;
-  std::vector<const float *> y_true;
-  std::vector<void *> grads;
-  std::vector<float> other;
-  for (size_t l = 0; l < g.feats.size(); ++l) {
-    other.assign(g.feats[l].data.size(), 0.25f);
-    feats.push_back(memory.mirrors[3 * l].upload(other.data(), memory.bytes_of(l)));
-    y_true.push_back(
-        static_cast<const float *>(memory.mirrors[3 * l + 1].upload(memory.y_true[l], memory.bytes_of(l))));
-    grads.push_back(memory.mirrors[3 * l + 2].upload(memory.grads[l], memory.bytes_of(l)));
-  }
-  yl_boxes boxes = memory.boxes;
-  boxes.data = static_cast<const float *>(
-      memory.mirrors.back().upload(g.boxes.data.data(), static_cast<int64_t>(4 * g.boxes.data.size())));
-  yl_call dense = YL_CALL_INIT, sparse = YL_CALL_INIT;
-  dense.batch = sparse.batch = g.batch;
-  dense.feats = sparse.feats = feats.data();
-  dense.y_true = y_true.data();
-  dense.grads = grads.data();
-  sparse.boxes = &boxes;
-  void *pinned = nullptr;
-  CHECK(yl_device_malloc_host(YL_DEVICE_CUDA, 2 * sizeof(yl_summary), &pinned) == YL_OK);
-  auto *summaries = static_cast<yl_summary *>(pinned);
-  summaries[0].total = summaries[1].total = -7;
-  yl_result results[] = {YL_RESULT_INIT, YL_RESULT_INIT};
-  results[0].summary = &summaries[0];
-  results[1].summary = &summaries[1];
+// ---- Failures of the device -----------------------------------------------------------------------------------------
+// A GPU does not fail on request; the kernels on the host do.
 
-  cudaStream_t stream;
-  cudaGraph_t graph;
-  cudaGraphExec_t replay;
-  CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
-  CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-  CHECK(yl_loss_async(memory.plan, &dense, stream, &results[0]) == YL_OK, yl_last_error());
-  CHECK(yl_loss_async(memory.plan, &sparse, stream, &results[1]) == YL_OK, yl_last_error());
-  CHECK(cudaStreamEndCapture(stream, &graph) == cudaSuccess);
-  CHECK(cudaGraphInstantiate(&replay, graph, 0) == cudaSuccess);
-  CHECK(summaries[0].total == -7, "a captured call has run");
-  double first = 0;
-  for (int turn = 0; turn < 3; ++turn) {
-    CHECK(cudaGraphLaunch(replay, stream) == cudaSuccess && cudaStreamSynchronize(stream) == cudaSuccess);
-    CHECK(summaries[0].total == summaries[1].total && summaries[0].objects == want.summary.objects);
-    if (turn == 0) first = summaries[0].total;
-    for (size_t l = 0; l < g.feats.size() && turn == 0; ++l)  // the real ones, under the graph
-      memory.mirrors[3 * l].upload(g.feats[l].data.data(), memory.bytes_of(l));
-  }
-  CHECK(first > 0 && first != want.summary.total && summaries[0].total == want.summary.total, number(first));
-  for (size_t l = 0; l < g.feats.size(); ++l) {
-    memory.mirrors[3 * l + 2].download(memory.grad_data[l].data(), memory.bytes_of(l));
-    CHECK(same_bits(memory.grad_data[l], want.grad_data[l]));
-  }
-  CHECK(cudaGraphExecDestroy(replay) == cudaSuccess && cudaGraphDestroy(graph) == cudaSuccess);
-  CHECK(cudaStreamDestroy(stream) == cudaSuccess && yl_device_free_host(YL_DEVICE_CUDA, pinned) == YL_OK);
-#endif
-}
+namespace {
 
-// A kernel that cannot be started or a buffer that cannot be had is a status, and the plan goes on as if the call had not been.
-void failures_of_the_device(const Golden &g) {
+int64_t free_memory() {
   yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
-  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK);
-  if (!std::strstr(info.name, "SIMT")) return;  // a GPU does not fail when asked to
-  {  // boxes that no buffer can hold: in pinned memory first and then on the device
-    Plan p(g, YL_DEVICE_CUDA, 1);
-    CHECK(p.run(false) == YL_OK, yl_last_error());
-    const auto rows = p.rows;
-    const std::vector<float> many(static_cast<size_t>(g.batch) * 5 << 20);
-    for (const char *allocation : {"0", "1"}) {
-      setenv("SIMT_FAIL_ALLOCATION", allocation, 1);
-      p.boxes.data = many.data();
-      p.boxes.per_image = 1 << 20;
-      p.boxes.policy = YL_BOXES_SKIP;
-      REFUSED(p.run(false), YL_OUT_OF_MEMORY, "out of memory");
-      unsetenv("SIMT_FAIL_ALLOCATION");
-      p.boxes.data = g.boxes.data.data();
-      p.boxes.per_image = g.boxes_per_image;
-      CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows), yl_last_error());
-    }
-  }
-  for (const Way way : {Way::kHost, Way::kDevice, Way::kAsync})
-    for (const char *launch : {"0", "1"}) {
-      Plan p(g, YL_DEVICE_CUDA, 1, 0, way);
-      CHECK(p.run(false) == YL_OK, yl_last_error());
-      const auto rows = p.rows;
-      const yl_summary summary = p.summary;
-      setenv("SIMT_FAIL_LAUNCH", launch, 1);
-      REFUSED(p.run(false), YL_DEVICE_FAILED, "CUDA failed while starting a kernel");
-      unsetenv("SIMT_FAIL_LAUNCH");
-      p.call.grad_mode = YL_GRAD_REFRESH;
-      REFUSED(p.run(false), YL_INVALID_ARGUMENT, "grad_mode is refresh");
-      p.call.grad_mode = YL_GRAD_OVERWRITE;
-      CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows), yl_last_error());
-      CHECK(std::memcmp(&p.summary, &summary, sizeof summary) == 0, number(double(p.summary.boxes.used)));
-      CHECK(p.run(true) == YL_OK && same_bits(p.rows, rows), yl_last_error());
-    }
+  CHECK_OK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info));
+  return info.free_memory;
 }
 
-// Each call of the runtime fails once, in yl_plan_create and in yl_loss; then it and all that follow, as after a fault in a
-// kernel: a status with a sentence, no memory lost, and the process goes on, at last with the CPU.
-void each_call_fails(const Golden &g) {
-  yl_device_properties info = YL_DEVICE_PROPERTIES_INIT;
-  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK);
-  if (!std::strstr(info.name, "SIMT")) return;
-  const int64_t free_memory = info.free_memory;
-  const auto fail = [](const char *variable, int call, bool sticky) {
-    setenv(variable, std::to_string(call).c_str(), 1);
-    if (sticky) setenv("SIMT_STICKY", "1", 1);
-  };
-  const auto mend = [] {
-    for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION", "SIMT_STICKY"}) unsetenv(variable);
-    void *memory = nullptr;  // what succeeds is counted from 0 again
-    CHECK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1, &memory) == YL_OK && yl_device_free(YL_DEVICE_CUDA, memory) == YL_OK, yl_last_error());
-  };
-  int failed = 0;
-  for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION"})
-    for (const int32_t memory : {YL_MEMORY_HOST, YL_MEMORY_DEVICE})
-      for (int call = 0; call < 1000; ++call) {
-        Config c;
-        c.config.device = YL_DEVICE_CUDA;
-        c.config.memory = memory;
-        c.config.threads = 2;
-        fail(variable, call, false);
-        const yl_status status = c.create();
-        mend();
-        if (status == YL_OK) {
-          CHECK(call >= 2, variable);
-          break;
-        }
-        ++failed;
-        CHECK(!c.plan && (status == YL_OUT_OF_MEMORY || status == YL_DEVICE_FAILED) && says("while"), yl_last_error());
-        CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK && info.free_memory == free_memory,
-              std::to_string(free_memory - info.free_memory) + " bytes of device memory are lost");
-      }
-  Plan on_cpu(g, YL_DEVICE_CPU, 2);
-  CHECK(on_cpu.run(true) == YL_OK);
-  const auto cpu_rows = on_cpu.rows;
-  for (const bool sticky : {false, true})
-    for (int call = 0; call < 1000; ++call) {
-      Plan p(g, YL_DEVICE_CUDA, 1);
-      CHECK(p.run(false) == YL_OK, yl_last_error());
-      const auto rows = p.rows;
-      fail("SIMT_FAIL_CALL", call, sticky);
-      const yl_status status = p.run(false);
-      if (status == YL_OK) {
-        mend();
-        CHECK(same_bits(p.rows, rows) && call > 3);
-        break;
-      }
-      ++failed;
-      CHECK(status == YL_DEVICE_FAILED && says("CUDA failed while"), yl_last_error());
-      if (sticky) {
-        REFUSED(p.run(false), YL_DEVICE_FAILED, "CUDA failed while");
-        yl_plan *other = nullptr;
-        std::vector<yl_layer> layers;
-        const yl_config config = config_of(g, {"", YL_DEVICE_CUDA, 1}, layers);
-        CHECK(yl_plan_create(&config, &other) == YL_DEVICE_FAILED && !other, yl_last_error());
-        CHECK(on_cpu.run(true) == YL_OK && same_bits(on_cpu.rows, cpu_rows), yl_last_error());
-      } else {
-        mend();
-        CHECK(p.run(false) == YL_OK && same_bits(p.rows, rows),
-              "call " + std::to_string(call) + ": " + yl_last_error());
-      }
-      if (sticky && call % 2 == 0) mend();  // else the plan is destroyed while the device is broken
-      if (!sticky || call % 2 == 0) continue;
-      yl_plan_destroy(p.plan);
-      p.plan = nullptr;
-      mend();
-    }
-  CHECK(yl_device_get_properties(YL_DEVICE_CUDA, 0, &info) == YL_OK && info.free_memory == free_memory, "device memory is lost");
+void fail(const char *variable, int call, bool and_all_that_follow = false) {
+  setenv(variable, std::to_string(call).c_str(), 1);
+  if (and_all_that_follow) setenv("SIMT_STICKY", "1", 1);
+}
+
+void mend() {
+  for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION", "SIMT_STICKY"}) unsetenv(variable);
+  void *memory = nullptr;  // what succeeds is counted from 0 again
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 0, 1, &memory));
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, memory));
+}
+
+void print_failures(int failed) {
   std::printf("guarantee: %d failures of the device, each a status; no memory lost; the process goes on\n", failed);
-}
-
-void refused_plans() {
-  Config c;
-  c.config.device = YL_DEVICE_CUDA;
-  const std::vector<yl_layer> layers(17, c.layer);
-  c.config.layers = layers.data();
-  c.config.layer_count = 17;
-  REFUSED(c.create(), YL_UNSUPPORTED, "layer_count is 17, the cuda device takes 1..16");
-  c.config.layer_count = 16;
-  CHECK(c.create() == YL_OK && !std::strcmp(yl_device_name(c.plan), "cuda:0"), yl_last_error());
-  c.config.device = YL_DEVICE_AUTO;
-  c.config.memory = YL_MEMORY_DEVICE;
-  CHECK(c.create() == YL_OK && std::strstr(yl_device_why(c.plan), "auto: device memory"), yl_last_error());
 }
 
 }  // namespace
 
-int main() {
-  if (!has_cuda()) return 77;  // which CTest shows as skipped
-  devices_and_memory();
-  refused_plans();
-  random_cases();
-  chunks();
-  const Golden crowded = read_golden("e_empty_and_crowded"), small = read_golden("a_small_3scale");
-  refused_boxes(crowded);
-  unreachable_pointers(small);
-  values_on_the_device(small);
-  side_by_side(small);
-  captured_calls(crowded);
-  failures_of_the_device(small);
-  each_call_fails(small);
-  return report("cuda");
+// In pinned memory first and then on the device.
+CUDA_TEST(boxes_that_no_buffer_can_hold_are_refused_and_the_plan_goes_on) {
+  if (!is_cuda_on_the_host()) return;
+  const Case c = golden("a_small_3scale");
+  Plan p(c, cuda_device(Way::kHost, 1));
+  CHECK_OK(p.run(Truths::kBoxes));
+  const auto rows = p.rows;
+  const std::vector<float> many(static_cast<size_t>(c.batch) * 5 << 20);
+  for (const char *allocation : {"0", "1"}) {
+    setenv("SIMT_FAIL_ALLOCATION", allocation, 1);
+    p.boxes.data = many.data();
+    p.boxes.per_image = 1 << 20;
+    p.boxes.policy = YL_BOXES_SKIP;
+    CHECK_REFUSED(p.run(Truths::kBoxes), YL_OUT_OF_MEMORY, "out of memory");
+    unsetenv("SIMT_FAIL_ALLOCATION");
+    p.boxes.data = c.boxes.data();
+    p.boxes.per_image = c.boxes_per_image;
+    CHECK_OK(p.run(Truths::kBoxes));
+    CHECK_SAME_BITS(p.rows, rows);
+  }
+}
+
+CUDA_TEST(a_kernel_that_does_not_start_is_a_status_and_the_plan_goes_on) {
+  if (!is_cuda_on_the_host()) return;
+  const Case c = golden("a_small_3scale");
+  for (const Way way : kWays)
+    for (const char *launch : {"0", "1"}) {
+      Plan p(c, cuda_device(way, 1));
+      const std::string where = p.device.name + ", launch " + launch;
+      CHECK_OK(p.run(Truths::kBoxes), where);
+      const auto rows = p.rows;
+      const yl_summary summary = p.summary;
+      setenv("SIMT_FAIL_LAUNCH", launch, 1);
+      CHECK_REFUSED(p.run(Truths::kBoxes), YL_DEVICE_FAILED, "CUDA failed while starting a kernel", where);
+      unsetenv("SIMT_FAIL_LAUNCH");
+      p.call.grad_mode = YL_GRAD_REFRESH;
+      CHECK_REFUSED(p.run(Truths::kBoxes), YL_INVALID_ARGUMENT, "grad_mode is refresh", where);
+      p.call.grad_mode = YL_GRAD_OVERWRITE;
+      CHECK_OK(p.run(Truths::kBoxes), where);
+      CHECK_SAME_BITS(p.rows, rows, where);
+      CHECK(is_same(p.summary, summary), where);
+      CHECK_OK(p.run(Truths::kYTrue), where);
+      CHECK_SAME_BITS(p.rows, rows, where);
+    }
+}
+
+CUDA_TEST(each_call_of_the_runtime_that_fails_in_yl_plan_create_is_a_status) {
+  if (!is_cuda_on_the_host()) return;
+  const int64_t before = free_memory();
+  int failed = 0;
+  for (const char *variable : {"SIMT_FAIL_CALL", "SIMT_FAIL_ALLOCATION"})
+    for (const int32_t memory : {YL_MEMORY_HOST, YL_MEMORY_DEVICE})
+      for (int call = 0; call < 1000; ++call) {
+        const std::string where = std::string(variable) + " " + std::to_string(call);
+        Config c;
+        c.config.device = YL_DEVICE_CUDA;
+        c.config.memory = memory;
+        c.config.threads = 2;
+        fail(variable, call);
+        const yl_status status = c.create();
+        const std::string sentence = yl_last_error();
+        mend();
+        if (status == YL_OK) {
+          CHECK(call >= 2, where);
+          break;
+        }
+        ++failed;
+        CHECK(!c.plan, where);
+        CHECK(status == YL_OUT_OF_MEMORY || status == YL_DEVICE_FAILED, where + ": " + yl_status_name(status));
+        CHECK(sentence.find("while") != std::string::npos, where + ": " + sentence);
+        CHECK_EQUAL(free_memory(), before, where);
+      }
+  print_failures(failed);
+}
+
+namespace {
+
+// Fails each call of the runtime in yl_loss, once or with all that follow, as after a fault in a kernel.
+void fail_each_call_of_a_loss(bool and_all_that_follow) {
+  const Case c = golden("a_small_3scale");
+  const int64_t before = free_memory();
+  Plan on_cpu(c, cpu_device(2));
+  CHECK_OK(on_cpu.run(Truths::kYTrue));
+  const auto cpu_rows = on_cpu.rows;
+  int failed = 0;
+  for (int call = 0; call < 1000; ++call) {
+    const std::string where = "call " + std::to_string(call);
+    Plan p(c, cuda_device(Way::kHost, 1));
+    CHECK_OK(p.run(Truths::kBoxes), where);
+    const auto rows = p.rows;
+    fail("SIMT_FAIL_CALL", call, and_all_that_follow);
+    const yl_status status = p.run(Truths::kBoxes);
+    if (status == YL_OK) {
+      mend();
+      CHECK_SAME_BITS(p.rows, rows, where);
+      CHECK(call > 3, where);
+      break;
+    }
+    ++failed;
+    CHECK_REFUSED(status, YL_DEVICE_FAILED, "CUDA failed while", where);
+    if (!and_all_that_follow) {
+      mend();
+      CHECK_OK(p.run(Truths::kBoxes), where);
+      CHECK_SAME_BITS(p.rows, rows, where);
+      continue;
+    }
+    CHECK_REFUSED(p.run(Truths::kBoxes), YL_DEVICE_FAILED, "CUDA failed while", where);
+    Config other(c, cuda_device(Way::kHost, 1));
+    CHECK_EQUAL(other.create(), YL_DEVICE_FAILED, where);
+    CHECK(!other.plan, where);
+    CHECK_OK(on_cpu.run(Truths::kYTrue), where);
+    CHECK_SAME_BITS(on_cpu.rows, cpu_rows, where);
+    if (call % 2 == 0) {
+      mend();
+    } else {  // the plan is destroyed while the device is broken
+      yl_plan_destroy(p.made.plan);
+      p.made.plan = nullptr;
+      mend();
+    }
+  }
+  CHECK_EQUAL(free_memory(), before, "device memory is lost");
+  print_failures(failed);
+}
+
+}  // namespace
+
+CUDA_TEST(each_call_of_the_runtime_that_fails_once_in_yl_loss_is_a_status_and_the_plan_goes_on) {
+  if (is_cuda_on_the_host()) fail_each_call_of_a_loss(false);
+}
+CUDA_TEST(a_device_that_stays_broken_is_a_status_and_the_cpu_goes_on) {
+  if (is_cuda_on_the_host()) fail_each_call_of_a_loss(true);
 }

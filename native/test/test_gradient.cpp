@@ -1,148 +1,129 @@
-// The gradient against finite differences of the loss, on the reference device (its loss is double, its logits are
-// float: they are put on multiples of 2^-10, so that every step of 2^-6 is exact), and the cpu device against it.
-#include <random>
-#include <string>
-
+// The gradient against finite differences of the loss, on the reference device, and the cpu device against the
+// reference. (The reference's loss is double and its logits are float: they are multiples of 2^-10, so that every step
+// of 2^-6 is exact.)
 #include "plan.h"
+#include "test.h"
 
 namespace {
 
-struct Problem {
-  // Two layers, not square, own classes, soft masks, a scale other than 1.
-  static constexpr int32_t kBatch = 2, kClasses = 3, kChannels = 5 + kClasses;
-  const std::vector<float> anchors{20, 24, 40, 30, 70, 90};
-  const std::vector<int32_t> mask0{1, 2}, mask1{0};
-  const std::vector<yl_layer> layers{{3, 4, mask0.data(), 2, 0}, {6, 8, mask1.data(), 1, 0}};
-  std::vector<std::vector<float>> feats, y_true, grad;
-  std::vector<const void *> feats_at;
-  std::vector<const float *> y_true_at;
-  std::vector<void *> grad_at;
-  const std::vector<float> class_weights{0.5f, 2, 0}, threshes{0.25f, 0.4f};
-  std::vector<float> rows, row_weights;
-  yl_rules rules = YL_RULES_INIT;
-  yl_boxes boxes = YL_BOXES_INIT;
-  yl_summary summary{};
-  yl_plan *plan = nullptr;
-  yl_call call = YL_CALL_INIT;
+constexpr double kStep = 1.0 / 64, kScale = 3;
 
-  Problem(int32_t device, uint32_t seed) {
-    std::mt19937 random(seed);
-    const auto uniform = [&](double low, double high) {
-      return static_cast<float>(low + (high - low) * (random() % 100000) / 100000.0);
-    };
-    for (const yl_layer &layer : layers) {
-      const int32_t cells = kBatch * layer.grid_height * layer.grid_width * layer.anchor_count;
-      std::vector<float> f, y(static_cast<size_t>(cells * kChannels), 0.0f);
-      for (int32_t i = 0; i < cells * kChannels; ++i) f.push_back(std::floor(uniform(-1.5, 1.5) * 1024) / 1024);
-      for (int32_t cell = 0; cell < cells; cell += 1 + static_cast<int32_t>(random() % 9)) {
-        float *row = &y[static_cast<size_t>(cell * kChannels)];
-        const int32_t place = cell / layer.anchor_count;
-        row[0] = (static_cast<float>(place % layer.grid_width) + uniform(0, 1)) / static_cast<float>(layer.grid_width);
-        row[1] = (static_cast<float>(place / layer.grid_width % layer.grid_height) + uniform(0, 1)) /
-                 static_cast<float>(layer.grid_height);
-        row[2] = uniform(0.1, 0.9);
-        row[3] = uniform(0.1, 0.9);
-        row[4] = random() % 3 ? 1.0f : uniform(0.2, 0.9);
-        for (int32_t c = 5; c < kChannels; ++c) row[c] = uniform(0, 1);
-      }
-      feats.push_back(f);
-      y_true.push_back(y);
-      grad.emplace_back(f.size(), NAN);
-    }
-    for (size_t l = 0; l < layers.size(); ++l) {
-      feats_at.push_back(feats[l].data());
-      y_true_at.push_back(y_true[l].data());
-      grad_at.push_back(grad[l].data());
-    }
-    yl_config config = YL_CONFIG_INIT;
-    config.layers = layers.data();
-    config.layer_count = 2;
-    config.anchors = anchors.data();
-    config.anchor_count = 3;
-    config.input_height = 96;
-    config.input_width = 128;
-    config.num_classes = kClasses;
-    config.max_batch = kBatch;
-    config.ignore_thresh = 0.3f;
-    config.device = device;
-    if (seed > 6) {  // with rules, and for the last seeds weighted boxes
-      rules.class_weights = class_weights.data();
-      rules.ignore_threshes = threshes.data();
+// Two grids that are not square, soft masks and targets, and a scale and a normaliser other than the default.
+Case case_of(uint32_t seed) {
+  RandomCase wanted;
+  wanted.seed = seed;
+  wanted.batch = 2;
+  wanted.classes = 3;
+  wanted.grids = {{3, 4, 2}, {6, 8, 1}};
+  wanted.thresh = 0.3f;
+  wanted.logits = 1.5;
+  wanted.object_share = 0.2;
+  wanted.sizes_near_predictions = true;
+  wanted.soft = true;
+  Case c = random_case(wanted);
+  for (Layer &layer : c.layers)
+    for (double &value : layer.feats) value = std::floor(value * 1024) / 1024;
+  add_random_boxes(c, 16, 10, 36, seed);
+  Random random(seed);
+  for (int32_t i = 0; i < c.batch * c.boxes_per_image; ++i)
+    c.box_weights.push_back(static_cast<float>(random.uniform(0, 2)));
+  return c;
+}
+
+enum class Kind { kPlain, kRules, kWeightedBoxes };
+
+struct Problem {
+  static constexpr float kClassWeights[] = {0.5f, 2, 0}, kThreshes[] = {0.25f, 0.4f};
+  Plan p;
+  yl_rules rules = YL_RULES_INIT;
+  Truths truths;
+
+  Problem(const Case &c, const Device &device, Kind kind, uint32_t seed)
+      : p(c, device), truths(kind == Kind::kWeightedBoxes ? Truths::kBoxes : Truths::kYTrue) {
+    if (kind != Kind::kPlain) {
+      rules.class_weights = kClassWeights;
+      rules.ignore_threshes = kThreshes;
       rules.weight_xy = 0.5f, rules.weight_wh = 3, rules.weight_object = 2, rules.weight_background = 0.75f;
       rules.weight_class = 1.25f, rules.label_smoothing = 0.2f;
       rules.ignore_scope = seed % 2 ? YL_SCOPE_IMAGE : YL_SCOPE_LAYER;
-      config.rules = &rules;
+      p.made.config.rules = &rules;
+      CHECK_OK(p.made.create());
+      p.plan = p.made.plan;
     }
-    CHECK(yl_plan_create(&config, &plan) == YL_OK, yl_last_error());
-    for (int i = 0; i < 2 * 16; ++i) {
-      const float x = uniform(0, 90), y = uniform(0, 60);
-      rows.insert(rows.end(), {x, y, x + uniform(10, 36), y + uniform(10, 34), static_cast<float>(random() % 3)});
-      row_weights.push_back(uniform(0, 2));
-    }
-    boxes.data = rows.data();
-    boxes.weights = row_weights.data();
-    boxes.per_image = 16;
-    call.batch = kBatch;
-    call.feats = feats_at.data();
-    if (seed > 9)
-      call.boxes = &boxes;
-    else
-      call.y_true = y_true_at.data();
-    call.grad_scale = 3;
-    call.normaliser = static_cast<int32_t>(seed % 3);  // batch, none, objects
+    p.call.grad_scale = kScale;
+    p.call.normaliser = static_cast<int32_t>(seed % 3);  // batch, none, objects
   }
-  ~Problem() { yl_plan_destroy(plan); }
-  Problem(const Problem &) = delete;
-
-  void run(bool gradient) {
-    yl_result result = YL_RESULT_INIT;
-    result.summary = &summary;
-    call.grads = gradient ? grad_at.data() : nullptr;
-    CHECK(yl_loss(plan, &call, &result) == YL_OK, yl_last_error());
+  double loss() {
+    p.call.grads = nullptr;
+    CHECK_OK(p.run(truths));
+    return p.summary.total;
+  }
+  void gradient() {
+    p.call.grads = p.grads.data();
+    CHECK_OK(p.run(truths));
   }
 };
 
-}  // namespace
-
-int main() {
-  constexpr double kStep = 1.0 / 64;
+void is_the_finite_difference(Kind kind, uint32_t first_seed, uint32_t last_seed) {
   int64_t compared = 0, moved = 0;
-  for (uint32_t seed = 1; seed <= 12; ++seed) {
-    Problem p(YL_DEVICE_REFERENCE, seed), cpu(YL_DEVICE_CPU, seed);
-    p.run(true);
-    cpu.run(true);
-    CHECK(p.summary.objects > 10 && p.summary.ignored > 2,
-          std::to_string(p.summary.objects) + " objects, " + std::to_string(p.summary.ignored) + " ignored");
+  for (uint32_t seed = first_seed; seed <= last_seed; ++seed) {
+    Problem problem(case_of(seed), reference_device(), kind, seed);
+    Plan &p = problem.p;
+    problem.gradient();
+    const std::string where = "seed " + std::to_string(seed);
+    CHECK(p.summary.objects > 10, where + ": " + std::to_string(p.summary.objects) + " objects");
+    CHECK(p.summary.ignored > 2, where + ": " + std::to_string(p.summary.ignored) + " ignored");
     const int64_t ignored = p.summary.ignored;
-    for (size_t l = 0; l < p.feats.size(); ++l) {
-      for (size_t i = 0; i < p.feats[l].size(); ++i) {
-        CHECK(std::fabs(cpu.grad[l][i] - p.grad[l][i]) <= 2e-6 * (1 + std::fabs(p.grad[l][i])));
-        const float logit = p.feats[l][i];
+    for (size_t l = 0; l < p.layer_count(); ++l)
+      for (size_t i = 0; i < p.logits[l].size(); ++i) {
+        const float logit = p.logits[l][i];
         double sum = 0;
         bool same_mask = true;
         const double weights[] = {1, -8, 0, 8, -1};
         for (int step = -2; step <= 2; ++step) {
           if (step == 0) continue;
-          p.feats[l][i] = static_cast<float>(logit + step * kStep);
-          p.run(false);
+          p.logits[l][i] = static_cast<float>(logit + step * kStep);
+          sum += weights[step + 2] * problem.loss();
           same_mask &= p.summary.ignored == ignored;
-          sum += weights[step + 2] * p.summary.total;
         }
-        p.feats[l][i] = logit;
-        if (!same_mask) {  // k is a constant in the gradient and may jump in the loss
+        p.logits[l][i] = logit;
+        if (!same_mask) {  // the ignore mask is a constant in the gradient, and may jump in the loss
           ++moved;
           continue;
         }
         ++compared;
-        const double want = 3 * sum / (12 * kStep), got = p.grad[l][i];
-        CHECK(std::fabs(got - want) <= 1e-6 * (1 + std::fabs(want)),
-              "layer " + std::to_string(l) + " element " + std::to_string(i) + ": gradient " + number(got) +
-                  ", finite difference " + number(want));
+        const double want = kScale * sum / (12 * kStep);
+        CHECK_NEAR(p.gradient[l][i], want, {1e-6, 1e-6},
+                   where + ", layer " + std::to_string(l) + ", element " + std::to_string(i));
       }
-    }
   }
   std::printf("%lld elements compared, %lld where the ignore mask moved\n", static_cast<long long>(compared),
               static_cast<long long>(moved));
-  CHECK(compared > 20 * moved && compared > 5000);
-  return report("gradient");
+  CHECK(compared > 20 * moved, std::to_string(compared) + " compared, " + std::to_string(moved) + " moved");
+  CHECK(compared > 420 * static_cast<int64_t>(last_seed - first_seed + 1), std::to_string(compared) + " compared");
+}
+
+void is_the_same_on_the_cpu(Kind kind, uint32_t first_seed, uint32_t last_seed) {
+  for (uint32_t seed = first_seed; seed <= last_seed; ++seed) {
+    const Case c = case_of(seed);
+    Problem want(c, reference_device(), kind, seed), got(c, cpu_device(0), kind, seed);
+    want.gradient();
+    got.gradient();
+    for (size_t l = 0; l < c.layers.size(); ++l)
+      CHECK_ALL_NEAR(got.p.gradient[l], want.p.gradient[l], {2e-6, 2e-6}, c.name);
+  }
+}
+
+}  // namespace
+
+TEST(gradient, is_the_finite_difference_of_the_loss) { is_the_finite_difference(Kind::kPlain, 1, 6); }
+TEST(gradient, is_the_finite_difference_of_the_loss_with_rules) { is_the_finite_difference(Kind::kRules, 7, 9); }
+TEST(gradient, is_the_finite_difference_of_the_loss_of_weighted_boxes) {
+  is_the_finite_difference(Kind::kWeightedBoxes, 10, 12);
+}
+
+TEST(gradient, of_the_cpu_is_that_of_the_reference) {
+  is_the_same_on_the_cpu(Kind::kPlain, 1, 6);
+  is_the_same_on_the_cpu(Kind::kRules, 7, 9);
+  is_the_same_on_the_cpu(Kind::kWeightedBoxes, 10, 12);
 }

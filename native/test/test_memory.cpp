@@ -1,8 +1,10 @@
-// No memory is allocated by a call, and none is lost by a plan for which there is not enough: each allocation of
-// yl_plan_create fails once. This program's malloc is that of the library too.
+// A call allocates no memory, and a plan for which there is not enough loses none: each allocation of yl_plan_create
+// fails once. The library uses the malloc of this program, which therefore is a program of its own.
+#include <atomic>
 #include <cerrno>
 
 #include "plan.h"
+#include "test.h"
 
 extern "C" {
 void *__libc_malloc(size_t);
@@ -17,7 +19,7 @@ namespace {
 std::atomic<bool> counting{false};
 std::atomic<int64_t> allocations{0}, live{0}, fails_at{-1};
 
-// Whether this allocation is to fail.
+// Counts an allocation, and returns whether it is to fail.
 bool next_fails() {
   if (!counting) return false;
   return allocations++ == fails_at;
@@ -52,17 +54,17 @@ void free(void *memory) {
 
 namespace {
 
-// Each allocation of a plan fails in turn.
-int64_t create(const DeviceCase &device, int32_t dtype) {
+// Lets each allocation of a plan fail in turn, and returns how many there are.
+int64_t fail_each_allocation(const Device &device, int32_t dtype) {
   Config c;
-  c.config.device = device.device;
+  c.config.device = device.kind;
   c.config.threads = device.threads;
   c.config.dtype = dtype;
   set_environment("YOLOLOSS_ISA", device.isa);
-  CHECK(c.create() == YL_OK, yl_last_error());  // what is allocated once only
+  CHECK_OK(c.create(), device.name);  // what is allocated once only
   yl_plan_destroy(c.plan);
   c.plan = nullptr;
-  for (int64_t n = 0;; ++n) {
+  for (int64_t n = 0; n < 100000; ++n) {
     const int64_t before = live;
     fails_at = n;
     allocations = 0;
@@ -72,44 +74,48 @@ int64_t create(const DeviceCase &device, int32_t dtype) {
     counting = false;
     const int64_t lost = live - before;
     const bool failed = allocations > n;
+    const std::string where = device.name + ", allocation " + std::to_string(n);
     if (!failed) {
-      CHECK(status == YL_OK, yl_last_error());
+      CHECK_OK(status, where);
       yl_plan_destroy(plan);
-      CHECK(n > 10, device.name);
+      CHECK(n > 10, where);
       return n;
     }
-    CHECK(status == YL_OUT_OF_MEMORY && !plan, device.name + ": " + yl_status_name(status) + ", " + yl_last_error());
-    CHECK(lost == 0, device.name + ", allocation " + std::to_string(n) + ": " + std::to_string(lost) + " lost");
-    if (n > 100000) return CHECK(false, device.name), n;
+    CHECK_EQUAL(status, YL_OUT_OF_MEMORY, where);
+    CHECK(!plan, where);
+    CHECK_EQUAL(lost, 0, where);
   }
-}
-
-void calls(const Golden &g, const DeviceCase &device) {
-  Plan p(g, device);
-  CHECK(p.run(true) == YL_OK && p.run(false) == YL_OK, yl_last_error());
-  fails_at = -1;
-  allocations = 0;
-  counting = true;
-  yl_status status = YL_OK;
-  for (int i = 0; i < 20 && status == YL_OK; ++i) {
-    p.call.grads = i % 2 ? p.grads.data() : nullptr;
-    status = p.run(i % 3 == 0);
-  }
-  counting = false;
-  CHECK(status == YL_OK && allocations == 0, device.name + ": " + std::to_string(allocations) + " allocations");
+  CHECK(false, device.name + ": a plan has more than 100000 allocations");
+  return 0;
 }
 
 }  // namespace
 
-int main() {
+TEST(memory, each_allocation_that_fails_is_a_status_and_nothing_is_lost) {
   int64_t failed = 0;
-  const Golden g = read_golden("a_small_3scale");
-  for (const DeviceCase &device : kDevices) {
-    if (device.device == YL_DEVICE_CUDA) continue;
-    for (const int32_t dtype : {YL_F32, YL_F64}) failed += create(device, dtype);
-    calls(g, device);
+  for (const Device &device : devices())
+    for (const int32_t dtype : {YL_F32, YL_F64})
+      if (device.kind != YL_DEVICE_CUDA) failed += fail_each_allocation(device, dtype);
+  std::printf("guarantee: %lld allocations failed, each a status, nothing lost\n", static_cast<long long>(failed));
+}
+
+TEST(memory, calls_allocate_nothing) {
+  const Case c = golden("a_small_3scale");
+  for (const Device &device : devices()) {
+    if (device.kind == YL_DEVICE_CUDA) continue;
+    Plan p(c, device);
+    CHECK_OK(p.run(Truths::kYTrue), device.name);
+    CHECK_OK(p.run(Truths::kBoxes), device.name);
+    fails_at = -1;
+    allocations = 0;
+    counting = true;
+    yl_status status = YL_OK;
+    for (int i = 0; i < 20 && status == YL_OK; ++i) {
+      p.call.grads = i % 2 ? p.grads.data() : nullptr;
+      status = p.run(i % 3 == 0 ? Truths::kYTrue : Truths::kBoxes);
+    }
+    counting = false;
+    CHECK_OK(status, device.name);
+    CHECK_EQUAL(allocations.load(), 0, device.name);
   }
-  std::printf("guarantee: %lld allocations failed, each a status, nothing lost; no allocation in a call\n",
-              static_cast<long long>(failed));
-  return report("memory");
 }

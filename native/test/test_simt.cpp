@@ -1,19 +1,24 @@
-// The runner itself: kernels that work, and what a GPU would do silently ends the program with a sentence.
+// The runner of the kernels on the host: kernels that work, and what a GPU would do silently ends the program with a
+// sentence.
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <string>
 
-#include "check.h"
+#include "devices.h"
 #include "simt/cuda_runtime.h"
+#include "test.h"
 
 namespace {
 
-void launch(void (*kernel)(int *), int *out, unsigned threads = 64, unsigned blocks = 1) {
+int out = 0;  // what the kernels write
+
+void launch(void (*kernel)(int *), int *at, unsigned threads = 64, unsigned blocks = 1) {
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(blocks);
   config.blockDim = dim3(threads);
-  cudaLaunchKernelEx(&config, kernel, out);
+  cudaLaunchKernelEx(&config, kernel, at);
 }
 
 // The sum of thread numbers, by shuffles, shared memory and an atomic.
@@ -73,7 +78,7 @@ int *device_memory() {
 void beyond_the_end(int *out) { out[2] = 1; }
 void far_beyond_the_end(int *out) { out[256 / sizeof(int)] = 1; }
 
-// body must end the program, saying the words.
+// Checks that the body ends the program and prints the words.
 template <class Body> void dies(const char *words, const Body &body) {
   int pipe_ends[2];
   CHECK(pipe(pipe_ends) == 0);
@@ -91,27 +96,46 @@ template <class Body> void dies(const char *words, const Body &body) {
   close(pipe_ends[0]);
   int status = 0;
   CHECK(waitpid(child, &status, 0) == child);
-  CHECK(!(WIFEXITED(status) && WEXITSTATUS(status) == 0) && said.find(words) != std::string::npos,
-        std::string(words) + ": " + said.substr(0, 200));
+  CHECK(!(WIFEXITED(status) && WEXITSTATUS(status) == 0), words);
+  CHECK(said.find(words) != std::string::npos, std::string(words) + " is not in: " + said.substr(0, 200));
+}
+
+void kernel_dies(const char *words, void (*kernel)(int *), unsigned threads = 64) {
+  dies(words, [&] { launch(kernel, &out, threads); });
 }
 
 }  // namespace
 
-int main() {
-  int out = 0;
+TEST(simt, a_kernel_that_is_right_gives_its_sum) {
+  out = 0;
   launch(sum, &out, 64, 5);
-  CHECK(out == 5 * 63 * 32, std::to_string(out));
-  dies("not all threads come to one __syncthreads", [&] { launch(divergent_barrier, &out); });
-  dies("not all threads come to one __syncthreads", [&] { launch(two_barriers, &out); });
-  dies("lane 5 of warp 0 does not come", [&] { launch(missing_lane, &out); });
-  dies("does not come to the shuffle", [&] { launch(two_shuffles, &out); });
-  dies("a lane is not in its own mask", [&] { launch(lane_out_of_mask, &out); });
-  dies("read, but nobody wrote it", [&] { launch(unwritten, &out); });
-  dies("read without a barrier between", [&] { launch(no_barrier, &out); });
-  dies("after another read it without a barrier", [&] { launch(overwritten, &out); });
-  dies("written by threads 0 and 1 without a barrier", [&] { launch(two_writers, &out); });
-  dies("index 4 of a shared array of 4", [&] { launch(outside, &out); });
-  dies("a launch of 1 x 1 x 1 blocks of 65", [&] { launch(nothing, &out, 65); });
+  CHECK_EQUAL(out, 5 * 63 * 32);
+}
+
+TEST(simt, a_barrier_that_not_all_threads_reach_ends_the_program) {
+  kernel_dies("not all threads come to one __syncthreads", divergent_barrier);
+  kernel_dies("not all threads come to one __syncthreads", two_barriers);
+}
+
+TEST(simt, a_shuffle_or_ballot_that_not_all_lanes_reach_ends_the_program) {
+  kernel_dies("lane 5 of warp 0 does not come", missing_lane);
+  kernel_dies("does not come to the shuffle", two_shuffles);
+  kernel_dies("a lane is not in its own mask", lane_out_of_mask);
+}
+
+TEST(simt, a_race_on_shared_memory_ends_the_program) {
+  kernel_dies("read, but nobody wrote it", unwritten);
+  kernel_dies("read without a barrier between", no_barrier);
+  kernel_dies("after another read it without a barrier", overwritten);
+  kernel_dies("written by threads 0 and 1 without a barrier", two_writers);
+}
+
+TEST(simt, an_index_or_a_launch_that_no_gpu_takes_ends_the_program) {
+  kernel_dies("index 4 of a shared array of 4", outside);
+  kernel_dies("a launch of 1 x 1 x 1 blocks of 65", nothing, 65);
+}
+
+TEST(simt, an_allocation_during_a_capture_ends_the_program) {
   dies("cudaMalloc while a stream is captured", [] {
     cudaStream_t stream;
     void *memory;
@@ -119,17 +143,19 @@ int main() {
     cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
     cudaMalloc(&memory, 8);
   });
-#if !defined(__SANITIZE_ADDRESS__)
+}
+
+TEST(simt, a_write_beside_device_memory_ends_the_program) {
+  if (kSanitizer == Sanitizer::kAddress) {  // poisons device memory for the host
+    dies("AddressSanitizer", [&] { *device_memory() = 1; });
+    dies("AddressSanitizer", [&] { launch(beyond_the_end, device_memory()); });
+    dies("AddressSanitizer", [&] { launch(far_beyond_the_end, device_memory()); });
+    return;
+  }
   dies("written beside device or pinned memory", [&] {
     int *const memory = device_memory();
     launch(beyond_the_end, memory);
     cudaFree(memory);
   });
-  dies("", [&] { launch(far_beyond_the_end, device_memory()); });  // a page that nobody may touch
-#else
-  dies("AddressSanitizer", [&] { *device_memory() = 1; });  // the host has no business there
-  dies("AddressSanitizer", [&] { launch(beyond_the_end, device_memory()); });
-  dies("AddressSanitizer", [&] { launch(far_beyond_the_end, device_memory()); });
-#endif
-  return report("simt");
+  dies("", [&] { launch(far_beyond_the_end, device_memory()); });  // a page whose touch ends the process
 }

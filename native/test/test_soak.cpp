@@ -1,21 +1,24 @@
-// A long run: a million calls on several plans, with changing batches, truths, options and threads, and 100,000 plans made and
-// destroyed. Every result has the bits of the first of its kind; memory, threads and open files do not grow. Arguments: calls,
-// plans.
+// A long run: a million calls on several plans, with changing batches, truths, options and threads, and 100,000 plans
+// made and destroyed. Every result has the bits of the first of its kind; memory, threads and open files do not grow.
+// The environment's YOLOLOSS_TEST_CALLS and YOLOLOSS_TEST_PLANS choose other numbers.
 #include <dirent.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <fstream>
+#include <memory>
 #include <mutex>
 #include <thread>
 
 #include "plan.h"
+#include "test.h"
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int64_t kCalls = 20000, kPlans = 500;
-#else
-constexpr int64_t kCalls = 1000000, kPlans = 100000;
-#endif
+int64_t count_of(const char *variable, int64_t usual, int64_t under_a_sanitizer) {
+  const char *const wanted = std::getenv(variable);
+  return wanted ? std::atoll(wanted) : kSanitizer == Sanitizer::kNone ? usual : under_a_sanitizer;
+}
 
 int64_t resident_kilobytes() {
   std::ifstream in("/proc/self/statm");
@@ -36,33 +39,34 @@ struct Usage {
   int64_t kilobytes = resident_kilobytes(), files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
 };
 
-// From the last of the warm-up on.
+// Checks that nothing has grown since the end of the warm-up.
 void require_flat(const char *what, int64_t count, const Usage &before) {
   const Usage after;
-  std::printf("guarantee: %lld %s: %+lld kB of memory, %+lld threads, %+lld files\n", static_cast<long long>(count), what,
-              static_cast<long long>(after.kilobytes - before.kilobytes),
-              static_cast<long long>(after.threads - before.threads), static_cast<long long>(after.files - before.files));
-  CHECK(after.files == before.files && after.threads == before.threads, what);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // which keep what was freed
-  CHECK(after.kilobytes - before.kilobytes <= 2048, what);
-#endif
+  std::printf("guarantee: %lld %s: %+lld kB of memory, %+lld threads, %+lld files\n", static_cast<long long>(count),
+              what, static_cast<long long>(after.kilobytes - before.kilobytes),
+              static_cast<long long>(after.threads - before.threads),
+              static_cast<long long>(after.files - before.files));
+  CHECK_EQUAL(after.files, before.files, what);
+  CHECK_EQUAL(after.threads, before.threads, what);
+  if (kSanitizer == Sanitizer::kNone)  // the sanitizers keep what was freed
+    CHECK_AT_MOST(static_cast<double>(after.kilobytes - before.kilobytes), 2048, what);
 }
 
-// What a call of a kind gave.
+// The outputs of the first call of a kind.
 struct Kept {
   yl_summary summary;
   std::vector<yl_parts> rows;
-  std::vector<std::vector<float>> grads;
+  std::vector<std::vector<float>> gradient;
 };
 
 // One caller, with plans of its own.
-void call_often(const Golden &g, int64_t calls, std::vector<Kept> &first, std::atomic<int64_t> &wrong) {
+void call_often(const Case &c, int64_t calls, std::vector<Kept> &first, std::atomic<int64_t> &wrong) {
   std::vector<std::unique_ptr<Plan>> plans;
-  static std::mutex making;  // the instruction set is asked for in the environment
-  for (const char *isa : kIsas)
+  static std::mutex making;  // the environment chooses the instruction set
+  for (const char *isa : isas())
     for (const int32_t threads : {1, 2}) {
       const std::lock_guard<std::mutex> lock(making);
-      plans.push_back(std::make_unique<Plan>(g, DeviceCase{"", YL_DEVICE_CPU, threads, Way::kHost, isa}));
+      plans.push_back(std::make_unique<Plan>(c, cpu_device(threads, isa)));
     }
   for (int64_t i = 0; i < calls; ++i) {
     const auto kind = static_cast<size_t>(i * 7919 % 1009 % 8), which = static_cast<size_t>(i) % plans.size();
@@ -70,45 +74,53 @@ void call_often(const Golden &g, int64_t calls, std::vector<Kept> &first, std::a
     p.call.batch = 1 + static_cast<int32_t>(kind & 1);
     p.call.grads = kind & 2 ? p.grads.data() : nullptr;
     p.call.scan = kind & 4 ? YL_SCAN_ALL : YL_SCAN_USED;
-    if (p.run(i % 3 != 0) != YL_OK) ++wrong;
+    if (p.run(i % 3 != 0 ? Truths::kYTrue : Truths::kBoxes) != YL_OK) ++wrong;
     p.summary.boxes = {};
-    const auto rows = static_cast<size_t>(p.call.batch) * p.feats.size();
+    const auto rows = static_cast<size_t>(p.call.batch) * p.layer_count();
     Kept &kept = first[which / 2 * 8 + kind];  // the bits of an instruction set do not depend on the threads
-    if (kept.rows.empty()) kept = {p.summary, {p.rows.begin(), p.rows.begin() + static_cast<int64_t>(rows)}, p.call.grads ? p.grad_data : kept.grads};
+    if (kept.rows.empty()) {
+      kept.summary = p.summary;
+      kept.rows.assign(p.rows.begin(), p.rows.begin() + static_cast<int64_t>(rows));
+      if (p.call.grads) kept.gradient = p.gradient;
+    }
     bool same = std::memcmp(&p.summary, &kept.summary, sizeof p.summary) == 0 &&
                 std::memcmp(p.rows.data(), kept.rows.data(), rows * sizeof(yl_parts)) == 0;
-    for (size_t l = 0; p.call.grads && l < p.grads.size(); ++l)
-      same &= std::memcmp(p.grads[l], kept.grads[l].data(), static_cast<size_t>(p.bytes_of(l))) == 0;
+    for (size_t l = 0; p.call.grads && l < p.layer_count(); ++l)
+      same &= std::memcmp(p.grads[l], kept.gradient[l].data(), static_cast<size_t>(p.bytes_of(l))) == 0;
     if (!same) ++wrong;
   }
 }
 
-void calls(int64_t count) {
-  Golden g = read_golden("a_small_3scale");
+}  // namespace
+
+TEST_LABELLED(soak, a_million_calls_have_the_bits_of_the_first_and_keep_nothing, kLong) {
+  const int64_t count = count_of("YOLOLOSS_TEST_CALLS", 1000000, 20000);
+  const Case c = golden("a_small_3scale");
   std::atomic<int64_t> wrong{0};
-  std::vector<Kept> first(8 * kIsas.size());
-  call_often(g, 2000, first, wrong);  // by one caller: this fills first
+  std::vector<Kept> first(8 * isas().size());
+  call_often(c, 2000, first, wrong);  // by one caller: this fills first
   const auto together = [&](int64_t each) {
     std::vector<std::thread> callers;
-    for (int t = 0; t < 2; ++t) callers.emplace_back([&] { call_often(g, each, first, wrong); });
+    for (int t = 0; t < 2; ++t) callers.emplace_back([&] { call_often(c, each, first, wrong); });
     for (std::thread &caller : callers) caller.join();
   };
   together(count / 20);
   const Usage before;
   together(count / 2);
   require_flat("calls", count, before);
-  CHECK(wrong == 0, std::to_string(wrong));
+  CHECK_EQUAL(wrong.load(), 0);
 }
 
-void plans(int64_t count) {
+TEST_LABELLED(soak, plans_that_are_made_and_destroyed_keep_nothing, kLong) {
+  const int64_t count = count_of("YOLOLOSS_TEST_PLANS", 100000, 500);
   Config c;
   const auto make = [&](int64_t i) {
     c.config.device = i % 5 == 0 ? YL_DEVICE_REFERENCE : YL_DEVICE_CPU;
     c.config.threads = 1 + static_cast<int32_t>(i % 3);
     c.config.max_batch = 1 + static_cast<int32_t>(i % 7);
     c.config.dtype = static_cast<int32_t>(i % 4);
-    c.config.num_classes = i % 11 == 0 ? 0 : 2;  // and refused ones between
-    CHECK((c.create() == YL_OK) == (i % 11 != 0), yl_last_error());
+    c.config.num_classes = i % 11 == 0 ? 0 : 2;  // some are refused
+    CHECK_EQUAL(c.create() == YL_OK, i % 11 != 0);
   };
   for (int64_t i = 0; i < count / 20; ++i) make(i);
   c.config.num_classes = 0;
@@ -118,12 +130,4 @@ void plans(int64_t count) {
   c.config.num_classes = 0;
   c.create();
   require_flat("plans made and destroyed", count, before);
-}
-
-}  // namespace
-
-int main(int argc, char **argv) {
-  calls(argc > 1 ? std::atoll(argv[1]) : kCalls);
-  plans(argc > 2 ? std::atoll(argv[2]) : kPlans);
-  return report("soak");
 }

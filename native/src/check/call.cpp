@@ -1,10 +1,9 @@
-#include "check/check.h"
-
 #include <cmath>
 #include <cstdarg>
 #include <cstddef>
 #include <cstdio>
 
+#include "check/check.h"
 #include "dtype.h"
 #include "truths.h"
 
@@ -141,19 +140,19 @@ void check_targets(const Shape &shape, const float *const *y_true, const yl_boxe
   call.boxes_policy = checked.policy;
 }
 
-void check_grad_mode(const Call &call, const Held &held) {
+void check_grad_mode(const Call &call, const LastGradient &last) {
   if (call.grad_mode == YL_GRAD_OVERWRITE) return;
-  for (size_t l = 0; l < held.grads.size(); ++l) {
+  for (size_t l = 0; l < last.grads.size(); ++l) {
     if (call.grads[l] == call.feats[l])
       fail(YL_INVALID_ARGUMENT, "grad_mode is %s and grads[%zu] is feats[%zu]; overwrite is expected there",
            call.refresh() ? "refresh" : "accumulate", l, l);
     if (!call.refresh()) continue;
-    if (held.batch < call.batch || call.grads[l] != held.grads[l])
+    if (last.batch < call.batch || call.grads[l] != last.grads[l])
       fail(YL_INVALID_ARGUMENT,
            "grad_mode is refresh, but %s; overwrite is expected for the first call with these buffers",
-           held.batch == 0 && call.grads[l] == held.grads[l] ? "grads hold a sum of gradients, or one that was lost"
-           : held.batch == 0                                 ? "no call has written a gradient with this plan"
-           : held.batch < call.batch                         ? "the plan's last gradient had fewer images"
+           last.batch == 0 && call.grads[l] == last.grads[l] ? "grads hold a sum of gradients, or one that was lost"
+           : last.batch == 0                                 ? "no call has written a gradient with this plan"
+           : last.batch < call.batch                         ? "the plan's last gradient had fewer images"
                                                              : "grads are not the buffers of the plan's last gradient");
   }
 }
@@ -173,7 +172,7 @@ void fail_boxes(const Shape &shape, int32_t image, int32_t t, const BoxRow &row)
        shape.input_height, shape.num_classes);
 }
 
-Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const LastGradient &last,
                 std::vector<Range> &ranges) {
   check_batch(shape, call.batch);
   check_normaliser(call.normaliser, call.normaliser_value);
@@ -181,7 +180,7 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
   check_between("scan", call.scan, YL_SCAN_USED, YL_SCAN_ALL);
   if (!std::isfinite(call.grad_scale))
     fail(YL_INVALID_ARGUMENT, "grad_scale is %g, a finite number is expected", call.grad_scale);
-  if ((call.normaliser_at || call.grad_scale_at) && shape.device != YL_DEVICE_CUDA)
+  if ((call.normaliser_at || call.grad_scale_at) && !backend_of(shape.device, 0).memory)
     fail(YL_INVALID_ARGUMENT, "%s is given, which only a cuda plan reads; use %s",
          call.normaliser_at ? "normaliser_at" : "grad_scale_at",
          call.normaliser_at ? "normaliser_value" : "grad_scale");
@@ -237,7 +236,7 @@ Call check_call(const Shape &shape, const yl_call &call, const yl_result &result
     for (int32_t l = 0; map.arrays && l < shape.layer_count(); ++l)
       add_range(ranges, {map.arrays[l], call.batch * shape.layers[l].cells * int64_t(sizeof(float)), map.name, l});
   check_overlaps(ranges, first_output);
-  if (call.grads) check_grad_mode(checked, held);
+  if (call.grads) check_grad_mode(checked, last);
   if (call.boxes)
     refuse_bad_boxes(shape, call.batch,
                      {0, checked.boxes, checked.boxes_per_image, checked.boxes_policy, checked.box_weights});

@@ -10,8 +10,6 @@
 
 namespace yl {
 
-class Truths;
-
 // Thrown inside the library; becomes the status and the sentence of yl_last_error().
 struct Failure {
   yl_status status;
@@ -55,10 +53,10 @@ struct Range {
   int32_t layer;  // -1: not of a layer
 };
 
-// What the plan's last call with a gradient wrote, for the promise of YL_GRAD_REFRESH.
-struct Held {
+// Gradient buffers of the plan's last call. YL_GRAD_REFRESH is valid only for these.
+struct LastGradient {
   std::vector<const void *> grads;  // L pointers
-  int32_t batch = 0;                // images; 0: nothing is known
+  int32_t batch = 0;                // images that they hold; 0: nothing is known of them
 };
 
 Shape check_config(const yl_config &config);
@@ -67,10 +65,10 @@ Shape check_config(const yl_config &config);
 void check_device(int32_t device, int32_t device_index);
 // ranges is scratch: with room for kRangesOfLayer*L + kRangesOfCall entries nothing is allocated.
 constexpr size_t kRangesOfLayer = 6, kRangesOfCall = 11;
-Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const Held &held,
+Call check_call(const Shape &shape, const yl_call &call, const yl_result &result, const LastGradient &last,
                 std::vector<Range> &ranges);
-// Of a refreshed call: that the buffers hold 0 where a refresh writes nothing. truths knows the objects of the gradient before.
-void check_refreshed(const Shape &shape, const Truths &truths, const Call &call);
+// YOLOLOSS_DEBUG: fails unless the buffers of a refreshed call hold 0 wherever a refresh writes nothing.
+void check_refreshed(const Shape &shape, const Backend &backend, const Call &call);
 // The targets of yl_audit, as the part of a call that they are.
 Call check_audit(const Shape &shape, int32_t batch, const float *const *y_true, const yl_boxes *boxes, float poor_iou,
                  const yl_audit_result &result, std::vector<Range> &ranges);

@@ -9,7 +9,6 @@
 #include <thread>
 
 #include "check/check.h"
-#include "cuda/cuda.h"
 #include "truths.h"
 
 namespace yl {
@@ -83,15 +82,11 @@ Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
   const float *const weights[] = {&given.weight_xy, &given.weight_wh, &given.weight_object, &given.weight_background,
                                   &given.weight_class};
   const char *const names[] = {"weight_xy", "weight_wh", "weight_object", "weight_background", "weight_class"};
-  Rules rules{given.weight_xy,
-              given.weight_wh,
-              given.weight_object,
-              given.weight_background,
-              given.weight_class,
-              given.label_smoothing,
-              false,
+  const bool image_scope = given.ignore_scope == YL_SCOPE_IMAGE;
+  Rules rules{{given.weight_xy, given.weight_wh, given.weight_object, given.weight_background, given.weight_class,
+               given.label_smoothing, nullptr, image_scope},
               {},
-              true};
+              given.label_smoothing == 0 && !image_scope && !given.class_weights};
   for (int i = 0; i < 5; ++i) {
     check_weight(names[i], *weights[i]);
     rules.plain &= *weights[i] == 1;
@@ -100,8 +95,6 @@ Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
     fail(YL_INVALID_ARGUMENT, "rules.label_smoothing is %g, expected 0..1", given.label_smoothing);
   check_between("rules.ignore_scope", given.ignore_scope, YL_SCOPE_LAYER, YL_SCOPE_IMAGE);
   check_zero("rules.reserved", given.reserved);
-  rules.image_scope = given.ignore_scope == YL_SCOPE_IMAGE;
-  rules.plain &= given.label_smoothing == 0 && !rules.image_scope && !given.class_weights;
   for (int32_t c = 0; c < config.num_classes; ++c) {
     rules.class_weights.push_back(given.class_weights ? given.class_weights[c] : 1.0f);
     check_weight("class_weights entry", rules.class_weights.back());
@@ -119,9 +112,8 @@ Rules check_rules(const yl_config &config, std::vector<Layer> &layers) {
 
 void check_device(int32_t device, int32_t device_index) {
   check_between("device", device, YL_DEVICE_AUTO, YL_DEVICE_CUDA);
-  if (device == YL_DEVICE_CUDA) return check_cuda(device_index);
-  if (device_index != 0)
-    fail(YL_INVALID_ARGUMENT, "device_index is %d, expected 0: only CUDA devices are numbered", device_index);
+  if (device == YL_DEVICE_AUTO) return check_not_numbered(device_index);
+  backend_of(device, device_index).check(device_index);
 }
 
 Shape check_config(const yl_config &config) {
@@ -142,12 +134,14 @@ Shape check_config(const yl_config &config) {
   int32_t device = config.device;
   if (device == YL_DEVICE_AUTO) device = device_memory ? YL_DEVICE_CUDA : YL_DEVICE_CPU;
   check_device(device, config.device_index);
-  if (device_memory && device != YL_DEVICE_CUDA)
-    fail(YL_INVALID_ARGUMENT, "memory is device memory, which only a cuda device can reach, and device is %d; use auto",
-         device);
-  if (device == YL_DEVICE_CUDA && config.layer_count > kMaxCudaLayers)
-    fail(YL_UNSUPPORTED, "layer_count is %d, the cuda device takes 1..%d; use the cpu device", config.layer_count,
-         kMaxCudaLayers);
+  const BackendEntry &backend = backend_of(device, config.device_index);
+  if (device_memory && !backend.memory)
+    fail(YL_INVALID_ARGUMENT,
+         "memory is device memory, which only a cuda device can reach, and device is %s; use YL_DEVICE_AUTO",
+         backend.name);
+  if (config.layer_count > backend.most_layers)
+    fail(YL_UNSUPPORTED, "layer_count is %d, the %s device takes 1..%d; use the cpu device", config.layer_count,
+         backend.name, backend.most_layers);
   check_between("dtype", config.dtype, YL_F32, YL_F64);
   check_between("layout", config.layout, YL_NHWC, YL_NCHW);
 

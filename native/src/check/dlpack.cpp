@@ -1,3 +1,8 @@
+// The same memory can be described by many shapes and strides: with or without an axis for the anchors, with axes
+// permuted, as a view. So array_of does not interpret the axes of a tensor; it lists the descriptions that mean the
+// plan's layout and the ones that mean the other, and compares. The order of the checks is the order in which a caller
+// can act on them: device, type, shape, strides. If only the layout is wrong, the sentence says so instead of
+// complaining about strides.
 #include "check/dlpack.h"
 
 #include <string>
@@ -7,10 +12,12 @@
 namespace yl {
 namespace {
 
+// One axis of a description: its extent, and the distance between neighbours in elements.
 struct Axis {
   int64_t extent, stride;
 };
 
+// A tensor, and how error messages name it.
 struct View {
   const char *name;
   int32_t layer;  // -1: not of a layer
@@ -19,6 +26,7 @@ struct View {
   std::string text() const { return layer < 0 ? name : name + ("[" + std::to_string(layer) + "]"); }
 };
 
+// Writes numbers as Python does a tuple.
 std::string list(const int64_t *values, int32_t count) {
   std::string text = "(";
   for (int32_t i = 0; i < count; ++i) text += (i ? ", " : "") + std::to_string(values[i]);
@@ -37,7 +45,8 @@ bool has_shape(const DLTensor &tensor, const Axis *axes, int32_t count) {
   return same;
 }
 
-// The stride of an axis of extent 1 says nothing.
+// Compares strides; no strides mean C order. The stride of an axis of extent 1 is ignored, since it is never multiplied
+// by anything but 0, and libraries put arbitrary values there.
 bool has_strides(const DLTensor &tensor, const Axis *axes, int32_t count) {
   int64_t compact = 1;
   for (int32_t i = count; i-- > 0; compact *= tensor.shape[i])
@@ -58,6 +67,7 @@ const char *type_name(int32_t dtype) {
   }
 }
 
+// Names a type as NumPy would; the index of a name is DLPack's code of its kind.
 std::string type_name(const DLDataType &dtype) {
   static const char *const kinds[] = {"int", "uint", "float", "opaque", "bfloat"};
   const std::string kind = dtype.code < 5 ? kinds[dtype.code] : "type " + std::to_string(dtype.code) + " of bits ";
@@ -74,6 +84,7 @@ std::string device_name(const DLDevice &device) {
   }
 }
 
+// Refuses memory that the plan cannot use. Pinned memory can be reached from both sides, so every plan takes it.
 void check_device(const Shape &shape, const View &view) {
   const DLDevice &device = view.tensor.device;
   const auto type = static_cast<int32_t>(device.device_type);
@@ -89,6 +100,8 @@ void check_device(const Shape &shape, const View &view) {
   }
 }
 
+// Refuses other types than dtype (YL_F32 ...). For feats and grads the plan can be made with the tensor's type instead;
+// y_true and boxes must be float32.
 void check_type(const View &view, int32_t dtype) {
   const DLDataType &type = view.tensor.dtype;
   const bool right =
@@ -99,7 +112,7 @@ void check_type(const View &view, int32_t dtype) {
          view.layer >= 0 && view.name[0] != 'y' ? "; make a plan with that dtype, or convert it" : "");
 }
 
-// Before the shape can be looked at.
+// Returns the tensor after the checks that must precede any reading of its shape.
 const DLTensor &given(const char *name, int32_t layer, const DLTensor *tensor) {
   if (!tensor)
     fail(YL_INVALID_ARGUMENT, "%s%s is NULL, a DLTensor is expected", name,
@@ -111,7 +124,8 @@ const DLTensor &given(const char *name, int32_t layer, const DLTensor *tensor) {
   return *tensor;
 }
 
-// Of what has passed the checks.
+// Returns the address of the first element of a tensor that has passed the other checks; NULL is allowed if it is
+// empty.
 void *address_of(const View &view, bool empty = false) {
   if (!view.tensor.data && !empty) fail(YL_INVALID_ARGUMENT, "%s has no memory (data is NULL)", view.text().c_str());
   return view.tensor.data ? static_cast<char *>(view.tensor.data) + view.tensor.byte_offset : nullptr;
@@ -127,7 +141,9 @@ void *address_of(const View &view, bool empty = false) {
        view.tensor.strides ? list(view.tensor.strides, view.tensor.ndim).c_str() : "of C order", advice);
 }
 
-// feats and grads.
+// Checks feats[l] or grads[l] and returns its address. Each Axis list is one way to describe (B, H, W, A*(5+C)): rows
+// as such, with an axis for the anchors (apart), or as (B, A*(5+C), H, W) with the strides of rows (last), which is how
+// PyTorch shows channels_last memory. The three lists of planes mirror them for NCHW.
 void *array_of(const Shape &shape, const View &view, int64_t batch, int32_t dtype) {
   const Layer &layer = shape.layers[view.layer];
   const int64_t h = layer.height, w = layer.width, a = layer.anchors, d = shape.channels, all = a * d;
@@ -147,12 +163,15 @@ void *array_of(const Shape &shape, const View &view, int64_t batch, int32_t dtyp
   if (nhwc ? in_planes : in_rows)
     fail_strides(view, nhwc ? "is YL_NCHW; this plan has YL_NHWC: make one with the other layout"
                             : "is YL_NHWC; this plan has YL_NCHW: make one with the other layout");
+  // Here the tensor has neither layout. If its shape is one of the plan's or of the other layout, the strides are at
+  // fault.
   const bool known =
       has_shape(t, rows, 4) || has_shape(t, rows_apart, 5) || has_shape(t, planes, 4) || has_shape(t, planes_apart, 5);
   if (!known) fail_shape(view, nhwc ? shape_of(rows) + " (YL_NHWC)" : shape_of(planes) + " (YL_NCHW)");
   fail_strides(view, "leaves gaps or mixes axes; make it contiguous");
 }
 
+// Checks y_true[l] and returns its address.
 void *truth_of(const Shape &shape, const View &view, int64_t batch) {
   const Layer &layer = shape.layers[view.layer];
   const int64_t h = layer.height, w = layer.width, a = layer.anchors, d = shape.channels, all = a * d;
@@ -165,6 +184,7 @@ void *truth_of(const Shape &shape, const View &view, int64_t batch) {
   return address_of(view);
 }
 
+// Checks boxes and their weights and returns them as yl_boxes. T is the second extent; 0 rows need no memory.
 yl_boxes boxes_of(const Shape &shape, const yl_tensors &tensors, int64_t batch) {
   yl_boxes boxes = YL_BOXES_INIT;
   boxes.policy = tensors.boxes_policy;
@@ -191,6 +211,8 @@ yl_boxes boxes_of(const Shape &shape, const yl_tensors &tensors, int64_t batch) 
 
 }  // namespace
 
+// Reads B from feats[0] before anything else, since every other shape is compared with it. Only pointers that are given
+// are filled in; the rest of the call is that of options.
 TensorCall::TensorCall(const Shape &shape, const yl_tensors *tensors, const yl_call *options) {
   const yl_call defaults = YL_CALL_INIT;
   const auto t = take_sized<yl_tensors>("tensors", tensors, YL_TENSORS_INIT);

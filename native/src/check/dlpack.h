@@ -1,4 +1,6 @@
-// A call whose arrays are DLPack tensors.
+// Part of stage check: turns DLPack tensors into a yl_call. Type, device, shape and strides of every tensor are
+// compared with the plan, and nothing is copied; the call that comes out is then checked like any other
+// (check/call.cpp).
 #pragma once
 
 #include "check/check.h"
@@ -6,7 +8,9 @@
 
 namespace yl {
 
-// The call that tensors stand for; refers to itself, to tensors and to what options points to.
+// Owns the call that tensors describe, and the arrays of pointers that it refers to. The constructor throws a Failure
+// that names the first tensor that does not fit. The call refers to this object, to the tensors' memory, and to what
+// options points to; all of them must live while it is used.
 class TensorCall {
  public:
   TensorCall(const Shape &shape, const yl_tensors *tensors, const yl_call *options);

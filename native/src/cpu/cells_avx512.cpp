@@ -1,4 +1,5 @@
+// Stage 2 of the cpu device, compiled for the instruction set avx512 (CMakeLists.txt has the options).
 #define YL_ISA avx512
 #include "cpu/cells_simd.h"
 
-yl::Visit yl::avx512_visit(const Shape &shape, bool extras) { return visit_of(shape, extras); }
+yl::CellsFunction yl::avx512_cells(const Shape &shape, bool extras) { return simd_cells(shape, extras); }

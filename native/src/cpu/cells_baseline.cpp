@@ -1,4 +1,5 @@
+// Stage 2 of the cpu device, compiled for the instruction set baseline (CMakeLists.txt has the options).
 #define YL_ISA baseline
 #include "cpu/cells_simd.h"
 
-yl::Visit yl::baseline_visit(const Shape &shape, bool extras) { return visit_of(shape, extras); }
+yl::CellsFunction yl::baseline_cells(const Shape &shape, bool extras) { return simd_cells(shape, extras); }

@@ -1,45 +1,41 @@
-// The cpu backend: the data path in float32 (float64 for YL_F64), on several threads. Work is cut into spans of cells that
-// do not depend on the number of threads, and their sums are added in the order of the cells: the same bits for any number.
-#include "cpu/cells_scalar.h"
+// The cpu device: the stages in float32 (float64 for YL_F64), on several threads.
+//
+// Stage 1 searches y_true in pieces, or places the boxes of each image (truths.h). Stage 2 computes spans of cells
+// (cells.h). Stage 3 adds their sums. Pieces and spans do not depend on the number of threads, and sums are added in
+// the order of the spans, so that the bits are the same for any number of threads. Read cells_simd.h next.
+#include <algorithm>
+#include <string>
+
+#include "backend.h"
+#include "check/check.h"
+#include "cpu/cells.h"
 #include "cpu/isa.h"
-#include "cpu/pool.h"
+#include "head.h"
+#include "layer_sums.h"
+#include "pool.h"
 
 namespace yl {
 namespace {
 
-constexpr int64_t kPiece = 2048;  // cells of y_true that are looked through together
+constexpr int64_t kPiece = 2048;  // cells of y_true that one item searches
 
-// The gradient does not stay in the caches if it is larger than this: then it is written past them.
+// A larger gradient would not stay in the caches, so it is written past them.
 constexpr int64_t kStreamedBytes = 8 << 20;
 
-// As many cells are visited while a thread wakes up: a call with fewer stays on the caller's thread.
+// The cells that one thread computes while another wakes up: a call with fewer stays on the caller's thread.
 constexpr int64_t kFewCells = 512;
 
-// A refresh of shorter rows touches nearly every line, and must read it: writing all of them past the caches is faster.
+// A refresh of shorter rows would touch nearly every line, and have to read it: writing all past the caches is faster.
 constexpr int64_t kShortRow = 128;
 
 int64_t pieces_of(int64_t cells, int64_t piece) { return (cells + piece - 1) / piece; }
 
-// A visit in double, a cell at a time.
-template <class Grad, bool kPlanar, bool kExtras>
-void double_visit(const Visiting &v, int32_t image, const Span &span, Scratch &scratch, yl_parts &sum, Extra &extra) {
-  const Cells<double, double, Grad, kPlanar, kExtras> cells(v.shape, v.truths, v.call, v.factor);
-  cells.visit(image, span.layer, span.first, span.last, scratch, sum, extra);
+CellsFunction cells_for(const Shape &shape, const Isa &isa, bool extras) {
+  return shape.dtype == YL_F64 ? double_cells(shape, extras) : isa.cells_of(shape, extras);
 }
 
-Visit visit_for(const Shape &shape, bool extras) {
-  if (shape.dtype != YL_F64) return usable_isa().visit_of(shape, extras);
-  Visit result = nullptr;
-  with_format_of<double>(shape, [&](auto format) {
-    using F = decltype(format);
-    using Grad = typename F::Grad;
-    result = extras ? Visit(double_visit<Grad, F::kPlanar, true>) : Visit(double_visit<Grad, F::kPlanar, false>);
-  });
-  return result;
-}
-
-// The spans of an image, a layer's side by side. Planes are few and of unequal size: the largest come first, so that threads
-// that take them in turn end together. In double planes are visited in the order of the cells.
+// Returns the spans of an image. Planes are few and of unequal size: the largest come first, so that threads that take
+// them in turn end together. In double, spans of planes are spans of cells as in rows.
 std::vector<Span> spans_of(const Shape &shape) {
   std::vector<Span> spans;
   for (int32_t l = 0; l < shape.layer_count(); ++l) {
@@ -47,29 +43,31 @@ std::vector<Span> spans_of(const Shape &shape) {
     const bool planes = shape.layout == YL_NCHW && shape.dtype != YL_F64;
     const int64_t end = planes ? layer.cells / layer.anchors : layer.cells, run = planes ? kPlaneRun : kRun;
     for (int32_t anchor = 0; anchor < (planes ? layer.anchors : 1); ++anchor)
-      for (int64_t first = 0; first < end; first += run) spans.push_back({l, anchor, first, std::min(first + run, end)});
+      for (int64_t first = 0; first < end; first += run)
+        spans.push_back({l, anchor, first, std::min(first + run, end)});
   }
   const auto larger_first = [](const Span &a, const Span &b) { return a.last - a.first > b.last - b.first; };
   if (shape.layout == YL_NCHW) std::stable_sort(spans.begin(), spans.end(), larger_first);
   return spans;
 }
 
-std::vector<Places> places_of(const Shape &shape) {
-  constexpr int64_t kMore = 64;
-  std::vector<Places> result(shape.layers.size());
+// Returns the tables of all layers, which the vector code loads cells from.
+std::vector<CellTable> tables_of(const Shape &shape) {
+  constexpr int64_t kPadding = 64;
+  std::vector<CellTable> result(shape.layers.size());
   for (size_t l = 0; l < result.size() && shape.dtype != YL_F64; ++l) {
     const Layer &layer = shape.layers[l];
-    Places &places = result[l];
-    for (auto *numbers : {&places.column, &places.row, &places.anchor_width, &places.anchor_height})
-      numbers->resize(layer.cells + kMore);
-    for (int64_t i = 0; i < layer.cells; ++i) {
-      const auto index = static_cast<int32_t>(i);
-      const Cell<float> cell = cell_at<float>(
-          layer, shape.layout == YL_NCHW ? Order<true>(layer.anchors, layer.cells, 0).cell_of(index) : index);
-      places.column[i] = cell.column;
-      places.row[i] = cell.row;
-      places.anchor_width[i] = cell.anchor_width;
-      places.anchor_height[i] = cell.anchor_height;
+    CellTable &table = result[l];
+    for (auto *numbers : {&table.column, &table.row, &table.anchor_width, &table.anchor_height})
+      numbers->resize(layer.cells + kPadding);
+    const Order<true> planes(layer.anchors, layer.cells, 0);
+    for (int32_t index = 0; index < layer.cells; ++index) {
+      const Cell<float> cell =
+          cell_at<float>(layer, layer.anchor_sizes.data(), shape.layout == YL_NCHW ? planes.cell_of(index) : index);
+      table.column[index] = cell.column;
+      table.row[index] = cell.row;
+      table.anchor_width[index] = cell.anchor_width;
+      table.anchor_height[index] = cell.anchor_height;
     }
   }
   return result;
@@ -79,10 +77,11 @@ class Cpu final : public Backend {
  public:
   explicit Cpu(const Shape &shape)
       : shape_(shape),
-        plain_visit_(visit_for(shape, false)),
-        extras_visit_(visit_for(shape, true)),
+        isa_(usable_isa()),
+        plain_cells_(cells_for(shape, isa_, false)),
+        extras_cells_(cells_for(shape, isa_, true)),
         spans_(spans_of(shape)),
-        places_(places_of(shape)),
+        tables_(tables_of(shape)),
         row_bytes_(shape.channels * (shape.f32_grads ? 4 : size_of(shape.dtype))),
         image_bytes_(shape.cells_per_image() * row_bytes_),
         pool_(shape.threads, shape.threads <= shape.processors),
@@ -98,50 +97,53 @@ class Cpu final : public Backend {
     found_.resize(shape.max_batch * pieces_.size());
   }
 
+  std::string description() const override {
+    const std::string arithmetic = shape_.dtype == YL_F64 ? "float64" : std::string("float32, ") + isa_.name;
+    return arithmetic + ", " + std::to_string(shape_.threads) + (shape_.threads == 1 ? " thread" : " threads");
+  }
+
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
-    gather(call, outcome.boxes);
+    find_truths(call, outcome.boxes);
     outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, truths_.total(call.batch));
     const bool extras = call.extras(shape_.rules);
-    visit(call, outcome.normaliser, extras);
+    compute_cells(call, outcome.normaliser, extras);
     if (call.grads) truths_.remember(call.batch);
     sum(call.batch, rows);
     if (extras) sum_extras(call);
     return outcome;
   }
 
-  const Truths *truths() const override { return &truths_; }
+  bool was_object(int32_t image, int32_t l, int32_t cell) const override {
+    return std::binary_search(truths_.previous_begin(image, l), truths_.previous_end(image, l), cell);
+  }
 
   void yolo_head(const yl_head &head) noexcept override {
     const Layer &layer = shape_.layers[head.layer];
     const int64_t runs = pieces_of(layer.cells, kRun);
-    head_grid(shape_, head);
-    with_format(shape_, [&](auto format) {
-      using F = decltype(format);
-      using T = typename ArithmeticOf<typename F::Value>::Type;
-      pool_.run(head.batch * runs, [&](int64_t item, int32_t) {
-        const int64_t first = item % runs * kRun;
-        head_cells<T, typename F::Value, F::kPlanar>(shape_, head, static_cast<int32_t>(item / runs), first,
-                                                     std::min(first + kRun, layer.cells));
-      });
+    write_grid(head, layer.height, layer.width);
+    pool_.run(head.batch * runs, [&](int64_t item, int32_t) {
+      const int64_t first = item % runs * kRun;
+      decode_cells(shape_, head, static_cast<int32_t>(item / runs), first, std::min(first + kRun, layer.cells));
     });
   }
 
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept override {
-    gather_boxes(batch, {boxes.data, nullptr, boxes.per_image, boxes.policy});
+    fill_from_boxes(batch, {boxes.data, nullptr, boxes.per_image, boxes.policy});
     const int32_t layers = shape_.layer_count();
     pool_.run(int64_t(batch) * layers, [&](int64_t item, int32_t) {
       const auto l = static_cast<int32_t>(item % layers);
-      write_y_true(shape_, truths_, static_cast<int32_t>(item / layers), l, y_true[l]);
+      truths_.write_y_true(static_cast<int32_t>(item / layers), l, y_true[l]);
     });
     return total_box_counts(batch);
   }
 
  private:
-  // Stage 1.
-  void gather(const Call &call, yl_box_counts &counts) noexcept {
+  // ---- stage 1: truths ----------------------------------------------------------------------------------------------
+
+  void find_truths(const Call &call, yl_box_counts &counts) noexcept {
     if (!call.dense()) {
-      gather_boxes(call.batch, rows_of(call));
+      fill_from_boxes(call.batch, rows_of(call));
       counts = total_box_counts(call.batch);
       return;
     }
@@ -150,7 +152,7 @@ class Cpu final : public Backend {
       const auto image = static_cast<int32_t>(item / pieces);
       const Span &piece = pieces_[item % pieces];
       const float *y_true = call.y_true[piece.layer] + image * shape_.layers[piece.layer].cells * shape_.channels;
-      found_[item] = truths_.gather_dense(image, piece.layer, piece.first, piece.last, y_true);
+      found_[item] = truths_.find_in_y_true(image, piece.layer, piece.first, piece.last, y_true);
     });
     for (int32_t image = 0; image < call.batch; ++image) {
       for (int32_t l = 0; l < shape_.layer_count(); ++l) truths_.clear(image, l);
@@ -159,9 +161,9 @@ class Cpu final : public Backend {
     }
   }
 
-  void gather_boxes(int32_t batch, const BoxRows &boxes) noexcept {
+  void fill_from_boxes(int32_t batch, const BoxRows &boxes) noexcept {
     run(batch, batch, [&](int64_t image, int32_t worker) {
-      box_counts_[image] = truths_.gather_boxes(static_cast<int32_t>(image), boxes, worker);
+      box_counts_[image] = truths_.fill_from_boxes(static_cast<int32_t>(image), boxes, worker);
     });
   }
 
@@ -171,24 +173,28 @@ class Cpu final : public Backend {
     return counts;
   }
 
-  // Stage 2.
-  void visit(const Call &call, double normaliser, bool extras) noexcept {
-    const Visit function = extras ? extras_visit_ : plain_visit_;
+  // ---- stage 2: cells -----------------------------------------------------------------------------------------------
+
+  void compute_cells(const Call &call, double normaliser, bool extras) noexcept {
+    const CellsFunction function = extras ? extras_cells_ : plain_cells_;
     const bool stream = call.batch * image_bytes_ > kStreamedBytes;
     Call as_done = call;
-    if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow) as_done.grad_mode = YL_GRAD_OVERWRITE;
-    const Visiting visiting{shape_, places_, truths_, as_done, call.grad_scale / normaliser, stream};
+    if (call.refresh() && stream && shape_.layout == YL_NHWC && row_bytes_ < kShortRow)
+      as_done.grad_mode = YL_GRAD_OVERWRITE;
+    const CellsCall cells{shape_,  shape_.rules.cell_rules(),    tables_, truths_,
+                          as_done, call.grad_scale / normaliser, stream};
     const auto spans = static_cast<int64_t>(spans_.size());
     run(call.batch, call.batch * spans, [&](int64_t item, int32_t worker) {
       yl_parts sum{};
       Extra extra = YL_NO_EXTRA;
-      function(visiting, static_cast<int32_t>(item / spans), spans_[item % spans], *scratch_[worker], sum, extra);
+      function(cells, static_cast<int32_t>(item / spans), spans_[item % spans], *scratch_[worker], sum, extra);
       partial_sums_[item] = sum;
       if (extras) partial_extras_[item] = extra;
     });
   }
 
-  // Stage 3.
+  // ---- stage 3: sum -------------------------------------------------------------------------------------------------
+
   void sum(int32_t batch, yl_parts *rows) const noexcept {
     const yl_parts *partial = partial_sums_.data();
     for (int32_t image = 0; image < batch; ++image) {
@@ -203,10 +209,16 @@ class Cpu final : public Backend {
     const Extra *partial = partial_extras_.get();
     for (int32_t image = 0; image < call.batch; ++image)
       for (const Span &span : spans_) add(layer_extras_[span.layer], *partial++);
-    give_extras(shape_, call, layer_extras_.data());
+    Offence first = layer_extras_[0].first;
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+      meet(first, layer_extras_[l].first);
+      if (call.stats) call.stats[l] = layer_extras_[l].stats;
+    }
+    if (call.offender)
+      *call.offender = describe(first, shape_.layers, shape_.layer_count(), truths_.cells_per_image(), shape_.channels);
   }
 
-  // The items of a loop over the cells of a batch.
+  // Runs the items of a loop over the cells of a batch.
   template <class Body> void run(int32_t batch, int64_t count, const Body &body) noexcept {
     if (batch * truths_.cells_per_image() <= kFewCells)
       pool_.run_alone(count, body);
@@ -215,9 +227,10 @@ class Cpu final : public Backend {
   }
 
   const Shape &shape_;
-  const Visit plain_visit_, extras_visit_;
+  const Isa &isa_;
+  const CellsFunction plain_cells_, extras_cells_;
   const std::vector<Span> spans_;  // of an image
-  const std::vector<Places> places_;
+  const std::vector<CellTable> tables_;
   const int64_t row_bytes_, image_bytes_;  // of the gradient
   Pool pool_;
   Truths truths_;
@@ -226,12 +239,20 @@ class Cpu final : public Backend {
   std::vector<yl_box_counts> box_counts_;          // (max_batch)
   std::vector<std::unique_ptr<Scratch>> scratch_;  // (threads)
   std::vector<yl_parts> partial_sums_;             // (max_batch, spans)
-  std::unique_ptr<Extra[]> partial_extras_;        // alike
+  std::unique_ptr<Extra[]> partial_extras_;        // (max_batch, spans)
   std::vector<Extra> layer_extras_;                // (L)
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu(const Shape &shape) { return std::make_unique<Cpu>(shape); }
+const BackendEntry cpu_backend = {
+    YL_DEVICE_CPU,
+    "cpu",
+    "host memory, which would cost a GPU more to copy",
+    kMostLayers,
+    check_not_numbered,
+    [](const Shape &shape) -> std::unique_ptr<Backend> { return std::make_unique<Cpu>(shape); },
+    nullptr,
+};
 
 }  // namespace yl

@@ -9,8 +9,8 @@
 namespace yl {
 inline namespace YL_ISA {
 
-// Rows of background on their way to memory: zeros but for the objectness. Composed in a tile that is kept zero, written in
-// whole lines past the caches.
+// Rows of background on their way to memory: zeros but for the objectness. Composed in a tile that is kept zero,
+// written in whole lines past the caches.
 template <class Grad> class RowStream {
  public:
   RowStream(std::vector<char> &tile, int32_t channels)
@@ -71,8 +71,8 @@ template <class Grad> class RowStream {
   int32_t filled_ = 0;    // elements of the tile
 };
 
-// Planes on their way to memory, piece by piece. past_caches: in whole lines; no line is read, or written twice, where the
-// next piece goes on where the last ended.
+// Planes on their way to memory, piece by piece. past_caches: in whole lines; no line is read, or written twice, where
+// the next piece goes on where the last ended.
 class PlaneStream {
  public:
   explicit PlaneStream(bool past_caches) : past_caches_(past_caches) {}
@@ -85,9 +85,8 @@ class PlaneStream {
   }
 
   void put(const void *from, int64_t bytes) {
-    pieces(bytes, static_cast<const char *>(from), [](char *to, const char *piece, int64_t count) {
-      std::memcpy(to, piece, of_any_size(count));
-    });
+    pieces(bytes, static_cast<const char *>(from),
+           [](char *to, const char *piece, int64_t count) { std::memcpy(to, piece, of_any_size(count)); });
   }
 
   void zeros(int64_t bytes) {
@@ -128,7 +127,7 @@ class PlaneStream {
   }
 
   const bool past_caches_;
-  char *at_ = nullptr;             // the next byte goes here
+  char *at_ = nullptr;               // the next byte goes here
   alignas(kLine) char line_[kLine];  // of the line that at_ is in: bytes [first_, kept_)
   int64_t first_ = 0, kept_ = 0;
 };

@@ -1,10 +1,17 @@
-// Stage 2, cells, and the kernels of stages 2 and 3. And yolo_head.
+// Stage 2, cells: each cell once; and the kernel of stages 2 and 3. And yolo_head.
+//
+// A block has a tile, a thread for each cell: compare_with_objects finds the ignore factor, the thread computes the
+// confidence of a background cell, the warp that has an object computes its row (object.cuh), and the block writes the
+// gradient of the background as a whole (feats.cuh). Then the block adds its sums, and the last one goes on with
+// sum.cuh.
+#include "cuda/object.cuh"
 #include "cuda/sum.cuh"
+#include "head.h"
 
 namespace yl {
-inline namespace cells_kernels {  // of no name would have one that differs from build to build
+inline namespace cells_kernels {  // not an anonymous namespace: its mangled name would change from build to build
 
-// A tile of a call that is refused.
+// Counts a tile of a call that is refused, whose blocks do nothing else. Returns whether it is the last of its row.
 __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
   YL_SHARED(bool, last, 1);
   if (threadIdx.x == 0)
@@ -13,47 +20,40 @@ __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
   return last[0];
 }
 
-// Returns whether the block is the last of its (image, layer).
-template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cells(const Task &task, const Tile &tile) {
+// What the objects mean to a cell.
+struct Comparison {
+  bool ignored;    // k = 0
+  int32_t object;  // its place in the list if the cell is an object, else -1
+};
+
+// Compares the cell of each thread with the objects of its layer, or of all layers (YL_SCOPE_IMAGE). The objects come
+// through shared memory, some at a time, with the zone in which each can be reached: a cell is decoded only inside one.
+// All threads of the block take part; those outside of the tile only copy.
+template <class F, bool kExtras>
+__device__ inline Comparison compare_with_objects(const View<F> &view, const Tile &tile, int32_t cell, bool inside,
+                                                  int32_t objects, int64_t at) {
   using T = typename F::Number;
-  const Lists lists(task, tile.image, tile.layer);
   constexpr int32_t kList = 64;  // objects in shared memory at a time
   YL_SHARED(Box<float>, truths, kList);
   YL_SHARED(Zone<T>, zones, kList);
   YL_SHARED(int32_t, cells, kList);
-  YL_SHARED(T, slopes, kTile);
-  YL_SHARED(uint32_t, object_bits, kTile / kWarp);
-  constexpr int32_t kSlots = kSums > kCounts ? kSums : kCounts;  // each is summed up by one thread
-  YL_SHARED(double, warp_sums, kTile / kWarp * kSlots);
-  YL_SHARED(int32_t, warp_counts, kTile / kWarp * kSlots);
-  YL_SHARED(Extra, warp_extras, kExtras ? kTile / kWarp : 1);
-  YL_SHARED(bool, last, 1);
-
-  const LayerTask &layer = task.layers[tile.layer];
+  const Task &task = view.task;
+  const LayerTask &layer = view.layer;
   const auto thread = static_cast<int32_t>(threadIdx.x);
-  const int32_t lane = thread % kWarp, warp = thread / kWarp;
-  const F format(layer, task.channels, tile.image, task.f32_grads);
-  const bool inside = thread < tile.count;
-  const int32_t cell = format.cell_of(tile.first + (inside ? thread : 0));
-  const T objectness = inside ? format.read(cell, 4) : T(0);
-  const int32_t objects = *lists.count;
-  const bool gradient = kExtras ? layer.grads != nullptr : kGradient;
   const bool every_iou = kExtras && layer.best_iou;
-
-  // The ignore factor, and whether the cell is an object.
-  bool ignored = false, decoded = false;
-  int32_t object = -1;  // place in the list
+  const bool whole_image = kExtras && task.rules.image_scope;
+  Comparison result{false, -1};
+  bool decoded = false;
   Cell<T> place{};
   Box<T> box{};
   T best = 0;
-  const bool whole_image = kExtras && task.rules.image_scope;
-  if (objects > 0 || whole_image) place = cell_at<T>(layer, cell);
+  if (objects > 0 || whole_image) place = view.formula_cell(cell);
   for (int32_t l = whole_image ? 0 : tile.layer; l <= (whole_image ? task.layer_count - 1 : tile.layer); ++l) {
-    const Lists there = kExtras ? Lists(task, tile.image, l) : lists;
+    const Lists there = kExtras ? Lists(task, tile.image, l) : view.lists;
     const int32_t listed = kExtras ? *there.count : objects;
     for (int32_t first = 0; first < listed; first += kList) {
       const int32_t count = listed - first < kList ? listed - first : kList;
-      if (first > 0 || whole_image) __syncthreads();  // all have done with the list before
+      if (first > 0 || whole_image) __syncthreads();  // all threads are done with the objects before
       if (thread < count) {
         const Box<float> truth = there.truths[first + thread];
         truths[thread] = truth;
@@ -62,37 +62,139 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cel
       }
       __syncthreads();
       for (int32_t i = 0; i < count && inside; ++i) {
-        if (cells[i] == cell) object = first + i;
+        if (cells[i] == cell) result.object = first + i;
         const Zone<T> zone = zones[i];
-        if (!every_iou && (ignored || !in_zone(zone, place.column, place.row))) continue;
-        if (!decoded) box = decode(box_logits(format, cell), place);
+        if (!every_iou && (result.ignored || !in_zone(zone, place.column, place.row))) continue;
+        if (!decoded) box = decode(view.feats.box_logits(cell), place);
         decoded = true;
         const Box<float> truth = truths[i];
-        ignored |= reaches(box, as<T>(truth), T(layer.ignore_thresh));
+        result.ignored |= reaches(box, as<T>(truth), T(layer.ignore_thresh));
         if (kExtras) best = larger(iou(box, as<T>(truth)), best);
       }
     }
   }
-  const int64_t exported = int64_t(tile.image) * layer.cells + tile.first + thread;
-  if (every_iou && inside) layer.best_iou[exported] = static_cast<float>(best);
+  if (every_iou && inside) layer.best_iou[at] = static_cast<float>(best);
+  return result;
+}
 
-  // Background: the confidence part.
+// Writes the gradient of a background cell where it is not overwritten as a whole: its objectness, and with
+// YL_GRAD_REFRESH the rows that the previous gradient left as objects'. Returns whether the objectness is not finite as
+// it is stored.
+template <class F>
+__device__ inline bool write_sparse(const View<F> &view, int32_t cell, bool background, typename F::Number slope) {
+  const Task &task = view.task;
+  const int32_t lane = static_cast<int32_t>(threadIdx.x) % kWarp;
+  bool lost = false;
+  if (background) lost = !view.feats.write(cell, kObjectness, slope, task.grad_mode == YL_GRAD_ACCUMULATE);
+  bool stale = false;
+  const int32_t previous = task.grad_mode == YL_GRAD_REFRESH ? *view.lists.previous_count : 0;
+  for (int32_t i = 0; i < previous; ++i) stale |= view.lists.previous[i] == cell;
+  for (unsigned left = __ballot_sync(kAllLanes, stale && background); left != 0; left &= left - 1) {
+    const int32_t row = __shfl_sync(kAllLanes, cell, __ffs(static_cast<int>(left)) - 1);
+    for (int32_t channel = lane; channel < task.channels; channel += kWarp)
+      if (channel != kObjectness) view.feats.write(row, channel, 0, false);
+  }
+  return lost;
+}
+
+// Adds a background cell to the statistics, and keeps it if it is the first offender.
+template <class F>
+__device__ inline void add_background_extra(const View<F> &view, int32_t cell, typename F::Number objectness,
+                                            typename F::Number slope, bool lost, Extra &extra) {
+  add_background(extra.stats, objectness, slope);
+  if (!finite(objectness))
+    note(view, cell, kObjectness, YL_CAUSE_FEATS, objectness, 0, extra.first);
+  else if (lost)
+    note(view, cell, kObjectness, YL_CAUSE_OVERFLOW, objectness, slope, extra.first);
+}
+
+// The sums of the warps of a block, which the block adds. Each slot is added by one thread.
+constexpr int32_t kWarps = kTile / kWarp;
+constexpr int32_t kSlots = kSums > kCounts ? kSums : kCounts;
+
+// Stores the sums of a warp, by its first lane. class_ and the faults are added over the lanes here; the other sums are
+// the same in every lane.
+template <class Sums, class Counts>
+__device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_lanes, unsigned ignored_lanes,
+                                  Sums &warp_sums, Counts &warp_counts) {
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t lane = thread % kWarp, warp = thread / kWarp;
+  if (object_lanes != 0) sum.class_ = warp_sum(sum.class_);
+  if (__any_sync(kAllLanes, (faults.non_finite | faults.found_inf) != 0)) {
+    faults.non_finite = warp_sum(faults.non_finite);
+    faults.found_inf = warp_sum(faults.found_inf);
+  }
+  if (lane != 0) return;
+#define YL_SUM(owner, type, field, offset) sum.field,
+  const double sums[] = {YL_SUMS_OF_yl_parts(YL_SUM)};
+#undef YL_SUM
+  const int32_t counts[] = {__popc(object_lanes), __popc(ignored_lanes), __popc(ignored_lanes & ~object_lanes),
+                            faults.non_finite, faults.found_inf};
+  static_assert(sizeof counts == kCounts * sizeof(int32_t), "the counts of yl_parts, in their order");
+#pragma unroll
+  for (int32_t slot = 0; slot < kSlots; ++slot) {
+    warp_sums[warp * kSlots + slot] = slot < kSums ? sums[slot] : 0;
+    warp_counts[warp * kSlots + slot] = slot < kCounts ? counts[slot] : 0;
+  }
+}
+
+// Adds the warps of the block into its partial sum: the first threads, a slot each.
+template <class Sums, class Counts>
+__device__ inline void add_warps(const Task &task, const Sums &warp_sums, const Counts &warp_counts) {
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  if (thread >= kSlots) return;
+  double total = 0;
+  int32_t count = 0;
+#pragma unroll 1
+  for (int32_t w = 0; w < kWarps; ++w) {
+    total += warp_sums[w * kSlots + thread];
+    count += warp_counts[w * kSlots + thread];
+  }
+  yl_parts &partial = task.work.partial_sums[blockIdx.x];
+  if (kSums == kSlots || thread < kSums) field_of<double>(partial, thread) = total;
+  if (kCounts == kSlots || thread < kCounts) field_of<int64_t>(partial, kSums + thread) = count;
+}
+
+// Computes a tile: its ignore factors, its background, its objects, its gradient and its sums. Returns whether the
+// block is the last of its (image, layer).
+template <class F, bool kGradient, bool kExtras>
+__device__ inline bool compute_tile(const Task &task, const Tile &tile) {
+  using T = typename F::Number;
+  YL_SHARED(T, slopes, kTile);
+  YL_SHARED(uint32_t, object_bits, kWarps);
+  YL_SHARED(double, warp_sums, kWarps *kSlots);
+  YL_SHARED(int32_t, warp_counts, kWarps *kSlots);
+  YL_SHARED(Extra, warp_extras, kExtras ? kWarps : 1);
+  YL_SHARED(bool, last, 1);
+  const View<F> view(task, tile.image, tile.layer);
+  const LayerTask &layer = view.layer;
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t lane = thread % kWarp, warp = thread / kWarp;
+  const bool inside = thread < tile.count;
+  const int32_t cell = view.feats.cell_of(tile.first + (inside ? thread : 0));
+  const T objectness = inside ? view.feats.read(cell, kObjectness) : T(0);
+  const int32_t objects = *view.lists.count;
+  const bool gradient = kExtras ? layer.grads != nullptr : kGradient;
+  const bool overwrite = task.grad_mode == YL_GRAD_OVERWRITE;
+  const int64_t at = int64_t(tile.image) * layer.cells + tile.first + thread;  // among the cells of the batch
+
+  const auto [ignored, object] = compare_with_objects<F, kExtras>(view, tile, cell, inside, objects, at);
+
+  // The background: its confidence.
   const T factor = gradient ? static_cast<T>(gradient_factor(task)) : T(0);
   const bool background = inside && object < 0;
   Term<T> confidence{0, 0};
-  if (background) confidence = confidence_loss(T(0), ignored ? T(0) : T(1), objectness);
-  if (kExtras) confidence = weighted(confidence, T(task.rules.weight_background));
+  if (background) confidence = background_term<kExtras>(task.rules, ignored ? T(0) : T(1), objectness);
   const T slope = confidence.slope * factor;
   if (gradient) slopes[thread] = slope;
   yl_parts sum{};
   Extra extra = YL_NO_EXTRA;
   sum.confidence_background = warp_sum(static_cast<double>(confidence.loss));
   Faults faults{background && !finite(objectness), 0};
-  bool lost = false;  // not finite as stored
-  if (gradient && background && task.grad_mode == YL_GRAD_OVERWRITE) lost = !format.fits(slope);
+  bool lost = gradient && background && overwrite && !view.feats.fits(slope);  // not finite as it is stored
   if (kExtras) {
-    if (task.scan_all) faults.non_finite = inside ? scan(task, layer, format, tile.image, cell, extra.first) : 0;
-    if (background) export_cell(layer, exported, ignored, confidence.loss);
+    if (task.scan_all) faults.non_finite = inside ? scan(view, cell, extra.first) : 0;
+    if (background) put_maps(layer, at, ignored, confidence.loss);
   }
 
   // Objects, each by the warp that has its cell.
@@ -100,91 +202,42 @@ template <class F, bool kGradient, bool kExtras> __device__ inline bool tile_cel
   const unsigned ignored_lanes = __ballot_sync(kAllLanes, ignored);
   for (unsigned left = object_lanes; left != 0; left &= left - 1) {
     const int32_t source = __ffs(static_cast<int>(left)) - 1;
-    object_cells<F, kGradient, kExtras>(task, layer, lists, format, tile.image, __shfl_sync(kAllLanes, cell, source),
-                                        __shfl_sync(kAllLanes, object, source), ignored_lanes >> source & 1,
-                                        exported - lane + source, factor, sum, faults, kExtras ? &extra : nullptr);
+    add_object_row<F, kGradient, kExtras>(view, __shfl_sync(kAllLanes, cell, source),
+                                          __shfl_sync(kAllLanes, object, source), ignored_lanes >> source & 1,
+                                          at - lane + source, factor, sum, faults, kExtras ? &extra : nullptr);
   }
 
-  // Where the gradient of background is not written as a whole: its objectness, and rows that the previous gradient left as
-  // objects'.
-  if (gradient && task.grad_mode != YL_GRAD_OVERWRITE) {
-    if (background) lost = !format.write(cell, 4, slope, task.grad_mode == YL_GRAD_ACCUMULATE);
-    bool stale = false;
-    const int32_t previous = task.grad_mode == YL_GRAD_REFRESH ? *lists.previous_count : 0;
-    for (int32_t i = 0; i < previous; ++i) stale |= lists.previous[i] == cell;
-    for (unsigned left = __ballot_sync(kAllLanes, stale && background); left != 0; left &= left - 1) {
-      const int32_t row = __shfl_sync(kAllLanes, cell, __ffs(static_cast<int>(left)) - 1);
-      for (int32_t channel = lane; channel < task.channels; channel += kWarp)
-        if (channel != 4) format.write(row, channel, 0, false);
-    }
-  }
+  if (gradient && !overwrite) lost = write_sparse(view, cell, background, slope);
   faults.found_inf += lost;
   if (kExtras) {
-    if (background) {
-      ++extra.stats.background;
-      extra.stats.objectness_background += sigmoid(objectness);
-      if (gradient) extra.stats.grad_background += square(slope);
-      if (!finite(objectness))
-        note(task, layer, tile.image, cell, 4, YL_CAUSE_FEATS, objectness, 0, extra.first);
-      else if (lost)
-        note(task, layer, tile.image, cell, 4, YL_CAUSE_OVERFLOW, objectness, slope, extra.first);
-    }
+    if (background) add_background_extra(view, cell, objectness, gradient ? slope : T(0), lost, extra);
     extra = warp_extra(extra);
     if (lane == 0) warp_extras[warp] = extra;
   }
-
-  if (object_lanes != 0) sum.class_ = warp_sum(sum.class_);
-  if (__any_sync(kAllLanes, (faults.non_finite | faults.found_inf) != 0)) {
-    faults.non_finite = warp_sum(faults.non_finite);
-    faults.found_inf = warp_sum(faults.found_inf);
-  }
-  if (lane == 0) {
-    object_bits[warp] = object_lanes;
-#define YL_SUM(owner, type, field, offset) sum.field,
-    const double sums[] = {YL_SUMS_OF_yl_parts(YL_SUM)};
-#undef YL_SUM
-    const int32_t counts[] = {__popc(object_lanes), __popc(ignored_lanes), __popc(ignored_lanes & ~object_lanes),
-                              faults.non_finite, faults.found_inf};
-    static_assert(sizeof counts == kCounts * sizeof(int32_t), "the counts of yl_parts, in their order");
-#pragma unroll
-    for (int32_t slot = 0; slot < kSlots; ++slot) {
-      warp_sums[warp * kSlots + slot] = slot < kSums ? sums[slot] : 0;
-      warp_counts[warp * kSlots + slot] = slot < kCounts ? counts[slot] : 0;
-    }
-  }
-  __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is read
-  if (thread < kSlots) {
-    double total = 0;
-    int32_t count = 0;
-#pragma unroll 1
-    for (int32_t w = 0; w < kTile / kWarp; ++w) {
-      total += warp_sums[w * kSlots + thread];
-      count += warp_counts[w * kSlots + thread];
-    }
-    yl_parts &partial = task.work.partial_sums[blockIdx.x];
-    if (kSums == kSlots || thread < kSums) field_of<double>(partial, thread) = total;
-    if (kCounts == kSlots || thread < kCounts) field_of<int64_t>(partial, kSums + thread) = count;
-  }
+  store_warp(sum, faults, object_lanes, ignored_lanes, warp_sums, warp_counts);
+  if (lane == 0) object_bits[warp] = object_lanes;
+  __syncthreads();  // slopes, bits and sums are written; and, over feats, everything of the tile but objects' rows is
+                    // read
+  add_warps(task, warp_sums, warp_counts);
   if (warp == 0) __syncwarp();
   if (thread == 0) {
     if (kExtras) {
       Extra together = warp_extras[0];
-      for (int32_t w = 1; w < kTile / kWarp; ++w) {
+      for (int32_t w = 1; w < kWarps; ++w) {
         const Extra part = warp_extras[w];
         add(together, part);
       }
       task.work.partial_extras[blockIdx.x] = together;
     }
-    last[0] =
-        take_ticket(lists.tiles_done, static_cast<unsigned long long>(tile.tiles));  // the other warps go on meanwhile
+    // The other warps go on meanwhile.
+    last[0] = take_ticket(view.lists.tiles_done, static_cast<unsigned long long>(tile.tiles));
   }
-  if (gradient && task.grad_mode == YL_GRAD_OVERWRITE)
-    format.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
+  if (gradient && overwrite) view.feats.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
   __syncthreads();
   return last[0];
 }
 
-// Four blocks a multiprocessor: 64 registers. With extras two, in double one.
+// Four blocks share a multiprocessor, which leaves 64 registers for a thread. With extras two do, in double one.
 template <class F, bool kGradient, bool kExtras>
 __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
                                          : sizeof(typename F::Number) == 4 ? 2
@@ -192,11 +245,11 @@ __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
     cells_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const bool bad = task.work.control->first_bad != kNoBadRow;
-  const bool last = bad ? pass_tile(task, tile) : tile_cells<F, kGradient, kExtras>(task, tile);
+  const bool last = bad ? pass_tile(task, tile) : compute_tile<F, kGradient, kExtras>(task, tile);
   if (last) finish_row<kExtras>(task, tile, bad);
 }
 
-// ---- yolo_head -------------------------------------------------------------------------------------------------------
+// ---- yolo_head ------------------------------------------------------------------------------------------------------
 
 template <class F>
 __global__ void __launch_bounds__(kTile)
@@ -205,28 +258,13 @@ __global__ void __launch_bounds__(kTile)
   const int64_t at = int64_t(blockIdx.x) * kTile + threadIdx.x;
   if (at >= cells) return;
   const auto cell = static_cast<int32_t>(at % layer.cells);
-  const F format(layer, 5 + num_classes, static_cast<int32_t>(at / layer.cells), false);
-  const Cell<T> place = cell_at<T>(layer, cell);
-  const Box<T> box = decode(box_logits(format, cell), place);
-  if (head.grid && at < int64_t(layer.height) * layer.width) {
-    head.grid[2 * at] = static_cast<float>(at % layer.width);
-    head.grid[2 * at + 1] = static_cast<float>(at / layer.width);
-  }
-  if (head.box_xy) {
-    head.box_xy[2 * at] = static_cast<float>(box.x);
-    head.box_xy[2 * at + 1] = static_cast<float>(box.y);
-  }
-  if (head.box_wh) {
-    head.box_wh[2 * at] = static_cast<float>(box.w);
-    head.box_wh[2 * at + 1] = static_cast<float>(box.h);
-  }
-  if (head.box_confidence) head.box_confidence[at] = static_cast<float>(sigmoid(format.read(cell, 4)));
-  if (!head.box_class_probs) return;
-  for (int32_t c = 0; c < num_classes; ++c)
-    head.box_class_probs[at * num_classes + c] = static_cast<float>(sigmoid(format.read(cell, 5 + c)));
+  const F feats(layer, kFirstClass + num_classes, static_cast<int32_t>(at / layer.cells), false);
+  const Cell<T> place = cell_at<T>(layer, static_cast<const T *>(layer.anchor_sizes), cell);
+  if (head.grid && at < int64_t(layer.height) * layer.width) write_square(head, at, layer.width);
+  write_head(head, at, num_classes, place, [&](int32_t channel) { return feats.read(cell, channel); });
 }
 
-// ---- which kernel ----------------------------------------------------------------------------------------------------
+// ---- which kernel ---------------------------------------------------------------------------------------------------
 
 struct Kernels {
   void (*loss)(const Task, int32_t), (*gradient)(const Task, int32_t), (*extras)(const Task, int32_t);
@@ -234,13 +272,13 @@ struct Kernels {
 };
 
 template <class Value, bool kPlanar> Kernels kernels_in() {
-  using F = Format<Value, kPlanar>;
+  using F = Feats<Value, kPlanar>;
   return {cells_kernel<F, false, false>, cells_kernel<F, true, false>, cells_kernel<F, true, true>, decode_kernel<F>};
 }
 
-// Double takes one kernel for all: it is for comparisons, not for speed.
+// In double one kernel serves for all: it is for comparisons, not for speed.
 template <bool kPlanar> Kernels kernels_in_double() {
-  using F = Format<double, kPlanar>;
+  using F = Feats<double, kPlanar>;
   const auto any = cells_kernel<F, true, true>;
   return {any, any, any, decode_kernel<F>};
 }
@@ -280,7 +318,8 @@ int launch_yolo_head(const Task &task, const yl_head &head, void *stream) {
   layer.feats = head.feats;
   layer.grads = nullptr;
   const int64_t cells = int64_t(head.batch) * layer.cells;
-  return launch(kernels_of(task).decode, (cells - 1) / kTile + 1, kTile, stream, layer, head, task.channels - 5, cells);
+  return launch(kernels_of(task).decode, (cells - 1) / kTile + 1, kTile, stream, layer, head,
+                task.channels - kFirstClass, cells);
 }
 
 }  // namespace yl

@@ -1,5 +1,10 @@
-// The way of host memory to the device and back: a call is cut into chunks of images, each on one of two streams; while one
-// is computed, the next is copied. Memory that is not pinned goes through pinned buffers, copied by several threads.
+// Double-buffered transfers for host memory: a call is split into chunks of images that alternate between two slots,
+// each with its own stream, so that one chunk is copied while the other is computed.
+//
+// Pinned memory of the caller's is copied to and from the device directly. The driver would copy other memory through a
+// small pinned buffer of its own, in the calling thread and without overlap; instead it is staged in a pinned buffer of
+// the slot, which several threads fill. cuda.cpp calls run() with the arrays of a call. The chunk size changes no bit
+// of loss or gradient, since each image has its own rows, and the normaliser is that of the whole call.
 #pragma once
 
 #include <algorithm>
@@ -7,26 +12,30 @@
 #include <cstring>
 #include <vector>
 
-#include "cpu/pool.h"
 #include "cuda/runtime.h"
+#include "pool.h"
 
 namespace yl {
 
-constexpr int64_t kChunkBytes = 16 << 20;  // of a chunk's inputs and outputs together, but at least an image
-constexpr int64_t kChunkSlack = 64 << 10;  // for the alignment of its arrays
-constexpr int64_t kCopyPiece = 1 << 20;    // of a copy to or from pinned memory, for a thread
-constexpr int64_t kAlignment = 256;
+// The largest chunk: its inputs and outputs together. Large enough that copies reach the bandwidth of the bus, small
+// enough that the first copy and the last, which nothing overlaps, are a small part of a large batch. A chunk has at
+// least one image.
+constexpr int64_t kChunkBytes = 16 << 20;
+constexpr int64_t kChunkSlack = 64 << 10;  // space for the alignment of a chunk's arrays
+constexpr int64_t kCopyPiece = 1 << 20;    // one item of a staging copy, which a thread takes
+constexpr int64_t kAlignment = 256;        // of arrays on the device, as cudaMalloc aligns
 
+// Returns bytes, rounded up to the alignment of arrays on the device.
 inline int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-enum class Way { kIn, kOut, kBoth };  // to the device, from it
+enum class Way { kIn, kOut, kBoth };  // to the device, from the device
 
-// An array of the caller's on the host, of which a chunk takes some images.
+// A caller-owned host array with a part for each image, of which a chunk takes the parts of its images.
 struct Transfer {
-  char *host;
-  int64_t bytes;  // of an image
-  Way way;
-  bool pinned = false;
+  char *host;           // start of the array
+  int64_t bytes;        // size of an image's part
+  Way way;              // inputs, outputs, or outputs that are also read (accumulated gradients)
+  bool pinned = false;  // set by Chunks::run
   Transfer(const void *at, int64_t image_bytes, Way which)
       : host(static_cast<char *>(const_cast<void *>(at))), bytes(image_bytes), way(which) {}
 };
@@ -40,6 +49,7 @@ struct Written {
   yl_offender offender;
 };
 
+// One of the two places at which a chunk is under way: a stream, buffers, and which images they hold.
 class Slot {
  public:
   Slot() = default;
@@ -52,10 +62,10 @@ class Slot {
 
   cudaStream_t stream = nullptr;  // ordered behind the legacy default stream
   cudaEvent_t done = nullptr;
-  PinnedMemory written_memory;   // Written, then statistics, then rows
-  DeviceMemory device;           // of a chunk
-  PinnedMemory pinned;           // alike
-  int32_t first = 0, count = 0;  // images of the chunk that is on its way; count 0: none
+  PinnedBytes written_memory;    // a Written, then L yl_stats, then the rows of max_batch images
+  DeviceBytes device;            // the arrays of a chunk, one after the other
+  PinnedBytes pinned;            // at the same offsets, the arrays of the chunk whose host memory is not pinned
+  int32_t first = 0, count = 0;  // images of the chunk that is under way; count 0: none is
 
   Written &written() const { return *reinterpret_cast<Written *>(written_memory.start()); }
   yl_stats *stats() const { return reinterpret_cast<yl_stats *>(written_memory.start() + sizeof(Written)); }
@@ -63,10 +73,12 @@ class Slot {
   int64_t layers = 0;
 };
 
+// The two slots of a plan, and the loop that moves chunks through them.
 class Chunks {
  public:
-  // Two slots, or one, where a plan of device memory needs a stream and a place for results alone. image_bytes: of all
-  // arrays of the largest call.
+  // Makes two slots with buffers for the largest chunk; image_bytes is the size of all arrays of a call for one image.
+  // A plan with device memory needs a stream and a place for results only: one slot without buffers. The streams are
+  // ordered behind the legacy default stream, so that a caller that uses only that one needs no events.
   Chunks(int32_t device_index, int32_t threads, bool host_memory, int32_t max_batch, int64_t layers,
          int64_t image_bytes)
       : device_(device_index), pool_(host_memory ? threads : 1, false) {
@@ -82,7 +94,7 @@ class Chunks {
       if (host_memory) reserve(slot, bytes);
     }
   }
-  ~Chunks() {
+  ~Chunks() {  // buffers must outlive what is enqueued
     for (const Slot &slot : slots_)
       if (slot.stream) cudaStreamSynchronize(slot.stream);
   }
@@ -91,19 +103,24 @@ class Chunks {
   Slot &first() { return slots_[0]; }
   int64_t number_of(const Slot &slot) const { return &slot - slots_.data(); }
 
+  // Returns the number of images of a chunk.
   static int32_t chunk_of(const std::vector<Transfer> &transfers, int32_t batch) {
     int64_t image = 1;
     for (const Transfer &transfer : transfers) image += transfer.bytes;
     return static_cast<int32_t>(std::min<int64_t>(batch, std::max<int64_t>(1, kChunkBytes / image)));
   }
 
-  // For each chunk, in turn on the slots: inputs to the device, enqueue(slot, the chunk's arrays on the device), outputs
-  // back; when they are there, collect(slot). slot.first and slot.count say which images.
+  // Runs a call in chunks. For each chunk, alternating between the slots, it enqueues the copies of its inputs, calls
+  // enqueue(slot, arrays), where arrays are the chunk's on the device in the order of transfers, and enqueues the
+  // copies of its outputs. Once they are done, and before the slot is used again, it calls collect(slot). slot.first
+  // and slot.count are the chunk's images. If anything fails, it waits for both streams before it throws: the caller
+  // may then free its memory.
   template <class Enqueue, class Collect>
   void run(int32_t batch, std::vector<Transfer> &transfers, const Enqueue &enqueue, const Collect &collect) {
     const int32_t chunk = chunk_of(transfers, batch);
     for (Transfer &transfer : transfers) {
       cudaPointerAttributes attributes{};
+      // CUDA is asked in each call: the caller may pin, unpin or exchange its memory between calls.
       transfer.pinned = transfer.bytes > 0 && cudaPointerGetAttributes(&attributes, transfer.host) == cudaSuccess &&
                         attributes.type != cudaMemoryTypeUnregistered;
     }
@@ -111,7 +128,7 @@ class Chunks {
     int64_t bytes = kAlignment;
     for (const Transfer &transfer : transfers) bytes += aligned(transfer.bytes * chunk);
     for (size_t s = 0; s < slots_.size() && int64_t(s) * chunk < batch; ++s)
-      reserve(slots_[s], bytes);  // or nothing is written
+      reserve(slots_[s], bytes);  // before the first copy: if this fails, nothing has been written
     try {
       size_t s = 0;
       for (int32_t first = 0; first < batch; first += chunk, s = (s + 1) % slots_.size()) {
@@ -123,7 +140,7 @@ class Chunks {
       }
       for (size_t i = 0; i < slots_.size(); ++i, s = (s + 1) % slots_.size()) finish(slots_[s], transfers, collect);
     } catch (...) {
-      for (Slot &slot : slots_) {  // the caller's memory is free when this returns
+      for (Slot &slot : slots_) {
         cudaStreamSynchronize(slot.stream);
         slot.first = slot.count = 0;
       }
@@ -132,6 +149,8 @@ class Chunks {
   }
 
  private:
+  // Enqueues everything of the chunk slot.first, slot.count. A staged input is copied to the pinned buffer here, while
+  // the device computes the chunk before.
   template <class Enqueue> void start(Slot &slot, const std::vector<Transfer> &transfers, const Enqueue &enqueue) {
     int64_t offset = 0;
     for (size_t i = 0; i < transfers.size(); ++i) {
@@ -145,7 +164,7 @@ class Chunks {
     require(cudaEventRecord(slot.done, slot.stream), "marking a chunk");
   }
 
-  // Between the host, or the place in pinned memory that stands for it, and the device.
+  // Enqueues a copy between an array's place on the device and its host memory, or its staging place in pinned memory.
   void copy(const Slot &slot, const Transfer &transfer, char *device, bool in) {
     const auto bytes = static_cast<size_t>(transfer.bytes * slot.count);
     if (bytes == 0) return;
@@ -160,6 +179,7 @@ class Chunks {
             "copying a chunk");
   }
 
+  // Waits for the chunk of a slot, if there is one, copies its staged outputs to the caller's memory and collects it.
   template <class Collect> void finish(Slot &slot, const std::vector<Transfer> &transfers, const Collect &collect) {
     if (slot.count == 0) return;
     require(cudaEventSynchronize(slot.done), "computing a chunk");
@@ -174,6 +194,7 @@ class Chunks {
     slot.first = slot.count = 0;
   }
 
+  // Copies on the host by several threads: one reaches only a part of the memory's bandwidth.
   void copy_by_threads(char *to, const char *from, int64_t bytes) {
     pool_.run((bytes + kCopyPiece - 1) / kCopyPiece, [&](int64_t piece, int32_t) {
       const int64_t at = piece * kCopyPiece;
@@ -181,6 +202,7 @@ class Chunks {
     });
   }
 
+  // Enlarges the buffers of a slot if they are smaller than bytes, which only large boxes can make them.
   void reserve(Slot &slot, int64_t bytes) const {
     if (slot.pinned.bytes() < bytes) slot.pinned.allocate(bytes, cuda_malloc_host);
     if (slot.device.bytes() < bytes)

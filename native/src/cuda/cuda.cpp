@@ -2,9 +2,10 @@
 // where it lies; host memory goes through chunks of images.
 #include <algorithm>
 
-#include "cpu/cells_scalar.h"
 #include "cuda/chunks.h"
 #include "cuda/workspace.h"
+#include "head.h"
+#include "layer_sums.h"
 
 namespace yl {
 namespace {
@@ -27,6 +28,13 @@ class Cuda final : public Backend {
     if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(device_) == cudaSuccess) cudaDeviceSynchronize();
     cudaSetDevice(before);
   }
+
+  std::string description() const override {
+    return std::string(shape_.dtype == YL_F64 ? "float64, " : "float32, ") + cuda_properties(device_).name;
+  }
+
+  // Host memory is copied as a whole and a refresh overwrites it, so nothing is left of the gradient before.
+  bool was_object(int32_t, int32_t, int32_t) const override { return true; }
 
   Outcome loss(const Call &call, yl_parts *rows) override {
     const DeviceScope scope(device_);
@@ -63,7 +71,7 @@ class Cuda final : public Backend {
       require(cudaStreamSynchronize(slot.stream), "decoding");
       return;
     }
-    head_grid(shape_, head);
+    write_grid(head, shape_.layers[head.layer].height, shape_.layers[head.layer].width);
     const int64_t cell_bytes = shape_.layers[head.layer].cells * int64_t(sizeof(float));
     const int64_t sizes[] = {0, 2, 2, 1, shape_.num_classes};
     std::vector<Transfer> transfers{{head.feats, feats_bytes(head.layer), Way::kIn}};
@@ -323,6 +331,11 @@ class Cuda final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda(const Shape &shape) { return std::make_unique<Cuda>(shape); }
+const BackendEntry cuda_backend = {
+    YL_DEVICE_CUDA,  "cuda",
+    "device memory", kMaxCudaLayers,
+    check_cuda,      [](const Shape &shape) -> std::unique_ptr<Backend> { return std::make_unique<Cuda>(shape); },
+    &cuda_memory,
+};
 
 }  // namespace yl

@@ -1,14 +1,19 @@
-// How feats and gradients lie in memory: the kernels touch them through Format alone.
+// Feats and gradient of an image and layer: the kernels access them through Feats alone.
+//
+// The gradient of the background is nearly all of what a call writes, so write_background is the part that decides a
+// call's time: whole rows go out in 16-byte stores whatever their length and alignment, planes in stores of adjacent
+// threads. layout.h says where a value is, dtype.h how it is converted.
 #pragma once
 
 #include <type_traits>
 
 #include "cuda/kernel.cuh"
 #include "dtype.h"
+#include "layout.h"
 
 namespace yl {
 
-// Values that are stored at once, in one instruction of 16 bytes: at must be a multiple of that.
+// Values that one instruction of 16 bytes stores; the address must be a multiple of 16.
 template <class Value> struct Pack {
   static constexpr int32_t kSize = sizeof(uint4) / sizeof(Value);
   Value values[kSize];
@@ -19,13 +24,12 @@ template <class Value> struct Pack {
   }
 };
 
-// Of an image and layer: values of a type, channels side by side or as planes. The gradient has the type of feats, or is
-// float32.
-template <class Value, bool kPlanar> class Format {
+// Value is the type of feats; the gradient has that type or is float32.
+template <class Value, bool kPlanar> class Feats {
  public:
   using Number = typename ArithmeticOf<Value>::Type;
 
-  __device__ Format(const LayerTask &layer, int32_t channels, int32_t image, bool f32_grads)
+  __device__ Feats(const LayerTask &layer, int32_t channels, int32_t image, bool f32_grads)
       : order_(layer.anchors, layer.cells, channels),
         f32_grads_(!std::is_same<Value, float>::value && f32_grads),
         feats_(static_cast<const Value *>(layer.feats) + int64_t(image) * layer.cells * channels),
@@ -33,23 +37,26 @@ template <class Value, bool kPlanar> class Format {
                                  int64_t(image) * layer.cells * channels * (f32_grads_ ? sizeof(float) : sizeof(Value))
                            : nullptr) {}
 
-  // A tile is a run of indices: cells in the order of memory.
+  // Returns the cell of an index: a tile is a run of indices, so that its cells are adjacent in memory.
   __device__ int32_t cell_of(int32_t index) const { return order_.cell_of(index); }
 
   __device__ Number read(int32_t cell, int32_t channel) const { return load(feats_[at(cell, channel)]); }
+  __device__ Box<Number> box_logits(int32_t cell) const {
+    return {read(cell, kX), read(cell, kY), read(cell, kW), read(cell, kH)};
+  }
 
-  // Returns whether what is stored is finite.
+  // Writes an element of the gradient, or adds it; returns whether it is finite as it is stored.
   __device__ bool write(int32_t cell, int32_t channel, Number slope, bool accumulate) const {
     if (f32_grads_) return put(reinterpret_cast<float *>(grads_) + at(cell, channel), slope, accumulate);
     return put(reinterpret_cast<Value *>(grads_) + at(cell, channel), slope, accumulate);
   }
-  // Whether it would be, without accumulation.
+  // Returns whether an element would be finite as it is stored, without accumulation.
   __device__ bool fits(Number slope) const {
     return f32_grads_ ? finite(load(Store<float>::from(slope))) : finite(load(Store<Value>::from(slope)));
   }
 
-  // By all threads of the block: the gradient of the background among indices [first, first + count), slopes[i] for the
-  // objectness of index first + i, else 0. Where the bit is set in left_out nothing is written.
+  // Writes the gradient of the background of indices [first, first + count): slopes[i] for the objectness of index
+  // first + i, else 0. Skips the indices whose bit is set in left_out. All threads of the block take part.
   template <class Slopes, class Bits>
   __device__ void write_background(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
                                    const Bits &left_out) const {
@@ -82,7 +89,7 @@ template <class Value, bool kPlanar> class Format {
       write_rows(grads + order_.start(first), count, slopes, any_left_out, left_out);
   }
 
-  // Each thread its index in plane after plane: threads side by side.
+  // Each thread writes its index in plane after plane, so that adjacent threads write adjacent values.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_planes(Grad *grads, int32_t first, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
@@ -90,10 +97,10 @@ template <class Value, bool kPlanar> class Format {
     if (i >= count || is_set(left_out, i)) return;
     Grad *place = grads + order_.start(order_.cell_of(first + i));
     for (int32_t channel = 0; channel < order_.channels; ++channel, place += order_.step())
-      *place = Store<Grad>::from(channel == 4 ? slopes[i] : Number(0));
+      *place = Store<Grad>::from(channel == kObjectness ? slopes[i] : Number(0));
   }
 
-  // Whole rows in 16-byte stores, whatever their length.
+  // Writes whole rows in 16-byte stores, whatever their length: a store may span two rows.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_rows(Grad *start, int32_t count, const Slopes &slopes, bool any_left_out,
                              const Bits &left_out) const {
@@ -112,9 +119,9 @@ template <class Value, bool kPlanar> class Format {
     auto row = static_cast<int32_t>(from / channels), channel = static_cast<int32_t>(from % channels);
     for (Grad *place = start + from, *const end = start + tail; place < end; place += step) {
       const bool two_rows = channel + kSize > channels;
-      const bool in_next = channel > 4;
-      const int32_t objectness = in_next ? channels + 4 - channel : 4 - channel;
-      // A row has 6 values at least: only a pack of 8 can hold the objectness of two rows, or reach a third.
+      const bool in_next = channel > kObjectness;
+      const int32_t objectness = in_next ? channels + kObjectness - channel : kObjectness - channel;
+      // A row has at least 6 values, so only a pack of 8 can hold the objectness of two rows, or reach a third row.
       const bool many = kSize > 6 && (objectness + channels < kSize || channel + kSize > 2 * channels);
       if (many || (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1))))) {
         write_values(place - channel, row, channel, kSize, slopes, left_out);
@@ -140,12 +147,12 @@ template <class Value, bool kPlanar> class Format {
     }
   }
 
-  // count values one by one, from a channel of a row on; values is where the row begins.
+  // Writes count values one by one, from a channel of a row on; values is where the row begins.
   template <class Grad, class Slopes, class Bits>
   __device__ void write_values(Grad *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
                                const Bits &left_out) const {
     for (; count > 0; --count) {
-      if (!is_set(left_out, row)) values[channel] = Store<Grad>::from(channel == 4 ? slopes[row] : Number(0));
+      if (!is_set(left_out, row)) values[channel] = Store<Grad>::from(channel == kObjectness ? slopes[row] : Number(0));
       if (++channel < order_.channels) continue;
       channel = 0;
       ++row;
@@ -158,5 +165,35 @@ template <class Value, bool kPlanar> class Format {
   const Value *const feats_;
   char *const grads_;
 };
+
+// What the functions of stage 2 share: an (image, layer) of the call.
+template <class F> struct View {
+  using T = typename F::Number;
+
+  __device__ View(const Task &call, int32_t image_number, int32_t l)
+      : task(call),
+        layer(call.layers[l]),
+        lists(call, image_number, l),
+        feats(layer, call.channels, image_number, call.f32_grads),
+        image(image_number) {}
+
+  __device__ Cell<T> formula_cell(int32_t cell) const {
+    return cell_at<T>(layer, static_cast<const T *>(layer.anchor_sizes), cell);
+  }
+  // Returns a target of an object; see target_of for channels other than those of the box.
+  __device__ float target(int32_t cell, int32_t channel) const {
+    return target_of(task, layer, lists, image, cell, channel);
+  }
+
+  const Task &task;
+  const LayerTask &layer;
+  const Lists lists;
+  const F feats;
+  const int32_t image;
+};
+
+template <class T> __device__ inline Box<T> as(const Box<float> &box) {
+  return {static_cast<T>(box.x), static_cast<T>(box.y), static_cast<T>(box.w), static_cast<T>(box.h)};
+}
 
 }  // namespace yl

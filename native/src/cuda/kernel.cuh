@@ -1,23 +1,25 @@
 // What the kernels share. A call is two launches:
 //
-//   gather.cu   stage 1: the objects of each (image, layer), from y_true or from boxes, into its list, in no order
-//   visit.cu    stage 2: each cell once: ignore factor, parts, gradient row (object.h: that of an object), a partial sum
-//               per tile; stage 3 (finish.h): the last block of an (image, layer) sums its tiles, the last block of all
-//               sums the layers, writes the result and leaves counters and lists as the next call needs them
+//   truths.cu   stage 1, truths: y_true or boxes -> the objects of each (image, layer), a list in no particular order
+//   cells.cu    stage 2, cells: each cell once, a tile for each block; object.cuh has the row of an object
+//   sum.cuh     stage 3, sum, in the same launch: the last block of an (image, layer) adds its tiles, the last block of
+//               all adds the layers, writes the result, and leaves counters and lists as the next call needs them
 //
-// A tile is a run of cells of one (image, layer), one thread a cell. Nothing of the size of the input is kept beside it:
-// y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of cells that a
-// truth can reach, and for the rows of objects.
+// A tile is a run of cells of one (image, layer), one thread for each. Nothing of the size of the input is stored
+// besides: y_true is read for its masks and its objects, feats for the objectness of every cell, for the box logits of
+// the cells that a truth can reach, and for the rows of objects.
 //
-// Sums: float terms, added in double along fixed trees (lanes, warps, tiles, images); counters are integers. So the bits
-// do not depend on the order in which blocks run.
+// Float terms are added in double along fixed trees (lanes, warps, tiles, images), and counters are integers, so that
+// the bits do not depend on the order in which blocks run.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include "cuda/task.h"
+#include "layer_sums.h"
+#include "layout.h"
 
-// Memory of the block. The host SIMT runner of the tests checks each access.
+// An array in the memory of the block. The host SIMT runner of the tests checks each access to it.
 #if defined(YL_SIMT)
 #define YL_SHARED(Type, name, count) auto &name = simt::shared<Type, (count)>(__LINE__)
 #else
@@ -26,7 +28,7 @@
 
 namespace yl {
 
-// 16 bytes in one instruction. Written as an assignment, nvcc 13.0 takes the value apart into three stores.
+// Stores 16 bytes in one instruction: nvcc 13.0 turns an assignment into three stores.
 __device__ inline void store_whole(uint4 *at, uint4 bits) {
 #if defined(YL_SIMT)
   *at = bits;
@@ -39,7 +41,7 @@ __device__ inline void store_whole(uint4 *at, uint4 bits) {
 constexpr unsigned kAllLanes = 0xffffffffu;
 constexpr int32_t kWarp = 32;
 
-// The sum of a warp's values, the same tree every time; every lane gets it.
+// Returns the sum of a warp's values in every lane, along the same tree every time.
 template <class T> __device__ inline T warp_sum(T value) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
   return value;
@@ -53,7 +55,7 @@ struct Tile {
 
 __host__ __device__ inline int32_t tiles_of(int32_t cells, int32_t size) { return (cells - 1) / size + 1; }
 
-// Blocks are numbered image by image, layer by layer, tile by tile.
+// Returns the tile of this block: blocks are numbered image by image, layer by layer, tile by tile.
 __device__ inline Tile tile_of_block(const Task &task, int32_t blocks_per_image, int32_t size) {
   const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
   int32_t index = static_cast<int32_t>(blockIdx.x) % blocks_per_image;
@@ -66,7 +68,7 @@ __device__ inline Tile tile_of_block(const Task &task, int32_t blocks_per_image,
   return {image, l, first, left < size ? left : size, tiles};
 }
 
-// What a block needs of an (image, layer): its place in the workspace.
+// The lists and counters of an (image, layer) in the workspace.
 struct Lists {
   int32_t *cells;
   Box<float> *truths;
@@ -105,7 +107,7 @@ __device__ inline yl_box_counts box_counts(const Control &control) {
 #undef YL_READ_COUNTER
 }
 
-// By one thread when all is done: what became of the call; then the counters are those of the next.
+// Reports the outcome of the call and resets the counters for the next one. Called by one thread when all is done.
 __device__ inline void complete(const Task &task) {
   Control &control = *task.work.control;
   if (task.result.completion) {
@@ -119,12 +121,13 @@ __device__ inline void complete(const Task &task) {
   control = YL_CLEARED_CONTROL;
 }
 
-// A target of an object: a channel of its row of y_true, or of the row that its boxes stand for.
+// Returns the mask or a class target of an object: from its row of y_true, or from the row that its boxes stand for.
+// (The channels of the box are in the list of objects.)
 __device__ inline float target_of(const Task &task, const LayerTask &layer, const Lists &lists, int32_t image,
                                   int32_t cell, int32_t channel) {
   if (layer.y_true) return layer.y_true[(int64_t(image) * layer.cells + cell) * task.channels + channel];
-  if (channel == 4) return 1;
-  const int32_t c = channel - 5;
+  if (channel == kObjectness) return 1;
+  const int32_t c = channel - kFirstClass;
   return static_cast<float>(lists.class_flags[int64_t(cell) * task.flag_words + c / 32] >> (c % 32) & 1);
 }
 

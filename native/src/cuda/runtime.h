@@ -1,17 +1,33 @@
-// The CUDA runtime for the host files of this folder: errors as Failures, the device of a call, memory that is owned.
+// The CUDA runtime for the host files of this folder: errors become Failures with a sentence, a scope selects the
+// device of a call, and memory has an owner. The file does not run kernels; cuda.cpp does, through the launch functions
+// of task.h.
 #pragma once
 
 #include <cuda_runtime.h>
 
+#include "backend.h"
 #include "check/check.h"
-#include "cuda/cuda.h"
 
 namespace yl {
 
-// Throws unless error is success; what names the operation.
+// Throws a Failure unless error is cudaSuccess: YL_OUT_OF_MEMORY if an allocation failed, else YL_DEVICE_FAILED. what
+// names the operation in the sentence, as in "CUDA failed while copying".
 void require(cudaError_t error, const char *what);
 
-// The device is current while this lives; the caller's is again after it.
+// Fails with YL_NO_DEVICE and the reason unless the device can be used.
+void check_cuda(int32_t device_index);
+yl_device_properties cuda_properties(int32_t device_index);
+void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
+void *cuda_malloc(int32_t device_index, int64_t bytes);
+void *cuda_malloc_host(int64_t bytes);
+void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
+void cuda_copy_async(int32_t device_index, void *to, const void *from, int64_t bytes, void *stream);
+void cuda_stream_synchronize(int32_t device_index, void *stream);
+// These and their siblings, as the table of backends has them.
+extern const DeviceMemory cuda_memory;
+
+// Makes a device current while it lives, and then the caller's device again: a library must not change the current
+// device of the thread that calls it.
 class DeviceScope {
  public:
   explicit DeviceScope(int32_t device_index) {
@@ -30,16 +46,18 @@ class DeviceScope {
   bool changed_ = false;
 };
 
-// Bytes of device memory or of pinned memory.
-template <cudaError_t (*Free)(void *)> class Memory {
+// Owns bytes of device memory or of pinned memory. Free is cudaFree or cudaFreeHost; NULL is allowed there.
+template <cudaError_t (*Free)(void *)> class OwnedMemory {
  public:
-  Memory() = default;
-  ~Memory() { Free(start_); }
-  Memory(const Memory &) = delete;
-  Memory &operator=(const Memory &) = delete;
+  OwnedMemory() = default;
+  ~OwnedMemory() { Free(start_); }
+  OwnedMemory(const OwnedMemory &) = delete;
+  OwnedMemory &operator=(const OwnedMemory &) = delete;
 
   char *start() const { return static_cast<char *>(start_); }
   int64_t bytes() const { return bytes_; }
+  // Replaces the memory by make(bytes), which may throw. Frees the old memory first, so that both are never needed at
+  // once; after a throw the object is empty.
   template <class Allocate> void allocate(int64_t bytes, const Allocate &make) {
     Free(start_);
     start_ = nullptr;
@@ -52,7 +70,7 @@ template <cudaError_t (*Free)(void *)> class Memory {
   void *start_ = nullptr;
   int64_t bytes_ = 0;
 };
-using DeviceMemory = Memory<cudaFree>;
-using PinnedMemory = Memory<cudaFreeHost>;
+using DeviceBytes = OwnedMemory<cudaFree>;
+using PinnedBytes = OwnedMemory<cudaFreeHost>;
 
 }  // namespace yl

@@ -1,11 +1,15 @@
-// Stage 3, sums: by the last block of an (image, layer) its row, by the last of all the result.
+// Stage 3, sum, and the result: the last block of an (image, layer) adds its tiles to a row, the last block of all adds
+// the rows to layers and writes the result.
+//
+// Which block is last depends on the hardware, what it adds does not: tiles along a fixed tree over lanes, rows in the
+// order of the images. Tickets tell which one is last; each block counts itself when its partial sum is visible to all.
 #pragma once
 
-#include "cuda/object.cuh"
+#include "cuda/statistics.cuh"
 
 namespace yl {
 
-// The sum of a field of a row's tiles, by a warp, lanes over tiles; into row, and into copy if it is not NULL.
+// Adds a field of a row's tiles, by a warp, lanes over tiles; writes it into row, and into copy if that is not NULL.
 template <class T>
 __device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t field, yl_parts *row, yl_parts *copy) {
   const auto lane = static_cast<int32_t>(threadIdx.x) % kWarp;
@@ -18,8 +22,8 @@ __device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t f
   if (copy) field_of<T>(*copy, field) = value;
 }
 
-// A field at a time, so that no thread needs registers for all; spread over the warps, so that few sums follow each other:
-// a call of one image waits for this.
+// Adds the tiles of a row, a field at a time, so that no thread needs registers for all. The fields are spread over the
+// warps, so that few sums follow each other: a call of one image waits for this.
 __device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
   for (auto field = static_cast<int32_t>(threadIdx.x) / kWarp; field < kFields; field += kTile / kWarp) {
     if (field < kSums)
@@ -29,7 +33,7 @@ __device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts 
   }
 }
 
-// The sum of a field of a layer's rows, in the order of the images, by one thread.
+// Adds a field of a layer's rows, in the order of the images, by one thread.
 template <class T> __device__ inline void sum_rows(const Task &task, int32_t l, int32_t field) {
   T value = 0;
 #pragma unroll 4
@@ -38,18 +42,29 @@ template <class T> __device__ inline void sum_rows(const Task &task, int32_t l, 
   field_of<T>(task.work.layers[l], field) = value;
 }
 
-// By one thread: layers are the raw sums.
-__device__ inline void give_result(const Task &task) {
-  const Control &control = *task.work.control;
+// Returns what the sums are divided by, once stage 1 has counted the objects.
+__device__ inline double normaliser_of(const Task &task) {
   const double value = task.normaliser_at ? *task.normaliser_at : task.normaliser_value;
-  const double normaliser = normaliser_of(task.normaliser, value, task.batch, static_cast<int64_t>(control.objects));
+  return normaliser_of(task.normaliser, value, task.batch, static_cast<int64_t>(task.work.control->objects));
+}
+
+// Returns the factor of the gradient.
+__device__ inline double gradient_factor(const Task &task) {
+  const double scale = task.grad_scale_at ? *task.grad_scale_at : task.grad_scale;
+  return scale / normaliser_of(task);
+}
+
+// Writes the result from the raw sums of the layers. Called by one thread.
+__device__ inline void write_result(const Task &task) {
+  const Control &control = *task.work.control;
+  const double normaliser = normaliser_of(task);
   summarise(task.work.layers, task.layer_count, normaliser, box_counts(control), *task.result.summary);
   if (task.result.layers)
     for (int32_t l = 0; l < task.layer_count; ++l) task.result.layers[l] = task.work.layers[l];
 }
 
-// By all threads of the last block: the extras of the rows together.
-__device__ inline void give_extras(const Task &task) {
+// Adds the extras of the rows and writes them. All threads of the last block take part.
+__device__ inline void write_extras(const Task &task) {
   YL_SHARED(Offence, firsts, kMaxCudaLayers);
   const auto l = static_cast<int32_t>(threadIdx.x);
   if (l < task.layer_count) {
@@ -66,8 +81,9 @@ __device__ inline void give_extras(const Task &task) {
   *task.result.offender = describe(first, task.layers, task.layer_count, task.cells_per_image, task.channels);
 }
 
-// By one thread, for its block: whether it is the last of count that come here. What any thread of a block wrote before a
-// barrier that this thread has passed, all threads of the last block see after a barrier that follows.
+// Returns whether the block is the last of count that come here. Called by one thread of each. What any thread of a
+// block wrote before a barrier that this thread has passed is visible to all threads of the last block after its next
+// barrier.
 __device__ inline bool take_ticket(unsigned long long *tickets, unsigned long long count) {
   __threadfence();
   const bool last = atomicAdd(tickets, 1ull) == count - 1;
@@ -75,7 +91,7 @@ __device__ inline bool take_ticket(unsigned long long *tickets, unsigned long lo
   return last;
 }
 
-// By all threads of the last block of an (image, layer): its row; and, of the last block of all, the result.
+// Adds the row of an (image, layer), by all threads of its last block; the last block of all goes on with the result.
 template <bool kExtras> __device__ inline void finish_row(const Task &task, const Tile &tile, bool bad) {
   const Lists lists(task, tile.image, tile.layer);
   YL_SHARED(bool, last, 1);
@@ -99,7 +115,7 @@ template <bool kExtras> __device__ inline void finish_row(const Task &task, cons
   __syncthreads();
   if (thread == 0) {
     if (gradient) *lists.previous_count = objects;
-    if (!kExtras) *lists.count = 0;  // else other layers of the image may still look at the list
+    if (!kExtras) *lists.count = 0;  // with extras other layers of the image may still read the list
     *lists.tiles_done = 0;
     last[0] =
         take_ticket(&task.work.control->rows_done, static_cast<unsigned long long>(task.batch) * task.layer_count);
@@ -115,11 +131,11 @@ template <bool kExtras> __device__ inline void finish_row(const Task &task, cons
   }
   if (kExtras) {
     for (int64_t i = thread; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;
-    if (!bad) give_extras(task);
+    if (!bad) write_extras(task);
   }
   __syncthreads();
   if (thread != 0) return;
-  if (!bad) give_result(task);
+  if (!bad) write_result(task);
   complete(task);
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "boxes.h"
-#include "cuda/cuda.h"
 #include "statistics.h"
 
 namespace yl {
@@ -12,6 +11,8 @@ namespace yl {
 constexpr int32_t kTile = 256;
 constexpr int32_t kTruthsTile = 1024;
 constexpr int32_t kBoxRows = 128;
+
+constexpr int32_t kMaxCudaLayers = 16;  // their descriptions are parameters of the kernels
 
 struct LayerTask {
   const void *feats;
@@ -25,14 +26,6 @@ struct LayerTask {
   float *ignore_mask, *best_iou, *cell_loss;  // on request, else NULL
 };
 
-// yl_rules, for the kernels that know them.
-struct RuleTask {
-  float weight_xy, weight_wh, weight_object, weight_background, weight_class;
-  float label_smoothing;
-  const float *class_weights;  // C
-  bool image_scope;
-};
-
 // Counters of a launch: YL_CLEARED_CONTROL between calls, brought back to it by the last block.
 struct Control {
   unsigned long long first_bad;  // image * per_image + row of boxes
@@ -41,8 +34,7 @@ struct Control {
   unsigned long long rows_done;  // tickets of (image, layer)
 };
 constexpr unsigned long long kNoBadRow = ~0ull;
-#define YL_CLEARED_CONTROL \
-  { kNoBadRow, 0, 0, 0, 0, 0, 0, 0 }
+#define YL_CLEARED_CONTROL {kNoBadRow, 0, 0, 0, 0, 0, 0, 0}
 
 // Device memory of a plan. The lists of objects are in no order: nothing depends on it.
 struct Workspace {
@@ -72,7 +64,7 @@ struct Task {
   bool extras;            // Call::extras
   bool scan_all;
   int32_t grad_mode;  // YL_GRAD_...
-  RuleTask rules;
+  CellRules rules;    // class_weights is device memory
   BoxRules box_rules;
   const float *boxes;
   const float *box_weights;  // or NULL

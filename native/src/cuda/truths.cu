@@ -1,30 +1,37 @@
-// Stage 1, truths: y_true or boxes -> the lists of objects. And the dense truths of those lists.
+// Stage 1, truths: y_true or boxes -> the lists of objects. And yl_build_y_true, the dense truths of those lists.
+//
+// place_boxes of ../truths.h is a loop: a row takes a cell, and a later row of the same cell replaces its box. Here
+// each row has a thread, which compares it with all rows of the image: the first row of a cell owns it, the last one
+// gives the box, all give their class. That is the same rule without an order in time, so it needs no atomic operation
+// on cells. A row is read several times; each time it is admitted again, so that a caller who writes boxes meanwhile
+// gets a meaningless result, but no access out of bounds.
 #include "cuda/kernel.cuh"
 
 namespace yl {
-inline namespace truths_kernels {  // of no name would have one that differs from build to build
+inline namespace truths_kernels {  // not an anonymous namespace: its mangled name would change from build to build
 
-__global__ void __launch_bounds__(kTile) dense_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
+__global__ void __launch_bounds__(kTile)
+    dense_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTruthsTile);
   const LayerTask &layer = task.layers[tile.layer];
   const float *y_true = layer.y_true + (int64_t(tile.image) * layer.cells + tile.first) * task.channels;
-  constexpr int32_t kCells = kTruthsTile / kTile;  // of a thread: its loads are in flight together
+  constexpr int32_t kCells = kTruthsTile / kTile;  // of a thread, whose loads are under way together
   float masks[kCells];
 #pragma unroll
   for (int32_t i = 0; i < kCells; ++i) {
     const auto cell = static_cast<int32_t>(threadIdx.x) + i * kTile;
-    masks[i] = cell < tile.count ? y_true[int64_t(cell) * task.channels + 4] : 0.0f;
+    masks[i] = cell < tile.count ? y_true[int64_t(cell) * task.channels + kObjectness] : 0.0f;
   }
 #pragma unroll
   for (int32_t i = 0; i < kCells; ++i) {
-    if (masks[i] == 0.0f) continue;  // NaN is not 0 either
+    if (masks[i] == 0.0f) continue;  // a NaN is not 0: its cell is an object
     const auto cell = static_cast<int32_t>(threadIdx.x) + i * kTile;
     const float *y = y_true + int64_t(cell) * task.channels;
-    Lists(task, tile.image, tile.layer).append(task, tile.first + cell, {y[0], y[1], y[2], y[3]}, 1);
+    Lists(task, tile.image, tile.layer).append(task, tile.first + cell, {y[kX], y[kY], y[kW], y[kH]}, 1);
   }
 }
 
-// A row of boxes, as far as other rows must know it: read and checked once, whatever is written there meanwhile.
+// What other rows must know of a row of boxes.
 struct Placed {
   int32_t anchor;  // -1: no object
   int32_t class_;
@@ -36,18 +43,17 @@ __device__ inline Placed place(const Task &task, int64_t at) {
   bool clamped;
   if (admit(task.box_rules, row, clamped) != BoxKind::kObject) return {-1, 0, 0, 0};
   const Box<float> truth = truth_of(task.box_rules, row.values);
-  return {best_match(task.box_rules, row.values).anchor, static_cast<int32_t>(row.values[4]), truth.x, truth.y};
+  return {best_match(task.box_rules, row.values).anchor, static_cast<int32_t>(row.values[kBoxClass]), truth.x, truth.y};
 }
 
 __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) {
   if (placed.anchor < 0) return -1;
-  return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer.height, layer.width, layer.anchor_mask,
-                 layer.anchors);
+  return cell_of({placed.x, placed.y, 0, 0}, placed.anchor, layer);
 }
 
-// For each row of an image's boxes in turn, by the thread that has the row: start(t, place of the row), then
-// other(t, j, place of row j) for every row j in order, then done(t). All rows meet all rows, kBoxRows at a time. rows is
-// the number of the image's first row.
+// Compares all rows of an image with all rows, kBoxRows at a time. The thread that has a row t calls start(t, its
+// place), then other(t, j, place of row j) for every row j in order, then done(t). rows is the number of the image's
+// first row.
 template <class Start, class Other, class Done>
 __device__ inline void for_pairs(const Task &task, int64_t rows, const Start &start, const Other &other,
                                  const Done &done) {
@@ -70,7 +76,7 @@ __device__ inline void for_pairs(const Task &task, int64_t rows, const Start &st
   }
 }
 
-// The list of an (image, layer): the first row of a cell owns it, the last gives the truth, all give their class.
+// Fills the list of an (image, layer).
 __device__ inline void list_boxes(const Task &task, int64_t rows, int32_t image, int32_t l) {
   const LayerTask &layer = task.layers[l];
   const Lists lists(task, image, l);
@@ -103,7 +109,7 @@ __device__ inline void list_boxes(const Task &task, int64_t rows, int32_t image,
       });
 }
 
-// What became of an image's rows: yl_box_counts, and the first row that the policy refuses.
+// Counts what became of an image's rows (yl_box_counts), and finds the first row that the policy refuses.
 __device__ inline void count_boxes(const Task &task, int64_t rows, int32_t image) {
   Control &control = *task.work.control;
   Placed own{};
@@ -141,7 +147,7 @@ __device__ inline void count_boxes(const Task &task, int64_t rows, int32_t image
       });
 }
 
-// Blocks of an image: one for each layer, and one that counts.
+// An image has a block for each layer, and one that counts.
 __global__ void __launch_bounds__(kBoxRows, 4)
     box_truths_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const auto image = static_cast<int32_t>(blockIdx.x) / blocks_per_image;
@@ -153,15 +159,16 @@ __global__ void __launch_bounds__(kBoxRows, 4)
     count_boxes(task, rows, image);
 }
 
-// ---- dense truths of the lists ----------------------------------------------------------------------------------------
+// ---- dense truths of the lists --------------------------------------------------------------------------------------
 
 struct Outputs {
   float *y_true[kMaxCudaLayers];
 };
 
-// A tile's rows of y_true, written whole.
+// Writes the rows of y_true of a tile, whole.
 __global__ void __launch_bounds__(kTile)
-    write_y_true_kernel(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs, int32_t blocks_per_image) {
+    write_y_true_kernel(const __grid_constant__ Task task, const __grid_constant__ Outputs outputs,
+                        int32_t blocks_per_image) {
   YL_SHARED(int32_t, owners, kTile);  // places in the list, or -1
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const Lists lists(task, tile.image, tile.layer);
@@ -181,17 +188,15 @@ __global__ void __launch_bounds__(kTile)
     float value = 0;
     if (owner >= 0) {
       const Box<float> truth = lists.truths[owner];
-      value = channel == 0   ? truth.x
-              : channel == 1 ? truth.y
-              : channel == 2 ? truth.w
-              : channel == 3 ? truth.h
-                             : target_of(task, layer, lists, tile.image, tile.first + at, channel);
+      value = channel < kBoxChannels ? channel_of(truth, channel)
+                                     : target_of(task, layer, lists, tile.image, tile.first + at, channel);
     }
     out[i] = value;
   }
 }
 
-// Where stage 2 does not follow: what stage 1 counted; lists and counters as between calls.
+// Where stage 2 does not follow: reports what stage 1 counted, and leaves lists and counters as the next call needs
+// them.
 __global__ void __launch_bounds__(kTile)
     finish_truths_kernel(const __grid_constant__ Task task, yl_box_counts *counts, int64_t *objects) {
   for (int64_t i = threadIdx.x; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;

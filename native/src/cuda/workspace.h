@@ -20,7 +20,7 @@ class DevicePlan {
     describe_rules();
     if (load_truths() != cudaSuccess || load_cells(base_) != cudaSuccess) {
       cudaGetLastError();
-      const yl_device_properties info = cuda_info(device_);
+      const yl_device_properties info = cuda_properties(device_);
       fail(YL_NO_DEVICE,
            "cuda:%d cannot be used: %s has compute capability %d.%d, for which this build has no kernels; use the cpu "
            "device",
@@ -66,13 +66,10 @@ class DevicePlan {
 
  private:
   void describe_rules() {
-    const Rules &rules = shape_.rules;
     base_.dtype = shape_.dtype;
     base_.layout = shape_.layout;
     base_.f32_grads = shape_.f32_grads;
-    base_.rules = {
-        rules.weight_xy,       rules.weight_wh, rules.weight_object, rules.weight_background, rules.weight_class,
-        rules.label_smoothing, nullptr,         rules.image_scope};
+    base_.rules = shape_.rules.cells;
   }
 
   void describe_layers() {
@@ -163,7 +160,7 @@ class DevicePlan {
   const Shape &shape_;
   const int32_t device_;
   const int64_t slots_;
-  DeviceMemory constants_, workspace_;
+  DeviceBytes constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
   size_t counter_bytes_ = 0;     // at the start of the workspace
   bool cleared_ = false;         // the counters are as the next call needs them

@@ -1,85 +1,398 @@
-// The reference backend: the data path in double precision, on the caller's thread, in plain order.
-#include "cpu/cells_scalar.h"
+// The reference device: the loss as plain loops in double precision, on the caller's thread. Begin reading here.
+//
+// It follows the formulas of yololoss.h at yl_loss line by line and is the oracle of the tests, so it shares with the
+// other backends only formula.h (the terms and their composition), boxes.h (what a row of boxes is, and its cells) and
+// the types. Nothing is vectorised, blocked or remembered between cells. The positions of values are written out, so
+// that the tests compare layout.h with them. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
+#include <algorithm>
+
+#include "backend.h"
+#include "check/check.h"
+#include "dtype.h"
+#include "layer_sums.h"
+#include "layout.h"
+#include "truths.h"
 
 namespace yl {
 namespace {
 
+// A cell of the image at hand.
+struct At {
+  int32_t image, l, cell;
+  CellPlace place;
+};
+
 class Reference final : public Backend {
  public:
   explicit Reference(const Shape &shape)
-      : shape_(shape), truths_(shape, 1), scratch_(shape), extras_(shape.layers.size()) {}
+      : shape_(shape),
+        rules_(shape.rules.cell_rules()),
+        cells_(shape.cells_per_image()),
+        rows_(new const float *[cells_]),
+        weights_(new float[cells_]),
+        objects_(new Truth[cells_]),
+        box_rows_(new float[cells_ * shape.channels]),
+        marks_(new int32_t[cells_]),
+        was_object_(static_cast<size_t>(shape.max_batch) * cells_),
+        stats_(shape.layers.size()) {
+    int64_t first = 0;
+    for (const Layer &layer : shape.layers) {
+      first_cell_.push_back(first);
+      first += layer.cells;
+    }
+  }
+
+  std::string description() const override { return "double precision, 1 thread"; }
 
   Outcome loss(const Call &call, yl_parts *rows) noexcept override {
     Outcome outcome{};
-    for (int32_t image = 0; image < call.batch; ++image) gather(call, image, outcome.boxes);
-    outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, truths_.total(call.batch));
-    with_format(shape_, [&](auto format) {
-      using F = decltype(format);
-      if (call.extras(shape_.rules))
-        visit<Cells<double, typename F::Value, typename F::Grad, F::kPlanar, true>>(call, outcome.normaliser, rows);
-      else
-        visit<Cells<double, typename F::Value, typename F::Grad, F::kPlanar, false>>(call, outcome.normaliser, rows);
-    });
-    if (call.grads) truths_.remember(call.batch);
+    int64_t objects = 0;
+    for (int32_t image = 0; image < call.batch; ++image) {
+      add(outcome.boxes, find_truths(call, image));
+      objects += object_count_;
+    }
+    outcome.normaliser = normaliser_of(call.normaliser, call.normaliser_value, call.batch, objects);
+    factor_ = call.grad_scale / outcome.normaliser;
+    first_ = {};
+    std::fill(stats_.begin(), stats_.end(), yl_stats{});
+    for (int32_t image = 0; image < call.batch; ++image) {
+      find_truths(call, image);
+      for (int32_t l = 0; l < shape_.layer_count(); ++l, ++rows) {
+        const Layer &layer = shape_.layers[l];
+        *rows = {};
+        for (int32_t cell = 0; cell < layer.cells; ++cell)
+          visit(call, {image, l, cell, place_of(cell, layer.width, layer.anchors)}, *rows);
+      }
+      for (int64_t cell = 0; cell < cells_ && call.grads; ++cell)
+        was_object_[image * cells_ + cell] = rows_[cell] != nullptr;
+    }
+    if (call.stats) std::copy(stats_.begin(), stats_.end(), call.stats);
+    if (call.offender) *call.offender = first_;
     return outcome;
   }
 
-  const Truths *truths() const override { return &truths_; }
+  bool was_object(int32_t image, int32_t l, int32_t cell) const override {
+    return was_object_[image * cells_ + first_cell_[l] + cell];
+  }
 
   void yolo_head(const yl_head &head) noexcept override {
-    head_grid(shape_, head);
+    const Layer &layer = shape_.layers[head.layer];
+    for (int32_t i = 0; head.grid && i < layer.height * layer.width; ++i) {
+      head.grid[2 * i] = static_cast<float>(i % layer.width);
+      head.grid[2 * i + 1] = static_cast<float>(i / layer.width);
+    }
     for (int32_t image = 0; image < head.batch; ++image)
-      with_format(shape_, [&](auto format) {
-        using F = decltype(format);
-        head_cells<double, typename F::Value, F::kPlanar>(shape_, head, image, 0, shape_.layers[head.layer].cells);
-      });
+      for (int32_t cell = 0; cell < layer.cells; ++cell) {
+        const At at{image, head.layer, cell, place_of(cell, layer.width, layer.anchors)};
+        const auto logit = [&](int32_t channel) { return value_at(head.feats, shape_.dtype, position(at, channel)); };
+        const Box<double> box = decode<double>({logit(kX), logit(kY), logit(kW), logit(kH)}, formula_cell(at));
+        const int64_t i = image * layer.cells + cell;
+        if (head.box_xy) head.box_xy[2 * i] = static_cast<float>(box.x);
+        if (head.box_xy) head.box_xy[2 * i + 1] = static_cast<float>(box.y);
+        if (head.box_wh) head.box_wh[2 * i] = static_cast<float>(box.w);
+        if (head.box_wh) head.box_wh[2 * i + 1] = static_cast<float>(box.h);
+        if (head.box_confidence) head.box_confidence[i] = static_cast<float>(sigmoid(logit(kObjectness)));
+        for (int32_t c = 0; head.box_class_probs && c < shape_.num_classes; ++c)
+          head.box_class_probs[i * shape_.num_classes + c] = static_cast<float>(sigmoid(logit(kFirstClass + c)));
+      }
   }
 
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) noexcept override {
     yl_box_counts counts{};
     for (int32_t image = 0; image < batch; ++image) {
-      add(counts, truths_.gather_boxes(image, {boxes.data, nullptr, boxes.per_image, boxes.policy}, 0));
-      for (int32_t l = 0; l < shape_.layer_count(); ++l) write_y_true(shape_, truths_, image, l, y_true[l]);
+      add(counts, find_boxes(image, {boxes.data, nullptr, boxes.per_image, boxes.policy}));
+      for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+        float *out = y_true[l] + image * shape_.layers[l].cells * shape_.channels;
+        for (int64_t cell = 0; cell < shape_.layers[l].cells; ++cell)
+          for (int32_t channel = 0; channel < shape_.channels; ++channel) {
+            const float *row = rows_[first_cell_[l] + cell];
+            *out++ = row ? row[channel] : 0.0f;
+          }
+      }
     }
     return counts;
   }
 
  private:
-  // Stage 1.
-  void gather(const Call &call, int32_t image, yl_box_counts &counts) noexcept {
-    if (call.dense()) {
-      for (int32_t l = 0; l < shape_.layer_count(); ++l) {
-        const int64_t cells = shape_.layers[l].cells;
-        truths_.clear(image, l);
-        truths_.append(image, l, 0,
-                       truths_.gather_dense(image, l, 0, cells, call.y_true[l] + image * cells * shape_.channels));
+  // ---- truths -------------------------------------------------------------------------------------------------------
+
+  // An object of the image at hand: its layer, and its truth.
+  struct Truth {
+    int32_t l;
+    Box<double> truth;
+  };
+
+  // Finds the objects of an image: rows_ and weights_ of its cells, and objects_.
+  yl_box_counts find_truths(const Call &call, int32_t image) noexcept {
+    yl_box_counts counts{};
+    if (call.dense())
+      find_in_y_true(call, image);
+    else
+      counts = find_boxes(image, rows_of(call));
+    object_count_ = 0;
+    for (int32_t l = 0; l < shape_.layer_count(); ++l)
+      for (int64_t cell = 0; cell < shape_.layers[l].cells; ++cell)
+        if (const float *y = rows_[first_cell_[l] + cell])
+          objects_[object_count_++] = {l, {y[kX], y[kY], y[kW], y[kH]}};
+    return counts;
+  }
+
+  void find_in_y_true(const Call &call, int32_t image) noexcept {
+    for (int32_t l = 0; l < shape_.layer_count(); ++l) {
+      const int64_t cells = shape_.layers[l].cells;
+      for (int64_t cell = 0; cell < cells; ++cell) {
+        const float *y = call.y_true[l] + (image * cells + cell) * shape_.channels;
+        rows_[first_cell_[l] + cell] = y[kObjectness] != 0 ? y : nullptr;
+        weights_[first_cell_[l] + cell] = 1;
       }
-    } else {
-      add(counts, truths_.gather_boxes(image, rows_of(call), 0));
     }
   }
 
-  // Stages 2 and 3.
-  template <class CellsOf> void visit(const Call &call, double normaliser, yl_parts *rows) noexcept {
-    const CellsOf cells(shape_, truths_, call, call.grad_scale / normaliser);
-    std::fill(extras_.begin(), extras_.end(), Extra YL_NO_EXTRA);
-    for (int32_t image = 0; image < call.batch; ++image)
-      for (int32_t l = 0; l < shape_.layer_count(); ++l, ++rows) {
-        *rows = {};
-        for (int64_t first = 0, end = shape_.layers[l].cells; first < end; first += kRun)
-          cells.visit(image, l, first, std::min(first + kRun, end), scratch_, *rows, extras_[l]);
-      }
-    give_extras(shape_, call, extras_.data());
+  yl_box_counts find_boxes(int32_t image, const BoxRows &boxes) noexcept {
+    std::fill_n(rows_.get(), cells_, nullptr);
+    std::fill_n(marks_.get(), cells_, -1);
+    const auto take = [&](const PlacedRow &row, int32_t l, int32_t cell, int32_t &mark) {
+      const int64_t i = first_cell_[l] + cell;
+      float *const y = &box_rows_[i * shape_.channels];
+      if (mark < 0) std::fill_n(y, shape_.channels, 0.0f);
+      mark = row.t;
+      y[kX] = row.truth.x;
+      y[kY] = row.truth.y;
+      y[kW] = row.truth.w;
+      y[kH] = row.truth.h;
+      y[kObjectness] = 1;
+      y[kFirstClass + static_cast<int32_t>(row.used.values[kBoxClass])] = 1;
+      rows_[i] = y;
+      weights_[i] = row.used.weight;
+    };
+    const auto nothing = [](const PlacedRow &) {};
+    return place_boxes(shape_, boxes, image, marks_.get(), nothing, take, nothing);
+  }
+
+  // ---- cells --------------------------------------------------------------------------------------------------------
+
+  // Adds the loss of a cell to the sums of its image and layer, and writes its row of the gradient.
+  void visit(const Call &call, const At &at, yl_parts &sum) noexcept {
+    const float *const y = rows_[first_cell_[at.l] + at.cell];
+    const double k = ignore_factor(call, at);
+    sum.ignored += k == 0;
+    if (call.scan_all) scan(call, at, sum);
+    if (call.refresh() && was_object(at.image, at.l, at.cell)) clear_gradient(call, at);
+    const double loss = y ? object(call, at, k, y, sum) : background(call, at, k, sum);
+    put(call.ignore_mask, at, k);
+    put(call.cell_loss, at, loss);
+  }
+
+  // Returns k: 0 if the prediction of the cell has an IoU of at least ignore_thresh with some object of its image and
+  // layer, or, with YL_SCOPE_IMAGE, of its image; else 1.
+  double ignore_factor(const Call &call, const At &at) const noexcept {
+    const Box<double> box = decode(box_logits(call, at), formula_cell(at));
+    double k = 1, best = 0;
+    for (int64_t i = 0; i < object_count_; ++i) {
+      if (objects_[i].l != at.l && !rules_.image_scope) continue;
+      if (reaches(box, objects_[i].truth, double(shape_.layers[at.l].ignore_thresh))) k = 0;
+      best = larger(iou(box, objects_[i].truth), best);
+    }
+    put(call.best_iou, at, best);
+    return k;
+  }
+
+  double background(const Call &call, const At &at, double k, yl_parts &sum) noexcept {
+    const double to = logit(call, at, kObjectness);
+    const Term<double> confidence = background_term<true>(rules_, k, to);
+    sum.confidence_background += confidence.loss;
+    sum.ignored_background += k == 0;
+    if (!call.scan_all) sum.non_finite += !finite(to);
+
+    const double slope = confidence.slope * factor_;
+    if (call.grads && call.grad_mode == YL_GRAD_OVERWRITE) clear_gradient(call, at);
+    const double stored = call.grads ? write(call, at, kObjectness, slope, sum) : 0;
+    if (!finite(to))
+      note(at, kObjectness, YL_CAUSE_FEATS, to, 0);
+    else if (!finite(stored))
+      note(at, kObjectness, YL_CAUSE_OVERFLOW, to, slope);
+
+    yl_stats &stats = stats_[at.l];
+    ++stats.background;
+    stats.objectness_background += sigmoid(to);
+    stats.grad_background += call.grads ? slope * slope : 0;
+    return confidence.loss;
+  }
+
+  double object(const Call &call, const At &at, double k, const float *y, yl_parts &sum) noexcept {
+    const bool sound = inspect(call, at, y, sum);
+    const double m = y[kObjectness], v = weights_[first_cell_[at.l] + at.cell], to = logit(call, at, kObjectness);
+    const Box<double> truth{y[kX], y[kY], y[kW], y[kH]}, t = box_logits(call, at);
+    const auto [box, confidence] = object_terms<true>(rules_, truth, m, v, k, t, to, formula_cell(at));
+    sum.xy += box.xy;
+    sum.wh += box.wh;
+    sum.confidence_object += confidence.loss;
+    ++sum.objects;
+    double loss = box.xy + box.wh + confidence.loss;
+
+    yl_stats &stats = stats_[at.l];
+    const double own_iou = iou(decode(t, formula_cell(at)), truth);
+    ++stats.objects;
+    stats.iou += own_iou >= 0 ? own_iou : 0;  // a NaN counts as 0
+    stats.iou_50 += own_iou > 0.5;
+    stats.iou_75 += own_iou > 0.75;
+    stats.objectness_object += sigmoid(to);
+
+    const int32_t lost = overflow_channel(box, t);
+    const auto give = [&](int32_t channel, double slope, bool loss_is_finite) {
+      const double element = call.grads ? slope * factor_ : 0, value = logit(call, at, channel);
+      const bool stored = !call.grads || finite(write(call, at, channel, element, sum));
+      if (sound && !(loss_is_finite && stored)) note(at, channel, YL_CAUSE_OVERFLOW, value, element);
+      return element * element;
+    };
+    stats.grad_xy += give(kX, box.slope.x, lost != kX);
+    stats.grad_xy += give(kY, box.slope.y, lost != kY);
+    stats.grad_wh += give(kW, box.slope.w, lost != kW);
+    stats.grad_wh += give(kH, box.slope.h, lost != kH);
+    stats.grad_object += give(kObjectness, confidence.slope, finite(confidence.loss));
+    for (int32_t c = 0; c < shape_.num_classes; ++c) {
+      const auto class_weight = [&] { return double(rules_.class_weights[c]); };
+      const Term<double> term =
+          class_term<true>(rules_, m, double(y[kFirstClass + c]), v, class_weight, logit(call, at, kFirstClass + c));
+      sum.class_ += term.loss;
+      loss += term.loss;
+      stats.grad_class += give(kFirstClass + c, term.slope, finite(term.loss));
+    }
+    return loss;
+  }
+
+  // ---- values that are not finite -----------------------------------------------------------------------------------
+
+  // Counts the values of an object that are not finite; returns whether none of them poisons its loss.
+  bool inspect(const Call &call, const At &at, const float *y, yl_parts &sum) noexcept {
+    bool sound = true;
+    for (int32_t channel = 0; channel < shape_.channels; ++channel) {
+      const double value = logit(call, at, channel);
+      if (!call.scan_all) sum.non_finite += !finite(value) + !finite(y[channel]);
+      if (!finite(value)) note(at, channel, YL_CAUSE_FEATS, value, 0);
+      if (poisons(channel, y[channel])) note(at, channel, YL_CAUSE_TRUTH, y[channel], 0);
+      sound &= finite(value) && !poisons(channel, y[channel]);
+    }
+    return sound;
+  }
+
+  // YL_SCAN_ALL: counts every value of a cell that is not finite.
+  void scan(const Call &call, const At &at, yl_parts &sum) noexcept {
+    const int64_t cells = shape_.layers[at.l].cells;
+    for (int32_t channel = 0; channel < shape_.channels; ++channel) {
+      const double value = logit(call, at, channel);
+      const float y = call.dense() ? call.y_true[at.l][(at.image * cells + at.cell) * shape_.channels + channel] : 0;
+      sum.non_finite += !finite(value) + !finite(y);
+      if (!finite(value)) note(at, channel, YL_CAUSE_FEATS, value, 0);
+      if (!finite(y)) note(at, channel, YL_CAUSE_TRUTH, y, 0);
+    }
+  }
+
+  // Keeps the first offender. Cells come in order; within a cell the lowest channel is the first, then the lowest
+  // cause.
+  void note(const At &at, int32_t channel, int32_t cause, double value, double gradient) noexcept {
+    if (first_.cause != YL_CAUSE_NONE) {
+      const bool same_cell = first_.image == at.image && first_.layer == at.l && first_.row == at.place.row &&
+                             first_.column == at.place.column && first_.anchor == at.place.anchor;
+      if (!same_cell || first_.channel < channel || (first_.channel == channel && first_.cause <= cause)) return;
+    }
+    first_ = {cause, at.image, at.l, at.place.row, at.place.column, at.place.anchor, channel, 0, value, gradient};
+  }
+
+  // ---- memory -------------------------------------------------------------------------------------------------------
+
+  // Returns the position of a channel of a cell in feats[l] and grads[l].
+  int64_t position(const At &at, int32_t channel) const {
+    const Layer &layer = shape_.layers[at.l];
+    const int64_t h = layer.height, w = layer.width, channels = layer.anchors * shape_.channels;
+    const int64_t of_square = at.place.anchor * shape_.channels + channel;
+    if (shape_.layout == YL_NHWC) return ((at.image * h + at.place.row) * w + at.place.column) * channels + of_square;
+    return ((at.image * channels + of_square) * h + at.place.row) * w + at.place.column;
+  }
+
+  static double value_at(const void *values, int32_t dtype, int64_t position) {
+    switch (dtype) {
+      case YL_F64: return static_cast<const double *>(values)[position];
+      case YL_F16: return load(static_cast<const Half *>(values)[position]);
+      case YL_BF16: return load(static_cast<const Bfloat16 *>(values)[position]);
+      default: return static_cast<const float *>(values)[position];
+    }
+  }
+
+  double logit(const Call &call, const At &at, int32_t channel) const {
+    return value_at(call.feats[at.l], shape_.dtype, position(at, channel));
+  }
+  Box<double> box_logits(const Call &call, const At &at) const {
+    return {logit(call, at, kX), logit(call, at, kY), logit(call, at, kW), logit(call, at, kH)};
+  }
+  Cell<double> formula_cell(const At &at) const {
+    return cell_at<double>(shape_.layers[at.l], shape_.layers[at.l].anchor_sizes.data(), at.cell);
+  }
+
+  int32_t grad_dtype() const { return shape_.f32_grads ? YL_F32 : shape_.dtype; }
+
+  // Stores a value in the type of grads, and returns it as it is stored.
+  double store(const Call &call, const At &at, int32_t channel, double value) const noexcept {
+    void *const grads = call.grads[at.l];
+    const int64_t i = position(at, channel);
+    switch (grad_dtype()) {
+      case YL_F64: return static_cast<double *>(grads)[i] = value;
+      case YL_F16: return load(static_cast<Half *>(grads)[i] = Store<Half>::from(value));
+      case YL_BF16: return load(static_cast<Bfloat16 *>(grads)[i] = Store<Bfloat16>::from(value));
+      default: return static_cast<float *>(grads)[i] = static_cast<float>(value);
+    }
+  }
+
+  // Writes an element of the gradient, or adds it; counts what is then not finite.
+  double write(const Call &call, const At &at, int32_t channel, double slope, yl_parts &sum) const noexcept {
+    const bool accumulate = call.grad_mode == YL_GRAD_ACCUMULATE;
+    const double before = accumulate ? value_at(call.grads[at.l], grad_dtype(), position(at, channel)) : 0;
+    const double stored = store(call, at, channel, accumulate ? before + slope : slope);
+    sum.found_inf += !finite(stored);
+    return stored;
+  }
+
+  // The logits of a cell are read before its gradient is cleared: the gradient may lie over feats.
+  void clear_gradient(const Call &call, const At &at) const noexcept {
+    for (int32_t channel = 0; channel < shape_.channels; ++channel) store(call, at, channel, 0);
+  }
+
+  // Writes a cell's value into a map of the result: (B, H, W, A), with NCHW (B, A, H, W).
+  void put(float *const *maps, const At &at, double value) const noexcept {
+    if (!maps) return;
+    const Layer &layer = shape_.layers[at.l];
+    const int64_t squares = int64_t(layer.height) * layer.width, square = at.cell / layer.anchors;
+    const int64_t in_image = shape_.layout == YL_NHWC ? at.cell : at.place.anchor * squares + square;
+    maps[at.l][at.image * layer.cells + in_image] = static_cast<float>(value);
   }
 
   const Shape &shape_;
-  Truths truths_;
-  Scratch scratch_;
-  std::vector<Extra> extras_;  // (L)
+  const CellRules rules_;
+  const int64_t cells_;              // of an image
+  std::vector<int64_t> first_cell_;  // of each layer
+  // Of the image at hand, for each of its cells: its row of y_true, NULL if it is background; the weight of its box.
+  std::unique_ptr<const float *[]> rows_;
+  std::unique_ptr<float[]> weights_;
+  std::unique_ptr<Truth[]> objects_;
+  int64_t object_count_ = 0;
+  std::unique_ptr<float[]> box_rows_;  // rows of y_true for boxes, one for each cell
+  std::unique_ptr<int32_t[]> marks_;   // of place_boxes
+  std::vector<bool> was_object_;       // (max_batch, cells): at the last call with a gradient
+  double factor_ = 0;                  // of the gradient: grad_scale / normaliser
+  std::vector<yl_stats> stats_;        // (L)
+  yl_offender first_{};
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> make_reference(const Shape &shape) { return std::make_unique<Reference>(shape); }
+const BackendEntry reference_backend = {
+    YL_DEVICE_REFERENCE,
+    "reference",
+    "",  // YL_DEVICE_AUTO never takes it
+    kMostLayers,
+    check_not_numbered,
+    [](const Shape &shape) -> std::unique_ptr<Backend> { return std::make_unique<Reference>(shape); },
+    nullptr,
+};
 
 }  // namespace yl

@@ -1,5 +1,11 @@
-// The AVX-512 operations that simd.h uses, made of AVX2's. Included ahead of a source (-include): what is compiled for
-// AVX-512 then runs, lane by lane as there, on a processor that has none.
+// The AVX-512 operations that the cpu backend uses, made of AVX2 operations, so that its AVX-512 code is tested on
+// processors that have none. The build includes this file ahead of cells_avx512.cpp (-include): the macros at the end
+// replace each _mm512_ intrinsic by a function that does the same to two halves of 256 bits, lane by lane and with the
+// same rounding.
+//
+// Only what the backend uses is here; a new intrinsic in its AVX-512 header fails to compile until it is added. The
+// tests of the emulated library have names that end in _avx512; the real instructions are tested where the processor
+// has them.
 #pragma once
 
 #include <immintrin.h>
@@ -8,7 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#define __AVX512F__ 1  // after immintrin.h, which must not take it for real
+#define __AVX512F__ 1  // selects the AVX-512 code; after immintrin.h, which would otherwise use real AVX-512 types
 
 namespace emulated {
 
@@ -16,6 +22,7 @@ typedef float Floats __attribute__((vector_size(64)));
 typedef double Doubles __attribute__((vector_size(64)));
 #define EMULATED static inline __attribute__((always_inline))
 
+// Returns a value of another type with the same bytes.
 template <class To, class From> EMULATED To same_bytes(const From &from) {
   static_assert(sizeof(To) == sizeof(From));
   To to;
@@ -27,13 +34,17 @@ struct Halves {
 };
 EMULATED Halves halves(Floats a) { return same_bytes<Halves>(a); }
 EMULATED Floats join(__m256 low, __m256 high) { return same_bytes<Floats>(Halves{low, high}); }
+
+// Returns lanes of all ones where the lowest 8 bits are set, as AVX2's blend takes a mask.
 EMULATED __m256 mask(uint32_t bits) {
   const __m256i lanes = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-  return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lanes), lanes));
+  return _mm256_castsi256_ps(
+      _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lanes), lanes));
 }
 
-#define EMULATED_BY_HALVES(name)                                                                  \
-  EMULATED Floats name(Floats a, Floats b) {                                                      \
+// Defines an operation that works within 128-bit lanes, and so on each half alone.
+#define EMULATED_BY_HALVES(name)                                                                             \
+  EMULATED Floats name(Floats a, Floats b) {                                                                 \
     return join(_mm256_##name(halves(a).low, halves(b).low), _mm256_##name(halves(a).high, halves(b).high)); \
   }
 EMULATED_BY_HALVES(min_ps)
@@ -64,7 +75,11 @@ EMULATED Doubles cvtps_pd(__m256 a) {
   const __m256d parts[] = {_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1))};
   return same_bytes<Doubles>(parts);
 }
-EMULATED Floats castps128_ps512(__m128 a) { return join(_mm256_castps128_ps256(a), _mm256_set1_ps(__builtin_nanf(""))); }
+
+// Leaves lanes undefined in AVX-512. NaN, so that a use of them shows in a result.
+EMULATED Floats castps128_ps512(__m128 a) {
+  return join(_mm256_castps128_ps256(a), _mm256_set1_ps(__builtin_nanf("")));
+}
 template <int kQuarter> EMULATED Floats insertf32x4(Floats a, __m128 b) {
   const Halves h = halves(a);
   return kQuarter < 2 ? join(_mm256_insertf128_ps(h.low, b, kQuarter % 2), h.high)
@@ -76,11 +91,15 @@ EMULATED Floats loadu_ps(const void *from) {
   std::memcpy(&a, from, sizeof a);
   return a;
 }
+
+// Requires an alignment of 64 bytes, as AVX-512 does; AVX2's own stores would be content with 32.
 EMULATED void stream_ps(float *to, Floats a) {
-  if (reinterpret_cast<uintptr_t>(to) % 64) std::abort();  // as AVX-512 would
+  if (reinterpret_cast<uintptr_t>(to) % 64) std::abort();
   _mm256_stream_ps(to, halves(a).low);
   _mm256_stream_ps(to + 8, halves(a).high);
 }
+
+// Ignore the mask, since the backend always passes one of all lanes.
 EMULATED Floats maskz_cvtph_ps(__mmask16, __m256i a) {
   return join(_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1)));
 }
@@ -90,7 +109,7 @@ template <int kRounding> EMULATED __m256i maskz_cvtps_ph(__mmask16, Floats a) {
 
 }  // namespace emulated
 
-// Some of them are macros where the compiler does not optimize.
+// Without optimization gcc's headers define these intrinsics as macros, whose arguments must be constants.
 #undef _mm512_cmp_ps_mask
 #undef _mm512_extractf32x8_ps
 #undef _mm512_insertf32x4

@@ -1,4 +1,5 @@
-// What the libFuzzer targets share: input taken apart, memory that ends at a redzone, and a check that stops the fuzzer.
+// What the libFuzzer targets share: input taken apart, memory that ends at a redzone, and a check that stops the
+// fuzzer.
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>
@@ -12,7 +13,7 @@
 #include <memory>
 #include <vector>
 
-#include "dtype.h"
+#include "values.h"
 #include "yololoss.h"
 
 #define REQUIRE(condition)                                                                                           \

@@ -1,5 +1,5 @@
-// Any rows of boxes: the loss, the dense truths and the audit agree on what each row is, and boxes give the bits of the dense
-// truths that they stand for.
+// Any rows of boxes: the loss, the dense truths and the audit agree on what each row is, and boxes give the bits of the
+// dense truths that they stand for.
 #include <cfloat>
 
 #include "fuzz.h"

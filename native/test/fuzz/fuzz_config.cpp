@@ -5,7 +5,8 @@
 
 namespace {
 
-// Whether a plan of this config can be tried here: it is small, or so large that it cannot be addressed and must be refused.
+// Whether a plan of this config can be tried here: it is small, or so large that it cannot be addressed and must be
+// refused.
 bool is_affordable(const yl_config &config, const std::vector<yl_layer> &layers) {
   double cells = 0;
   for (const yl_layer &layer : layers)
@@ -89,7 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   REQUIRE(plan && *yl_device_name(plan) && *yl_device_why(plan));
 
   // The plan works: no boxes, and zeros for logits.
-  const size_t value = config.dtype == YL_F64 ? 8 : config.dtype == YL_F32 ? 4 : 2;
+  const auto value = static_cast<size_t>(size_of(config.dtype));
   const size_t grad_value = config.grad_dtype == YL_GRAD_F32 ? 4 : value;
   std::vector<std::unique_ptr<Exact>> memory;
   std::vector<const void *> feats;

@@ -1,9 +1,16 @@
-// Stands in for CUDA's own header where the tests compile the CUDA backend as C++: the part of the runtime that the
-// backend uses, over host memory, and the part of the device language that the kernels use, over simt.cpp, which runs the
-// threads of a block as fibers. A launch returns when the kernel is done. What a GPU would do silently, a fault here says
-// and ends the program: divergent or missing threads at a barrier, shuffle or ballot; an access outside a shared array; a
-// read of shared memory that nobody wrote, or that another thread wrote without a barrier between; a block or grid size
-// that no GPU takes; an allocation, a copy or a wait while a stream is captured. Device memory is poisoned under AddressSanitizer while no kernel and no copy runs.
+// The host SIMT runner's stand-in for CUDA's cuda_runtime.h: with it on the include path, the CUDA backend compiles as
+// plain C++, and its kernels run on any x86-64 machine, without nvcc, driver or GPU. Test programs and the Java tests
+// use that library as they would use the real one.
+//
+// The file declares the part of the runtime that the backend uses (over host memory, runtime.cpp) and the part of the
+// device language that the kernels use (over simt.cpp, which runs the threads of a block as fibers). A launch returns
+// when the kernel is done, so a stream has nothing to wait for.
+//
+// What a GPU would do silently ends the program here with a sentence: divergent or missing threads at a barrier,
+// shuffle or ballot; an access outside a shared array; a read of shared memory that nobody wrote, or that another
+// thread wrote without a barrier in between; a block or grid size that no GPU takes; an allocation, a copy or a wait
+// while a stream is captured. Under AddressSanitizer device memory is poisoned while no kernel and no copy runs, so
+// that host code that touches it fails as it would on a machine with a GPU. Read simt.cpp next.
 #pragma once
 
 #include <cstddef>
@@ -37,28 +44,50 @@ struct simt_graph;
 
 namespace simt {
 
-// Fibers of a block, or the lanes of mask of a warp, come together: all of them, at the same line.
+// A meeting is a point that several threads must reach before any of them goes on: __syncthreads for a block;
+// __syncwarp, a shuffle or a ballot for a warp.
 enum class Meeting { kNone, kBlock, kWarp };
+
+// Suspends the calling thread until all threads of its block, or all lanes of mask in its warp, have come to a meeting
+// on the same source line. Faults if one of them ends or comes to another line instead. value is what the lane brings
+// along.
 void meet(Meeting meeting, unsigned mask, uint64_t value, int line);
-// For the lanes of mask: the value that a lane brings, and the lanes that bring true.
+
+// Meets the lanes of mask, and returns the value that lane source brought. Faults if source is not in mask.
 uint64_t lane_value(unsigned mask, uint64_t value, int source, int line);
+
+// Meets the lanes of mask, and returns the set of those that brought true.
 unsigned ballot(unsigned mask, bool predicate, int line);
 
+// Prints the running block and thread and a sentence, and aborts.
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
-bool launch_fails();  // as the environment's SIMT_FAIL_LAUNCH asks: the launch of that number, from 0, once
-bool captured(struct ::simt_stream *stream,
-              const std::function<void()> &launch);  // then it is recorded, not to be run now
+
+// Returns true for the launch whose number, counted from 0, is in the environment variable SIMT_FAIL_LAUNCH.
+bool launch_fails();
+
+// Records a launch and returns true if the stream is being captured; returns false if the launch must run now.
+bool captured(struct ::simt_stream *stream, const std::function<void()> &launch);
+
+// Runs thread(body) for every thread of every block, and returns when all have ended. Faults if no GPU takes the sizes.
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
 
-// Memory of the running block, by place of its declaration: fresh for each block.
+// Returns the memory of the shared array that is declared at a source line, for the running block. Its content is new
+// in each block: what an earlier block wrote there does not count as written.
 void *shared_memory(int line, size_t bytes);
-struct Access {  // the last ones to an element
-  int32_t writer = -1, reader = -1;
-  uint32_t write_phase = 0, write_warp_phase = 0, read_phase = 0;  // counts of barriers
+
+// The last accesses to one element of a shared array, from which races are detected. A phase is the number of barriers
+// that the block, or the warp, had passed at the access: two accesses of one phase are not ordered.
+struct Access {
+  int32_t writer = -1, reader = -1;  // threads; -1: none yet, reader -2: several in this phase
+  uint32_t write_phase = 0, write_warp_phase = 0, read_phase = 0;
 };
+
+// Records a write to or read of an element, and faults if it races with an earlier one, or reads what nobody wrote.
 void note_write(Access &access, int line, size_t index);
 void note_read(Access &access, int line, size_t index);
 
+// A shared array whose elements are accessed through a proxy that checks the index and records each access. YL_SHARED
+// declares one; on a GPU it is a plain __shared__ array.
 template <class T, int N> struct Shared {
   struct Element {
     Shared &array;
@@ -83,12 +112,15 @@ template <class T, int N> struct Shared {
   Access accesses[N];
 };
 
+// Returns the array of the running block that is declared at a source line. The line is its only name, so two arrays of
+// one size must not be declared on lines of the same number in different files and used in one kernel.
 template <class T, int N> Shared<T, N> &shared(int line) {
   auto *array = static_cast<Shared<T, N> *>(shared_memory(line, sizeof(Shared<T, N>)));
   array->line = line;
   return *array;
 }
 
+// Return a value as bits and back: shuffles exchange 64 bits, whatever the type.
 template <class T> uint64_t bits_of(T value) {
   static_assert(sizeof(T) <= 8, "a shuffle moves 8 bytes at most");
   uint64_t bits = 0;
@@ -100,6 +132,8 @@ template <class T> T value_of(uint64_t bits) {
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
+
+// Returns the number of the calling thread within its warp.
 inline int lane() { return static_cast<int>(threadIdx.x % 32); }
 
 }  // namespace simt
@@ -113,6 +147,9 @@ inline int lane() { return static_cast<int>(threadIdx.x % 32); }
 #define __shfl_xor_sync(mask, value, distance) __shfl_sync(mask, value, simt::lane() ^ (distance))
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
+
+// A fiber is never interrupted between two meetings, and one block runs at a time: memory is always in order, and an
+// atomic operation needs no instruction of its own.
 inline void __threadfence() {}
 template <class T> T atomicAdd(T *at, T value) {
   const T old = *at;
@@ -125,7 +162,9 @@ template <class T> T atomicMin(T *at, T value) {
   return old;
 }
 
-// ---- the runtime -----------------------------------------------------------------------------------------------------
+// ---- the runtime --------------------------------------------------------------------------------------------------
+//
+// Names, values and signatures are CUDA's. Only what the backend and its tests use is here; a new use fails to compile.
 
 typedef enum cudaError {
   cudaSuccess = 0,
@@ -193,6 +232,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t replay, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t replay);
 
+// Runs a kernel, or records it if the stream is being captured. The arguments are copied into the launch, as CUDA does:
+// a replayed graph must not refer to variables of the caller.
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {

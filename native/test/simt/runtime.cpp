@@ -1,4 +1,11 @@
-// The stand-in runtime: memory that knows whose it is, streams and events that must live, graphs that are replayed.
+// Stands in for the CUDA runtime over host memory, with two devices that share the host's one. It is as strict as it
+// can be where a GPU would be lenient or slow to complain: every allocation lies between pages that nobody may touch
+// and bytes that nobody may change, starts with a pattern instead of zeros, and knows its kind and device; streams and
+// events must be alive; what must not happen during a capture ends the program.
+//
+// Every launch and copy is done when its function returns, so streams keep no queue; a captured graph is a list of
+// launches. Environment variables make a call of the runtime fail (SIMT_FAIL_CALL, SIMT_FAIL_LAUNCH,
+// SIMT_FAIL_ALLOCATION, SIMT_STICKY): test_cuda drives the backend's error paths by them.
 #include "runtime.h"
 
 #include <sys/mman.h>
@@ -28,8 +35,8 @@ struct Allocation {
   size_t bytes;
   cudaMemoryType type;
   int device;
-  char *mapped;  // pages around it, the first and the last of which nobody may touch
-  size_t pages;
+  char *mapped;  // the pages around it, of which the first and the last are protected
+  size_t pages;  // their number, these two included
 };
 std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
 std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
@@ -37,10 +44,11 @@ thread_local int current_device = 0;
 constexpr int kDevices = 2;
 constexpr size_t kMemory = size_t(16) << 30;  // of a device
 constexpr size_t kPage = 4096;
-constexpr char kPattern = 0x5C;  // between an allocation and the pages that nobody may touch
+constexpr char kPattern = 0x5C;  // fills what lies between an allocation and its protected pages
 
-int accesses = 0;  // that live; guarded by device_mutex
+int accesses = 0;  // DeviceAccess objects that live; guarded by device_mutex
 
+// Forbids or allows AddressSanitizer every access to device memory; pinned memory is the host's too, and stays allowed.
 void poison_device_memory(bool poisoned) {
   for (const auto &[at, allocation] : allocations) {
     if (allocation.type != cudaMemoryTypeDevice) continue;
@@ -51,23 +59,25 @@ void poison_device_memory(bool poisoned) {
   }
 }
 
-simt_graph *capture = nullptr;  // what is captured; guarded by device_mutex, as the next
-cudaStream_t capture_stream = nullptr;
+simt_graph *capture = nullptr;          // the graph that is being captured, or NULL; guarded by device_mutex
+cudaStream_t capture_stream = nullptr;  // the stream that it is captured from; guarded by device_mutex
 
+// Faults while any stream is captured. CUDA would fail the call or invalidate the capture.
 void forbid_in_capture(const char *what) {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   if (capture) fault("%s while a stream is captured", what);
 }
 
-// Whether the environment asks the operation of this number to fail, counted from 0 while it asks for any.
+// Returns true once: for the operation whose number the environment variable holds. Operations are counted from 0 from
+// the moment at which the variable is set, so that a test can fail the nth operation of its own call.
 bool asked_to_fail(const char *variable, int &number) {
   const char *asked = std::getenv(variable);
   number = asked ? number + 1 : 0;
   return asked && number == std::atoi(asked) + 1;
 }
 
-// As the environment's SIMT_FAIL_CALL asks: the call of that number, from 0; with SIMT_STICKY all that follow, as after a fault
-// in a kernel. Calls that free or destroy succeed.
+// Returns true for the call of the runtime whose number SIMT_FAIL_CALL holds; with SIMT_STICKY also for all that
+// follow, as after a fault in a kernel, which breaks the CUDA context. Calls that free or destroy always succeed.
 bool call_fails() {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   static int number = 0;
@@ -79,6 +89,9 @@ bool call_fails() {
 #define MAY_FAIL() \
   if (simt::call_fails()) return cudaErrorLaunchFailure
 
+// Maps memory with a protected page before and after it, as close to the last one as a device's alignment of 256
+// allows. An overrun is found by the page, or by the pattern when the memory is freed. The content is 0xA5, which no
+// code can mistake for zeros.
 cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   MAY_FAIL();
   const DeviceAccess access;
@@ -89,7 +102,7 @@ cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   if (mapped == MAP_FAILED) return cudaErrorMemoryAllocation;
   char *const start = static_cast<char *>(mapped), *const last = start + (pages - 1) * kPage;
   if (mprotect(start, kPage, PROT_NONE) != 0 || mprotect(last, kPage, PROT_NONE) != 0) fault("mprotect failed");
-  *memory = last - (bytes + 255) / 256 * 256;  // as close to the end as a device's alignment lets it be
+  *memory = last - (bytes + 255) / 256 * 256;
   std::memset(start + kPage, kPattern, (pages - 2) * kPage);
   std::memset(*memory, 0xA5, bytes);
   ASAN_POISON_MEMORY_REGION(start + kPage, (pages - 2) * kPage);
@@ -98,11 +111,13 @@ cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   return cudaSuccess;
 }
 
+// Faults if the bytes around an allocation have changed.
 void require_pattern(const char *from, const char *to) {
   for (; from < to; ++from)
     if (*from != kPattern) fault("written beside device or pinned memory, at %p", static_cast<const void *>(from));
 }
 
+// Frees an allocation of that type, and checks the bytes around it.
 cudaError_t release(void *memory, cudaMemoryType type) {
   const DeviceAccess access;
   if (!memory) return cudaSuccess;
@@ -118,6 +133,7 @@ cudaError_t release(void *memory, cudaMemoryType type) {
   return cudaSuccess;
 }
 
+// Makes a stream or an event: an address and nothing else, since there is nothing to wait for.
 template <class Handle> cudaError_t make_handle(Handle *handle) {
   MAY_FAIL();
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
@@ -126,6 +142,7 @@ template <class Handle> cudaError_t make_handle(Handle *handle) {
   return cudaSuccess;
 }
 
+// Faults if a stream or event has been destroyed; NULL is the legacy default stream.
 void require_live(const void *handle) {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   if (handle && !live_handles.count(handle)) fault("a stream or event is used that does not live");
@@ -245,7 +262,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   MAY_FAIL();
   require_live(stream);
-  forbid_in_capture("cudaMemcpyAsync");  // no call that may be captured copies
+  forbid_in_capture("cudaMemcpyAsync");  // CUDA would capture it; yl_loss_async promises that it does not copy
   const DeviceAccess access;
   std::memmove(to, from, bytes);
   return cudaSuccess;

@@ -1,4 +1,5 @@
-// What the runner and the stand-in runtime share.
+// What the two halves of the host SIMT runner share: simt.cpp, which runs kernels, and runtime.cpp, which stands in for
+// the CUDA runtime. Both touch device memory, and both must be alone when they do.
 #pragma once
 
 #include <mutex>
@@ -7,9 +8,11 @@
 
 namespace simt {
 
+// Guards all state of the runner. Recursive, because a runtime function may be called while a DeviceAccess lives.
 extern std::recursive_mutex device_mutex;
 
-// While one lives, the device is taken and its memory may be touched.
+// Takes the device while it lives: other threads wait, and device memory, which is otherwise poisoned under
+// AddressSanitizer, may be touched. Kernels and copies hold one.
 class DeviceAccess {
  public:
   DeviceAccess();

@@ -1,4 +1,12 @@
-// The runner: threads of a block as fibers, their meetings, and what is checked of shared memory.
+// Runs the kernels of the host SIMT runner: each thread of a block is a fiber with a stack of its own, and a scheduler
+// resumes them one by one on the calling host thread.
+//
+// A fiber runs until its next meeting (barrier, shuffle, ballot) or its end. The scheduler lets a warp run until all
+// its lanes wait at a barrier of the block or have ended, then the next warp, and opens the barrier when all threads
+// are there. This order is fixed, but every other kernel runs its blocks backwards, so that a result which depends on
+// the order of blocks is found. Races between two meetings are not provoked but detected: every access to a shared
+// array is recorded with the number of barriers passed so far (note_write, note_read). runtime.cpp is the other half,
+// memory and streams.
 #include <sys/mman.h>
 
 #include <cstdarg>
@@ -13,7 +21,10 @@
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-// Saves the registers that a call preserves, and the stack pointer in *from; goes on with the stack of to.
+// Switches fibers: pushes the registers that a call must preserve (x86-64 System V), stores the stack pointer in *from,
+// and continues with the stack to, which an earlier switch or resume() has left. The floating-point control words are
+// not saved, since no kernel changes them. Assembly, because swapcontext makes a system call at each switch, and every
+// thread switches at every meeting.
 extern "C" void simt_switch(void **from, void *to);
 #if !defined(__x86_64__)
 #error "the host SIMT runner switches fibers in x86-64 assembly"
@@ -47,24 +58,27 @@ constexpr size_t kStack = 256 << 10, kPage = 4096;
 constexpr unsigned kMaxThreads = 1024, kWarp = 32;
 
 struct Fiber {
-  void *stack_pointer = nullptr;
-  char *stack = nullptr;  // its lowest page cannot be touched
-  bool done = true;
-  Meeting waiting = Meeting::kNone;
-  unsigned mask = 0;
-  uint64_t value = 0;
-  int line = 0;
+  void *stack_pointer = nullptr;     // while it is suspended
+  char *stack = nullptr;             // lowest address; the lowest page is protected, so an overflow ends the program
+  bool done = true;                  // its thread of the block has ended
+  Meeting waiting = Meeting::kNone;  // the meeting at which it waits
+  unsigned mask = 0;                 // of that meeting: its lanes
+  uint64_t value = 0;                // of that meeting: what this lane brings
+  int line = 0;                      // of that meeting: its source line
 };
 
 struct SharedArray {
-  int line;
-  uint32_t block;  // which has it as it is
+  int line;        // where it is declared: its name
+  uint32_t block;  // number of the block that used it last
   std::vector<unsigned char> bytes;
 };
 
-// One kernel at a time, as if the device were taken by it: all below belongs to who holds device_mutex.
+// The state of the running kernel. One kernel runs at a time, whatever its stream: all of this is guarded by
+// device_mutex.
 Fiber fibers[kMaxThreads];
 uint64_t exchanged[kMaxThreads];  // what the lanes brought to their warp's last meeting
+// Meetings of each warp; barriers of all blocks; blocks; kernels. None is ever reset, so that a number never comes
+// twice.
 uint32_t warp_phases[kMaxThreads / kWarp], block_phase, block_number, launches;
 std::list<SharedArray> shared_arrays;
 void *scheduler_stack_pointer;
@@ -76,6 +90,7 @@ const void *scheduler_stack;
 size_t scheduler_stack_size;
 #endif
 
+// Suspends the running fiber and returns to the scheduler. AddressSanitizer must be informed of every change of stack.
 void to_scheduler() {
 #if defined(__SANITIZE_ADDRESS__)
   void *fake = nullptr;
@@ -87,7 +102,8 @@ void to_scheduler() {
 #endif
 }
 
-// A fiber lives on and runs a thread of block after block.
+// Is the body of every fiber. A fiber never ends: it runs one thread of a block, waits, and runs one of the next block,
+// so that stacks are set up once for all kernels.
 [[noreturn]] void live() {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_size);
@@ -99,6 +115,8 @@ void to_scheduler() {
   }
 }
 
+// Lets a fiber run to its next meeting or its end. The first time it gets a stack that looks as if simt_switch had been
+// called from the first line of live().
 void resume(unsigned thread) {
   Fiber &fiber = fibers[thread];
   if (!fiber.stack) {
@@ -106,7 +124,9 @@ void resume(unsigned thread) {
         mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (fiber.stack == MAP_FAILED || mprotect(fiber.stack, kPage, PROT_NONE) != 0) fault("no memory for a stack");
     auto *top = reinterpret_cast<void **>(fiber.stack + kStack);
-    top[-2] = reinterpret_cast<void *>(&live);  // where the first switch returns to, with a stack as after a call
+    // simt_switch pops six registers and returns to live(). Then the stack pointer is top - 1, 8 below a multiple of
+    // 16, as after a call instruction: compilers rely on that.
+    top[-2] = reinterpret_cast<void *>(&live);
     fiber.stack_pointer = top - 8;
   }
   current = thread;
@@ -121,7 +141,8 @@ void resume(unsigned thread) {
 #endif
 }
 
-// Lanes run until all are done or at a barrier of the block; meetings of the warp take place.
+// Runs a warp until every lane has ended or waits at a barrier of the block. Whenever no lane can go on and some wait
+// for a meeting of the warp, that meeting takes place: all lanes of its mask must be there, on the same line.
 void run_warp(unsigned first) {
   for (;;) {
     for (unsigned i = first; i < first + kWarp; ++i)
@@ -146,6 +167,7 @@ void run_warp(unsigned first) {
   }
 }
 
+// Runs one block. All threads, or none, must come to a __syncthreads, and to the same one.
 void run_block(unsigned threads) {
   ++block_number;
   for (unsigned i = 0; i < threads; ++i) {
@@ -211,11 +233,13 @@ void *shared_memory(int line, size_t bytes) {
     shared_arrays.push_back({line, block_number - 1, std::vector<unsigned char>(bytes)});
     found = &shared_arrays.back();
   }
-  if (found->block != block_number) std::memset(found->bytes.data(), 0xFF, bytes);  // Access: writer and reader -1
+  // All ones make writer and reader of every Access -1, and the values NaN, should one ever be read unchecked.
+  if (found->block != block_number) std::memset(found->bytes.data(), 0xFF, bytes);
   found->block = block_number;
   return found->bytes.data();
 }
 
+// A write races with any access of another thread since the block's last barrier.
 void note_write(Access &access, int line, size_t index) {
   const auto me = static_cast<int32_t>(current);
   if (access.writer >= 0 && access.writer != me && access.write_phase == block_phase)
@@ -227,6 +251,8 @@ void note_write(Access &access, int line, size_t index) {
   access.write_warp_phase = warp_phases[current / kWarp];
 }
 
+// A read races with a write of another thread, unless a barrier of the block or a meeting of the warp they share lies
+// between the two.
 void note_read(Access &access, int line, size_t index) {
   const auto me = static_cast<int32_t>(current);
   if (access.writer < 0) fault("line %d[%zu]: read, but nobody wrote it", line, index);
@@ -235,7 +261,7 @@ void note_read(Access &access, int line, size_t index) {
   if (access.writer != me && access.write_phase == block_phase && !of_my_warp)
     fault("line %d[%zu]: written by thread %d, read without a barrier between", line, index, access.writer);
   const bool first = access.reader == -1 || access.read_phase != block_phase;
-  access.reader = first || access.reader == me ? me : -2;  // -2: several
+  access.reader = first || access.reader == me ? me : -2;
   access.read_phase = block_phase;
 }
 
@@ -248,7 +274,7 @@ void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) 
   blockDim = block;
   thread_function = thread;
   thread_body = body;
-  const bool backwards = launches++ % 2;  // nothing may depend on the order of blocks
+  const bool backwards = launches++ % 2;  // no result may depend on the order of blocks
   for (unsigned i = 0; i < grid.x; ++i) {
     blockIdx.x = backwards ? grid.x - 1 - i : i;
     run_block(block.x);

@@ -1,8 +1,8 @@
 package io.github.yololoss;
 
 /**
- * Sums of doubles without an error, as the native library makes them (exact.h says how), in words
- * of a longer array; in Java once more so that results can be merged where no native library runs.
+ * Sums of doubles without an error, as the native library makes them (exact_sum.h explains it), in
+ * words of a longer array; in Java too, so that results can be merged without the native library.
  */
 final class Exact {
   private static final int DIGITS = 68; // digit i is worth 2^(32*i - 1074); the last has the sign

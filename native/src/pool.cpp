@@ -1,4 +1,9 @@
-#include "cpu/pool.h"
+// How a loop is shared: the caller opens a round, wakes sleeping workers and takes items itself until none is left,
+// then closes the round and waits for the workers that joined. Two choices keep small loops cheap. Nobody waits for a
+// worker that has not joined: with a barrier of all threads, each loop would take as long as the slowest thread needs
+// to wake up. And waiting starts by spinning for about as long as a sleep and a wake-up take, so that loops that follow
+// closely, as the stages of a call do, need no system call.
+#include "pool.h"
 
 #include <algorithm>
 #include <chrono>
@@ -6,13 +11,15 @@
 namespace yl {
 namespace {
 
+// Tells the processor that this is a spin loop: it saves power, and gives way to the other thread of its core.
 void relax() noexcept {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
 }
 
-// Looks whether condition() comes true, for as long as a sleep and its end would take. Lets others have the processor.
+// Polls until condition() is true, but no longer than a sleep and a wake-up would take. Yields in between, in case the
+// thread that it waits for has no processor.
 template <class Condition> void spin(const Condition &condition) noexcept {
   const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
   do {
@@ -29,7 +36,7 @@ template <class Condition> void spin(const Condition &condition) noexcept {
 Pool::Pool(int32_t threads, bool spins) : spins_(spins) {
   try {
     for (int32_t worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { serve(worker); });
-  } catch (...) {
+  } catch (...) {  // the destructor does not run: end the workers that were started
     stop();
     throw;
   }
@@ -55,7 +62,7 @@ void Pool::share(int64_t count, Function function, const void *body) noexcept {
     function_ = function;
     body_ = body;
     count_ = count;
-    next_.store(0, std::memory_order_relaxed);
+    next_.store(0, std::memory_order_relaxed);  // ordered by mutex_, which every worker takes before it reads next_
     open_ = true;
     ++round_;
     wake = asleep_ > 0;
@@ -64,7 +71,7 @@ void Pool::share(int64_t count, Function function, const void *body) noexcept {
   take_items(0);
   std::unique_lock<std::mutex> lock(mutex_);
   open_ = false;
-  if (joined_ == 0) return;
+  if (joined_ == 0) return;  // nobody can join any more
   if (spins_) {
     lock.unlock();
     spin([this] { return joined_ == 0; });
@@ -75,6 +82,9 @@ void Pool::share(int64_t count, Function function, const void *body) noexcept {
   waiting_ = false;
 }
 
+// Takes a quarter of a thread's equal share of what is left, and again, until nothing is: large pieces first, which
+// costs few operations on next_, small ones last, so that threads end together. Relaxed order is enough, since next_
+// guards no other memory: results are published by joined_ under mutex_.
 void Pool::take_items(int32_t worker) noexcept {
   int64_t first = next_.load(std::memory_order_relaxed);
   while (first < count_) {
@@ -85,11 +95,14 @@ void Pool::take_items(int32_t worker) noexcept {
   }
 }
 
+// Is the loop of a worker: waits for a round that it has not served and that is still open, joins it, takes items,
+// leaves.
 void Pool::serve(int32_t worker) noexcept {
   uint64_t served = 0;
   for (;;) {
     if (spins_) spin([&] { return round_ != served; });
     std::unique_lock<std::mutex> lock(mutex_);
+    // A worker counts as asleep from here on: share() reads asleep_ under the mutex and so never misses one to wake.
     ++asleep_;
     start_.wait(lock, [&] { return stopping_ || (open_ && round_ != served); });
     --asleep_;
@@ -99,7 +112,7 @@ void Pool::serve(int32_t worker) noexcept {
     lock.unlock();
     take_items(worker);
     lock.lock();
-    if (--joined_ == 0 && waiting_) done_.notify_one();
+    if (--joined_ == 0 && waiting_) done_.notify_one();  // else the caller still takes items, or spins
   }
 }
 
