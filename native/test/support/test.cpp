@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 
+#include "abi.h"
 #include "case.h"
 #include "devices.h"
 
@@ -116,11 +117,13 @@ bool check_refused(const Place &place, int32_t got, int32_t want, const char *wo
 }
 
 std::string text_of(const yl_parts &p) {
-  const double values[] = {p.xy, p.wh, p.confidence_object, p.confidence_background, p.class_};
-  const int64_t counts[] = {p.objects, p.ignored, p.ignored_background, p.non_finite, p.found_inf};
   std::string text = "(";
-  for (const double value : values) text += number(value) + " ";
-  for (const int64_t count : counts) text += std::to_string(count) + " ";
+#define APPEND_SUM(owner, type, field, offset) text += number(p.field) + " ";
+#define APPEND_COUNT(owner, type, field, offset) text += std::to_string(p.field) + " ";
+  YL_SUMS_OF_yl_parts(APPEND_SUM)
+  YL_COUNTS_OF_yl_parts(APPEND_COUNT)
+#undef APPEND_SUM
+#undef APPEND_COUNT
   return text.substr(0, text.size() - 1) + ")";
 }
 

@@ -10,7 +10,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
@@ -196,10 +195,9 @@ final class LossCommand implements Callable<Integer> {
 
   private void printExtras(PrintWriter out) {
     if (statistics) {
-      List<Statistic> columns =
-          Arrays.stream(Statistic.values()).filter(s -> s.heading != null).toList();
+      List<Statistic> columns = Statistic.ALL.stream().filter(s -> s.heading() != null).toList();
       out.println(
-          columns.stream().map(s -> s.heading).collect(Collectors.joining("", "layer  ", "")));
+          columns.stream().map(Statistic::heading).collect(Collectors.joining("", "layer  ", "")));
       for (int l = 0; l < run.result.layers(); l++) {
         out.print(String.format("%-7d", l));
         for (Statistic s : columns) {

@@ -76,11 +76,11 @@ final class LossJson {
   }
 
   private static void put(ObjectNode node, Statistics s) {
-    for (Statistic statistic : Statistic.values()) {
+    for (Statistic statistic : Statistic.ALL) {
       if (statistic.of(s) instanceof Long count) {
-        node.put(statistic.jsonName, count);
+        node.put(statistic.jsonName(), count);
       } else {
-        node.put(statistic.jsonName, statistic.of(s).doubleValue());
+        node.put(statistic.jsonName(), statistic.of(s).doubleValue());
       }
     }
   }

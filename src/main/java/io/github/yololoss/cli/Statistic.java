@@ -1,52 +1,76 @@
 package io.github.yololoss.cli;
 
 import io.github.yololoss.Statistics;
-import java.util.function.Function;
+import java.lang.reflect.RecordComponent;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
 
 /**
- * The statistics of a layer, in the order of {@code yl_stats}, as JSON and the table name them: the
- * one list of them in the command line.
+ * A statistic of a layer as JSON and the table show it, derived from a component of {@link
+ * Statistics}: of a sum over cells the mean, of a number of objects their share, of squares of the
+ * gradient the norm.
+ *
+ * @param jsonName its name in JSON
+ * @param heading the heading of its column, as wide as the column; null: not in the table
+ * @param format of its number in the table
+ * @param component of Statistics
  */
-enum Statistic {
-  OBJECTS("object_count", null, Statistics::objects),
-  BACKGROUND("background_count", null, Statistics::background),
-  IOU("mean_iou", " mean IoU", Statistics::meanIou),
-  IOU_50("share_iou_50", "  IoU>0.5", Statistics::shareIou50),
-  IOU_75("share_iou_75", "  IoU>0.75", Statistics::shareIou75),
-  OBJECTNESS_OBJECT(
-      "mean_objectness_object", "  objectness of objects", Statistics::meanObjectnessObject),
-  OBJECTNESS_BACKGROUND(
-      "mean_objectness_background", ", background", Statistics::meanObjectnessBackground),
-  GRAD_XY("grad_norm_xy", "  gradient norm of xy", s -> Math.sqrt(s.gradXy())),
-  GRAD_WH("grad_norm_wh", ", wh", s -> Math.sqrt(s.gradWh())),
-  GRAD_OBJECT("grad_norm_object", ", object", s -> Math.sqrt(s.gradObject())),
-  GRAD_BACKGROUND("grad_norm_background", ", background", s -> Math.sqrt(s.gradBackground())),
-  GRAD_CLASS("grad_norm_class", ", class", s -> Math.sqrt(s.gradClass()));
+record Statistic(String jsonName, String heading, String format, RecordComponent component) {
+  /** All, in the order of {@code yl_stats}. */
+  static final List<Statistic> ALL =
+      Arrays.stream(Statistics.class.getRecordComponents()).map(Statistic::of).toList();
 
-  /** The name in JSON: of a mean, share or norm, where the field is a sum. */
-  final String jsonName;
+  private static final String SHARE = "share_";
+  private static final String MEAN = "mean_";
+  private static final String NORM = "grad_norm_";
 
-  /** Heading of its column, as wide as the column; null: not in the table. */
-  final String heading;
-
-  private final Function<Statistics, Number> value;
-
-  Statistic(String jsonName, String heading, Function<Statistics, Number> value) {
-    this.jsonName = jsonName;
-    this.heading = heading;
-    this.value = value;
-  }
-
-  /** A Long for a count, else a Double. */
-  Number of(Statistics statistics) {
-    return value.apply(statistics);
-  }
-
-  /** Its number in the table: a list of norms, and columns of numbers between 0 and 1. */
-  String format() {
-    if (jsonName.startsWith("grad_norm_")) {
-      return heading.startsWith(",") ? ", %.4g" : "  %.4g";
+  private static Statistic of(RecordComponent component) {
+    String field = // as the header writes it
+        component.getName().replaceAll("([a-z])([A-Z]|\\d)", "$1_$2").toLowerCase(Locale.ROOT);
+    if (field.equals("objects") || field.equals("background")) {
+      return new Statistic(field.replaceAll("s$", "") + "_count", null, null, component);
     }
-    return "%" + heading.length() + ".4f";
+    if (field.startsWith("grad_")) {
+      String part = field.substring("grad_".length());
+      boolean first = part.equals("xy");
+      return new Statistic(
+          NORM + part,
+          first ? "  gradient norm of xy" : ", " + part,
+          first ? "  %.4g" : ", %.4g",
+          component);
+    }
+    String heading =
+        field.matches("iou_\\d+")
+            ? "  IoU>" + Double.parseDouble(field.replace("iou_", "0."))
+            : Map.of(
+                    "iou", " mean IoU",
+                    "objectness_object", "  objectness of objects",
+                    "objectness_background", ", background")
+                .getOrDefault(field, "  " + field);
+    return new Statistic(
+        (component.getType() == long.class ? SHARE : MEAN) + field,
+        heading,
+        "%" + heading.length() + ".4f",
+        component);
+  }
+
+  /** A Long for a count, else a Double; 0 where there is nothing to average. */
+  Number of(Statistics statistics) {
+    Number value;
+    try {
+      value = (Number) component.getAccessor().invoke(statistics);
+    } catch (ReflectiveOperationException e) {
+      throw new AssertionError(e); // a public record's accessor, which throws nothing
+    }
+    if (heading == null) {
+      return value;
+    }
+    if (jsonName.startsWith(NORM)) {
+      return Math.sqrt(value.doubleValue());
+    }
+    long cells = jsonName.endsWith("_background") ? statistics.background() : statistics.objects();
+    return cells == 0 ? 0.0 : value.doubleValue() / cells;
   }
 }

@@ -33,7 +33,11 @@ public enum Count {
     this.value = value;
   }
 
-  /** {@return this count} */
+  /**
+   * {@return this count}
+   *
+   * @param parts of a layer or a row
+   */
   public long of(Parts parts) {
     return value.applyAsLong(parts);
   }

@@ -60,12 +60,20 @@ public enum Part {
     column = shortLabel.replaceAll(",.*", "");
   }
 
-  /** {@return this part} */
+  /**
+   * {@return this part}
+   *
+   * @param parts of a layer or a row
+   */
   public double of(Parts parts) {
     return value.applyAsDouble(parts);
   }
 
-  /** {@return rules whose loss is this part alone: the weights of all others are 0} */
+  /**
+   * {@return rules whose loss is this part alone: the weights of all others are 0}
+   *
+   * @param rules with the weight of this part
+   */
   public LossRules only(LossRules rules) {
     return rules.withWeights(
         weightOf(XY, rules),
