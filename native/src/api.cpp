@@ -401,7 +401,7 @@ const char *yl_status_name(int32_t status) {
   case name: return #name;
     YL_NAMES_OF_yl_status(YL_NAME)
 #undef YL_NAME
-        default : return "unknown status";
+    default: return "unknown status";
   }
 }
 

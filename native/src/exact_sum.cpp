@@ -161,7 +161,7 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
 #define YL_READ_WORD(owner, type, field, offset) summary.boxes.field = *++word;
   YL_COUNTS_OF_yl_box_counts(YL_READ_WORD)
 #undef YL_READ_WORD
-      yl_parts counts{};
+  yl_parts counts{};
   for (int32_t l = 0; l < layer_count; ++l)
     for (int32_t i = 0; i < kCounts; ++i) {
       int64_t &count = field_of<int64_t>(counts, kSums + i);
@@ -170,9 +170,9 @@ yl_summary sum_result(const int64_t *sum, int32_t layer_count, int32_t normalise
 #define YL_COPY(owner, type, field, offset) summary.field = counts.field;
   YL_COUNTS_OF_yl_parts(YL_COPY)
 #undef YL_COPY
-      summary.normaliser = normaliser == YL_NORMALISER_BATCH
-                               ? static_cast<double>(std::max<int64_t>(sum[0], 1))
-                               : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
+  summary.normaliser = normaliser == YL_NORMALISER_BATCH
+                           ? static_cast<double>(std::max<int64_t>(sum[0], 1))
+                           : normaliser_of(normaliser, normaliser_value, 1, counts.objects);
   Exact total{};
   for (int32_t l = 0; l < layer_count; ++l) {
     for (int32_t field = 0; field < kSums; ++field) {

@@ -29,9 +29,9 @@ YL_HOST_DEVICE inline double normaliser_of(int32_t kind, double value, int32_t b
 #define YL_COUNT(owner, type, field, offset) +1
 
 // Each adds all fields of part to those of sum.
-YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part){YL_FIELDS_OF_yl_parts(YL_ADD)}
+YL_HOST_DEVICE inline void add(yl_parts &sum, const yl_parts &part) { YL_FIELDS_OF_yl_parts(YL_ADD) }
 
-YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part){YL_FIELDS_OF_yl_box_counts(YL_ADD)}
+YL_HOST_DEVICE inline void add(yl_box_counts &sum, const yl_box_counts &part) { YL_FIELDS_OF_yl_box_counts(YL_ADD) }
 
 // Returns the sum of a layer's rows, in the order of the images. rows is (batch, layer_count).
 YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, int32_t layer_count, int32_t l) {
@@ -49,7 +49,8 @@ YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, in
 
 // The fields of yl_parts by number: first the sums, then the counts, all of 8 bytes. The kernels add them by number,
 // one field for each thread or warp, and the assertions below keep that right when the struct grows.
-constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT), kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
+constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT)
+, kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
 constexpr int32_t kFields = kSums + kCounts;
 constexpr int32_t kBoxCounts = YL_COUNTS_OF_yl_box_counts(YL_COUNT);
 static_assert(sizeof(yl_parts) == 8 * kFields, "yl_parts consists of double and int64_t");
@@ -59,9 +60,8 @@ static_assert(sizeof(yl_box_counts) == 8 * kBoxCounts, "yl_box_counts consists o
 YL_COUNTS_OF_yl_parts(YL_AFTER_SUMS)
 #undef YL_AFTER_SUMS
 
-    // Returns a field by its number; T is double for the first kSums, int64_t for the others.
-    template <class T>
-    YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
+// Returns a field by its number; T is double for the first kSums, int64_t for the others.
+template <class T> YL_HOST_DEVICE inline T &field_of(yl_parts &parts, int32_t field) {
   return reinterpret_cast<T *>(&parts)[field];
 }
 template <class T> YL_HOST_DEVICE inline const T &field_of(const yl_parts &parts, int32_t field) {
@@ -96,7 +96,7 @@ YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, doub
 #define YL_TOTAL(owner, type, field, offset) summary.field = total_of(layers, layer_count, &yl_parts::field);
   YL_COUNTS_OF_yl_parts(YL_TOTAL)
 #undef YL_TOTAL
-      summary.boxes = boxes;
+  summary.boxes = boxes;
 }
 
 }  // namespace yl

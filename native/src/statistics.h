@@ -37,7 +37,7 @@ YL_HOST_DEVICE inline void meet(Offence &first, const Offence &other) {
 
 // The lists of fields are generated from yololoss.h (abi.h), so a new statistic is added up without a change here.
 #define YL_ADD_STATISTIC(owner, type, field, offset) sum.field += part.field;
-YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part){YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC)}
+YL_HOST_DEVICE inline void add(yl_stats &sum, const yl_stats &part) { YL_FIELDS_OF_yl_stats(YL_ADD_STATISTIC) }
 #undef YL_ADD_STATISTIC
 
 YL_HOST_DEVICE inline void add(Extra &sum, const Extra &part) {

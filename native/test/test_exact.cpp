@@ -131,10 +131,9 @@ TEST_LABELLED(exact, sums_merged_sixty_times_over_do_not_overflow, kNotThreadSan
 }
 
 TEST_LABELLED(exact, a_result_holds_parts_counts_and_boxes, kNotThreadSanitized) {
-  const yl_parts rows[] = {parts_of({1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}),
-                           parts_of({10, 20, 30, 40, 50}, {10, 20, 30, 40, 50}),
-                           parts_of({100, 200, 300, 400, 500}, {1, 1, 1, 1, 1}),
-                           parts_of({0.5, 0, 0, 0, 0}, {0, 0, 0, 0, 0})};
+  const yl_parts rows[] = {
+      parts_of({1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}), parts_of({10, 20, 30, 40, 50}, {10, 20, 30, 40, 50}),
+      parts_of({100, 200, 300, 400, 500}, {1, 1, 1, 1, 1}), parts_of({0.5, 0, 0, 0, 0}, {0, 0, 0, 0, 0})};
   const yl_box_counts boxes = {9, 8, 7, 6, 5};
   Sum sum(YL_SUM_WORDS(2));
   CHECK_OK(yl_sum_add(sum.data(), 2, rows, 2, &boxes));

@@ -73,11 +73,11 @@ std::string text_of(const Range &range) {
 }
 
 // Checks the pointer and the alignment of an array of the caller, and adds it to the ranges. The default alignment is
-// that of 4-byte values; structs and other types pass their own. Unlike other checks this one composes the name of
-// every array, not only of a bad one: names of up to 15 characters fit in the string object, longer ones
-// ("result.ignore_mask[0]") allocate.
+// that of 4-byte values; structs and other types pass their own. The name is composed for a bad array only: a call must
+// not allocate, and a name such as "result.ignore_mask[0]" would.
 void add_range(std::vector<Range> &ranges, const Range &range, size_t alignment = sizeof(float)) {
-  check_array(text_of(range).c_str(), range.start, range.bytes, alignment);
+  const bool misaligned = reinterpret_cast<uintptr_t>(range.start) % alignment != 0;
+  if (!range.start || misaligned) check_array(text_of(range).c_str(), range.start, range.bytes, alignment);
   ranges.push_back(range);
 }
 

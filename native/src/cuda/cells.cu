@@ -19,6 +19,7 @@ inline namespace cells_kernels {
 // makes last[0] visible to all threads.
 __device__ inline bool pass_tile(const Task &task, const Tile &tile) {
   YL_SHARED(bool, last, 1);
+  __syncthreads();  // all threads have read first_bad, which the last block of all resets
   if (threadIdx.x == 0)
     last[0] = take_ticket(Lists(task, tile.image, tile.layer).tiles_done, static_cast<unsigned long long>(tile.tiles));
   __syncthreads();
@@ -157,7 +158,7 @@ __device__ inline void store_warp(yl_parts sum, Faults faults, unsigned object_l
   }
   if (lane != 0) return;
 #define YL_SUM(owner, type, field, offset) sum.field,
-  const double sums[] = {YL_SUMS_OF_yl_parts(YL_SUM)};
+  const double sums[] = { YL_SUMS_OF_yl_parts(YL_SUM) };
 #undef YL_SUM
   const int32_t counts[] = {__popc(object_lanes), __popc(ignored_lanes), __popc(ignored_lanes & ~object_lanes),
                             faults.non_finite, faults.found_inf};

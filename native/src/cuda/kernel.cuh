@@ -118,7 +118,7 @@ struct Lists {
 // Returns the counts of boxes as the API has them.
 __device__ inline yl_box_counts box_counts(const Control &control) {
 #define YL_READ_COUNTER(owner, type, field, offset) static_cast<int64_t>(control.field),
-  return {YL_FIELDS_OF_yl_box_counts(YL_READ_COUNTER)};
+  return { YL_FIELDS_OF_yl_box_counts(YL_READ_COUNTER) };
 #undef YL_READ_COUNTER
 }
 

@@ -25,7 +25,7 @@ __device__ inline Extra warp_extra(Extra own) {
 #define YL_WARP_SUM(owner, type, field, offset) own.stats.field = warp_sum(own.stats.field);
   YL_FIELDS_OF_yl_stats(YL_WARP_SUM)
 #undef YL_WARP_SUM
-      if (!__any_sync(kAllLanes, own.first.key != kNoOffence)) return own;
+  if (!__any_sync(kAllLanes, own.first.key != kNoOffence)) return own;
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {
     const Offence other{__shfl_xor_sync(kAllLanes, own.first.key, distance),
                         __shfl_xor_sync(kAllLanes, own.first.value, distance),
