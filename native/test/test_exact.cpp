@@ -1,5 +1,6 @@
 // Exact sums of rows: against another algorithm, in any order and grouping, at the ends of double's range.
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <random>
 
@@ -10,7 +11,17 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 using Sum = std::vector<int64_t>;
 
-yl_parts row_of(double x) { return {x, 0, 0, 0, 0, 1, 2, 3, 4, 5}; }
+// Fills the fields by name; others of yl_parts are 0.
+yl_parts parts_of(const std::array<double, 5> &sums, const std::array<int64_t, 5> &counts) {
+  yl_parts parts{};
+  parts.xy = sums[0], parts.wh = sums[1], parts.class_ = sums[4];
+  parts.confidence_object = sums[2], parts.confidence_background = sums[3];
+  parts.objects = counts[0], parts.ignored = counts[1], parts.ignored_background = counts[2];
+  parts.non_finite = counts[3], parts.found_inf = counts[4];
+  return parts;
+}
+
+yl_parts row_of(double x) { return parts_of({x, 0, 0, 0, 0}, {1, 2, 3, 4, 5}); }
 
 Sum sum_of(const std::vector<double> &values) {
   Sum sum(YL_SUM_WORDS(1));
@@ -120,10 +131,9 @@ TEST_LABELLED(exact, sums_merged_sixty_times_over_do_not_overflow, kNotThreadSan
 }
 
 TEST_LABELLED(exact, a_result_holds_parts_counts_and_boxes, kNotThreadSanitized) {
-  const yl_parts rows[] = {{1, 2, 3, 4, 5, 1, 2, 3, 4, 5},
-                           {10, 20, 30, 40, 50, 10, 20, 30, 40, 50},
-                           {100, 200, 300, 400, 500, 1, 1, 1, 1, 1},
-                           {0.5, 0, 0, 0, 0, 0, 0, 0, 0, 0}};
+  const yl_parts rows[] = {
+      parts_of({1, 2, 3, 4, 5}, {1, 2, 3, 4, 5}), parts_of({10, 20, 30, 40, 50}, {10, 20, 30, 40, 50}),
+      parts_of({100, 200, 300, 400, 500}, {1, 1, 1, 1, 1}), parts_of({0.5, 0, 0, 0, 0}, {0, 0, 0, 0, 0})};
   const yl_box_counts boxes = {9, 8, 7, 6, 5};
   Sum sum(YL_SUM_WORDS(2));
   CHECK_OK(yl_sum_add(sum.data(), 2, rows, 2, &boxes));

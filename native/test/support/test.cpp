@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 
+#include "abi.h"
 #include "case.h"
 #include "devices.h"
 
@@ -115,13 +116,13 @@ bool check_refused(const Place &place, int32_t got, int32_t want, const char *wo
                 where);
 }
 
-std::string text_of(const yl_parts &p) {
-  const double values[] = {p.xy, p.wh, p.confidence_object, p.confidence_background, p.class_};
-  const int64_t counts[] = {p.objects, p.ignored, p.ignored_background, p.non_finite, p.found_inf};
-  std::string text = "(";
-  for (const double value : values) text += number(value) + " ";
-  for (const int64_t count : counts) text += std::to_string(count) + " ";
-  return text.substr(0, text.size() - 1) + ")";
+std::string text_of(const yl_parts &parts) {
+  std::string text;
+#define ADD_FIELD(owner, type, field, offset) text += (text.empty() ? "{" : ", ") + (#field " " + text_of(parts.field));
+  YL_FIELDS_OF_yl_parts(ADD_FIELD)
+#undef ADD_FIELD
+          return text +
+      "}";
 }
 
 }  // namespace test
