@@ -11,7 +11,7 @@ namespace {
 constexpr double kInf = std::numeric_limits<double>::infinity();
 using Sum = std::vector<int64_t>;
 
-// Sets the fields by name: others that yl_parts may have are 0.
+// Fills the fields by name; others of yl_parts are 0.
 yl_parts parts_of(const std::array<double, 5> &sums, const std::array<int64_t, 5> &counts) {
   yl_parts parts{};
   parts.xy = sums[0], parts.wh = sums[1], parts.class_ = sums[4];
@@ -176,8 +176,7 @@ TEST_LABELLED(exact, arguments_that_are_wrong_are_refused, kNotThreadSanitized) 
     CHECK_REFUSED(status, YL_INVALID_ARGUMENT, words);
     CHECK_SAME_BITS(sum, before, words);
   };
-  const std::string missing = "sum is NULL, " + std::to_string(8 * YL_SUM_WORDS(1)) + " bytes are expected";
-  refused(yl_sum_add(nullptr, 1, &row, 1, nullptr), missing.c_str());
+  refused(yl_sum_add(nullptr, 1, &row, 1, nullptr), "sum is NULL, 2928 bytes are expected");
   refused(yl_sum_add(sum.data(), 1, nullptr, 1, nullptr), "rows is NULL");
   refused(yl_sum_add(sum.data(), 0, &row, 1, nullptr), "layer_count is 0");
   refused(yl_sum_add(sum.data(), 4097, &row, 1, nullptr), "layer_count is 4097");

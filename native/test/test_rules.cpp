@@ -1,8 +1,10 @@
 // Tests what each rule and each output on request means, without the code that computes it: by scaling, by changed
 // truths, by plans of other rules, by brute force over decoded boxes.
 #include <algorithm>
+#include <array>
 #include <functional>
 
+#include "abi.h"
 #include "compare.h"
 
 namespace {
@@ -22,7 +24,10 @@ void in_both_orders(const std::function<void(const Options &)> &body) {
 Tolerance within(double error) { return {error, error}; }
 Tolerance within_arithmetic(const Options &options) { return within(options.is_double() ? 1e-12 : 2e-5); }
 
-const double *parts_of(const yl_parts &row) { return &row.xy; }  // five, in the order of the struct
+// Returns the parts in the order of their weights in yl_rules.
+std::array<double, 5> parts_of(const yl_parts &row) {
+  return {row.xy, row.wh, row.confidence_object, row.confidence_background, row.class_};
+}
 
 }  // namespace
 
@@ -239,7 +244,9 @@ TEST(rules, the_loss_of_the_cells_adds_up_to_that_of_the_layer) {
     for (size_t l = 0; l < got.layers.size(); ++l) {
       double loss = 0, want = 0;
       for (const float cell : got.cell_loss[l]) loss += cell;
-      for (int part = 0; part < 5; ++part) want += parts_of(got.layers[l])[part];
+#define ADD_SUM(owner, type, field, offset) want += got.layers[l].field;
+      YL_SUMS_OF_yl_parts(ADD_SUM)
+#undef ADD_SUM
       CHECK_NEAR(loss, want * got.summary.normaliser, within(2e-5), where);
     }
   });

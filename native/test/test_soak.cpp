@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
-#include <mutex>
 #include <thread>
 
 #include "plan.h"
@@ -59,15 +58,17 @@ struct Kept {
   std::vector<std::vector<float>> gradient;
 };
 
-// One caller, with plans of its own.
-void call_often(const Case &c, int64_t calls, std::vector<Kept> &first, std::atomic<int64_t> &wrong) {
-  std::vector<std::unique_ptr<Plan>> plans;
-  static std::mutex making;  // the environment chooses the instruction set
+// The plans of one caller: each instruction set with one thread and with two.
+using Plans = std::vector<std::unique_ptr<Plan>>;
+Plans make_plans(const Case &c) {
+  Plans plans;
   for (const char *isa : isas())
-    for (const int32_t threads : {1, 2}) {
-      const std::lock_guard<std::mutex> lock(making);
-      plans.push_back(std::make_unique<Plan>(c, cpu_device(threads, isa)));
-    }
+    for (const int32_t threads : {1, 2}) plans.push_back(std::make_unique<Plan>(c, cpu_device(threads, isa)));
+  return plans;
+}
+
+// Calls each of the plans in turn.
+void call_often(const Plans &plans, int64_t calls, std::vector<Kept> &first, std::atomic<int64_t> &wrong) {
   for (int64_t i = 0; i < calls; ++i) {
     const auto kind = static_cast<size_t>(i * 7919 % 1009 % 8), which = static_cast<size_t>(i) % plans.size();
     Plan &p = *plans[which];
@@ -98,10 +99,11 @@ TEST_LABELLED(soak, a_million_calls_have_the_bits_of_the_first_and_keep_nothing,
   const Case c = golden("a_small_3scale");
   std::atomic<int64_t> wrong{0};
   std::vector<Kept> first(8 * isas().size());
-  call_often(c, 2000, first, wrong);  // by one caller: this fills first
+  const Plans plans[] = {make_plans(c), make_plans(c)};
+  call_often(plans[0], 2000, first, wrong);  // by one caller: this fills first
   const auto together = [&](int64_t each) {
     std::vector<std::thread> callers;
-    for (int t = 0; t < 2; ++t) callers.emplace_back([&] { call_often(c, each, first, wrong); });
+    for (const Plans &own : plans) callers.emplace_back([&] { call_often(own, each, first, wrong); });
     for (std::thread &caller : callers) caller.join();
   };
   together(count / 20);

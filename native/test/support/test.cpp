@@ -116,15 +116,12 @@ bool check_refused(const Place &place, int32_t got, int32_t want, const char *wo
                 where);
 }
 
-std::string text_of(const yl_parts &p) {
-  std::string text = "(";
-#define APPEND_SUM(owner, type, field, offset) text += number(p.field) + " ";
-#define APPEND_COUNT(owner, type, field, offset) text += std::to_string(p.field) + " ";
-  YL_SUMS_OF_yl_parts(APPEND_SUM)
-  YL_COUNTS_OF_yl_parts(APPEND_COUNT)
-#undef APPEND_SUM
-#undef APPEND_COUNT
-  return text.substr(0, text.size() - 1) + ")";
+std::string text_of(const yl_parts &parts) {
+  std::string text;
+#define ADD_FIELD(owner, type, field, offset) text += (text.empty() ? "{" : ", ") + (#field " " + text_of(parts.field));
+  YL_FIELDS_OF_yl_parts(ADD_FIELD)
+#undef ADD_FIELD
+  return text + "}";
 }
 
 }  // namespace test
