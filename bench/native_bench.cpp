@@ -5,7 +5,7 @@
 //
 // DIR holds feats_<l>.npy, y_true_<l>.npy, boxes.npy (x, y, w, h as fractions of the input, class; w = 0: unused) and
 // meta.json. MODE: fwd (loss only) or grad. VARIANT: c-dense or c-boxes, then any of -refresh, -nchw, -f16, -bf16; or
-// floor: the time of moving the bytes that the dense call must move (bench/README.md), measured here and now.
+// floor: the time of moving the bytes that the dense call must move (bench/results/NOTES.md), measured here and now.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

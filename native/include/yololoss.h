@@ -236,17 +236,17 @@ typedef struct yl_config {
      YOLOLOSS_THREADS  1..1024: the number of threads if yl_config.threads is 0; if unset, one thread for each processor
                        that this process may use, at most 1024
      YOLOLOSS_ISA      baseline, avx2 or avx512 (only baseline if the processor is not x86-64): the cpu device uses no
-                       wider instruction set than this; if unset, it uses the widest that the processor has. Not read
-                       for YL_F64
+                       wider instruction set than this; if unset, it uses the widest that the processor has
      YOLOLOSS_DEBUG    1 enables the check of YL_GRAD_REFRESH buffers (slow: it reads all of grads); 0 or unset
                        disables it */
 typedef struct yl_plan yl_plan;
 
 /* Checks the config and makes a plan in *plan, which the caller must pass to yl_plan_destroy. On failure *plan is NULL.
-   The workspace takes 32 bytes, and 4 more for every 32 classes, for each cell of max_batch images, in the memory of
-   the device that computes the loss. In host memory this is only reserved: the operating system provides the part that
-   holds objects when it is first written. A cuda plan with host memory also allocates chunk buffers, on the device and
-   in pinned host memory.
+   The workspace takes about 32 bytes, and 4 more for every 32 classes, for each cell of max_batch images, in the memory
+   of the device that computes the loss. In host memory this is only reserved: the operating system provides the part
+   that holds objects when it is first written. The cpu device takes about 40 bytes more for each cell of one image, and
+   28 for each of its threads; the reference device a row of 5 + C values for each cell of one image. A cuda plan with
+   host memory also allocates chunk buffers, on the device and in pinned host memory.
    Errors: YL_INVALID_ARGUMENT, YL_UNSUPPORTED, YL_NO_DEVICE, YL_OUT_OF_MEMORY, YL_DEVICE_FAILED.
    Threads: any. */
 YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
@@ -455,10 +455,11 @@ typedef struct yl_offender {
   double gradient;  /* YL_CAUSE_OVERFLOW: the channel's gradient before it is rounded to the type of grads; else 0 */
 } yl_offender;
 
-/* Where a call writes its result: caller-owned memory, each part optional (NULL). It is written only if the call
-   returns YL_OK. summary, layers, rows, stats and offender are host memory for yl_loss, and memory that the device can
-   write (its own, pinned or managed) for yl_loss_async; the arrays of the three maps are in the plan's memory, as feats
-   are. stats, offender and the maps cost time if they are requested, and nothing if they are not. */
+/* Where a call writes its result: caller-owned memory, each part optional (NULL). A call that is refused leaves it
+   unchanged; after YL_DEVICE_FAILED, or YL_OUT_OF_MEMORY of a cuda plan, its content is undefined. summary, layers,
+   rows, stats and offender are host memory for yl_loss, and memory that the device can write (its own, pinned or
+   managed) for yl_loss_async; the arrays of the three maps are in the plan's memory, as feats are. stats, offender and
+   the maps cost time if they are requested, and nothing if they are not. */
 typedef struct yl_result {
   size_t struct_size;        /* sizeof(yl_result), set by YL_RESULT_INIT */
   yl_summary *summary;       /* one summary */
@@ -519,7 +520,7 @@ YL_API yl_status yl_loss(yl_plan *plan, const yl_call *call, const yl_result *re
    Differences from keras-yolo3. All concern values that are not finite, or a size e^t that overflows:
      - A prediction or truth whose IoU is NaN counts as no overlap; keras-yolo3 ignores the cell.
      - An ignored background cell contributes exactly 0.
-     - Class logits of background cells are never read, nor are box logits of background cells that no truth can reach.
+     - Class logits of background cells have no effect, nor have box logits of background cells that no truth can reach.
    yl_parts.non_finite says which values that are not finite are counted. The effect of one logit of a background cell
    that is not ignored:
 

@@ -3,7 +3,7 @@
 //
 // The functions of the C interface at the end only forward; those that have a _holding or a DLPack variant share one
 // function of the anonymous namespace. Errors travel inside the library as exceptions, which guarded() converts:
-// nothing else may catch or leak one. Read check/check.h and backend.h next.
+// nothing else may swallow one or leak one. Read check/check.h and backend.h next.
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>

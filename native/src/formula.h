@@ -216,7 +216,9 @@ YL_HOST_DEVICE inline Term<T> background_term(const CellRules &rules, T k, T obj
   const Term<T> confidence = confidence_loss(T(0), k, objectness);
   return kRules ? weighted(confidence, T(rules.weight_background)) : confidence;
 }
-// Does the same where k is 1 and e is e^-|objectness|.
+// Does the same where k is 1 and e is e^-|objectness|: the weight of confidence_loss is 1 there, which multiplies
+// nothing. A change of confidence_loss must be made here too; the cpu device takes this one for whole blocks of
+// background.
 template <bool kRules, class T>
 YL_HOST_DEVICE inline Term<T> counted_background_term(const CellRules &rules, T objectness, T e) {
   const Term<T> confidence = cross_entropy(T(0), objectness, e);

@@ -49,8 +49,10 @@ YL_HOST_DEVICE inline yl_parts layer_sum(const yl_parts *rows, int32_t batch, in
 
 // The fields of yl_parts by number: first the sums, then the counts, all of 8 bytes. The kernels add them by number,
 // one field for each thread or warp, and the assertions below keep that right when the struct grows.
-constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT)
-, kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
+// clang-format off
+constexpr int32_t kSums = YL_SUMS_OF_yl_parts(YL_COUNT);
+constexpr int32_t kCounts = YL_COUNTS_OF_yl_parts(YL_COUNT);
+// clang-format on
 constexpr int32_t kFields = kSums + kCounts;
 constexpr int32_t kBoxCounts = YL_COUNTS_OF_yl_box_counts(YL_COUNT);
 static_assert(sizeof(yl_parts) == 8 * kFields, "yl_parts consists of double and int64_t");

@@ -342,7 +342,7 @@ yl_boxes check_y_true(const Shape &shape, int32_t batch, const yl_boxes *boxes, 
   ranges.clear();
   const yl_boxes checked = check_boxes(batch, boxes, ranges);
   // Dense truths cannot express weights, so they are refused instead of ignored.
-  if (checked.weights) fail(YL_INVALID_ARGUMENT, "boxes.weights is given, for which y_true has no place; use NULL");
+  if (checked.weights) fail(YL_INVALID_ARGUMENT, "boxes.weights must be NULL: y_true has no field for weights");
   const size_t first_output = ranges.size();
   for (int32_t l = 0; l < shape.layer_count(); ++l)
     add_range(ranges, {y_true[l], truth_bytes(shape, batch, l), "y_true", l});

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "check/check.h"
+#include "layout.h"
 #include "truths.h"
 
 namespace yl {
@@ -47,7 +48,7 @@ int32_t default_threads(int32_t processors) {
 }
 
 // Returns the value of YOLOLOSS_DEBUG.
-bool debug_asked_for() {
+bool debug_requested() {
   const char *const given = std::getenv("YOLOLOSS_DEBUG");
   if (!given || !*given || std::strcmp(given, "0") == 0) return false;
   if (std::strcmp(given, "1") == 0) return true;
@@ -173,7 +174,7 @@ Shape check_config(const yl_config &config) {
   shape.input_height = config.input_height;
   shape.input_width = config.input_width;
   shape.num_classes = config.num_classes;
-  shape.channels = 5 + config.num_classes;
+  shape.channels = kFirstClass + config.num_classes;
   shape.dtype = config.dtype;
   shape.layout = config.layout;
   // float32 feats have float32 gradients in any case, so the flag is set only where the two types differ.
@@ -181,7 +182,7 @@ Shape check_config(const yl_config &config) {
   shape.max_batch = config.max_batch;
   shape.processors = usable_processors();
   shape.threads = config.threads ? config.threads : default_threads(shape.processors);
-  shape.debug = debug_asked_for();
+  shape.debug = debug_requested();
   shape.device = device;
   shape.device_index = config.device_index;
   shape.device_memory = device_memory;

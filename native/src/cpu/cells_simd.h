@@ -157,7 +157,7 @@ template <class F, bool kExtras> class SimdCells {
   YL_SIMD void look_ahead(int32_t i) const {
     const int64_t step = view_.shape.channels;
     fetch<kFetched>(logits(i + kAhead).first + kObjectness, step);
-    if (view_.mode != YL_GRAD_REFRESH || step * int64_t(sizeof(Value)) <= kLine) return;
+    if (view_.mode != YL_GRAD_REFRESH || step * int64_t(sizeof(Grad)) <= kLine) return;
     const Grad *to = &grad(i + kAhead, kObjectness);
     for (int32_t row = 0; row < kFetched; ++row) __builtin_prefetch(to + row * step, 1, 1);
   }

@@ -47,7 +47,7 @@ template <class Grad> class RowStream {
   // Appends count rows with the given slopes of the objectness.
   void rows(const Grad *slopes, int64_t count) {
     for (int64_t i = 0; i < count; ++i) {
-      tile_[filled_ + 4] = slopes[i];
+      tile_[filled_ + kObjectness] = slopes[i];
       filled_ += channels_;
       if (filled_ < kGroup * channels_) continue;
       write(kGroup * channels_);

@@ -17,7 +17,7 @@ inline namespace cells_kernels {
 // Counts a tile of a call that is refused, whose blocks do nothing else. Returns whether it is the last tile of its
 // image and layer. The tickets must be taken even so: the last block resets the counters for the next call. The barrier
 // makes last[0] visible to all threads.
-__device__ inline bool pass_tile(const Task &task, const Tile &tile) {
+__device__ inline bool skip_tile(const Task &task, const Tile &tile) {
   YL_SHARED(bool, last, 1);
   __syncthreads();  // all threads have read first_bad, which the last block of all resets
   if (threadIdx.x == 0)
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kTile, !kExtras                          ? 4
     cells_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
   const Tile tile = tile_of_block(task, blocks_per_image, kTile);
   const bool bad = task.work.control->first_bad != kNoBadRow;
-  const bool last = bad ? pass_tile(task, tile) : compute_tile<F, kGradient, kExtras>(task, tile);
+  const bool last = bad ? skip_tile(task, tile) : compute_tile<F, kGradient, kExtras>(task, tile);
   if (last) finish_row<kExtras>(task, tile, bad);
 }
 

@@ -27,10 +27,10 @@ class Cuda final : public Backend {
     plan_ = std::make_unique<DevicePlan>(shape, Chunks::kSlots);
     int64_t image = 0;
     for (int32_t l = 0; l < shape_.layer_count(); ++l)
-      image += aligned(feats_bytes(l)) + aligned(truth_bytes(l)) + aligned(grad_bytes(l));
+      image += aligned(feats_bytes(l)) + aligned(truth_bytes(l)) + aligned(grad_bytes(l)) + 3 * aligned(map_bytes(l));
     chunks_ = std::make_unique<Chunks>(device_, shape.threads, !shape.device_memory, shape.max_batch,
                                        shape.layer_count(), image);
-    known_.resize(6 * shape.layers.size() + 11);
+    known_.resize(6 * shape.layers.size() + 10);  // as many as check_pointers visits
   }
 
   // Waits for the device, because work that yl_loss_async has enqueued may still use the workspace. A destructor must

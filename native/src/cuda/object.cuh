@@ -83,7 +83,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   const Task &task = view.task;
   const auto lane = static_cast<int32_t>(threadIdx.x) % kWarp;
   const bool gradient = kExtras ? view.layer.grads != nullptr : kGradient;
-  asm volatile("" ::: "memory");  // or a kernel without stores keeps what all objects need in registers that it lacks
+  // A compiler barrier: without it nvcc hoists loads out of the loop over objects, for which there are no registers.
+  asm volatile("" ::: "memory");
   ObjectRow<T> row{cell,
                    view.lists.truths[listed],
                    view.target(cell, kObjectness),

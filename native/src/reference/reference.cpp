@@ -2,9 +2,10 @@
 //
 // It follows the formulas of section 7 of yololoss.h line by line and is the oracle of the tests, so it shares with the
 // other backends only formula.h (the terms and their composition), boxes.h and place_boxes of truths.h (valid rows of
-// boxes and their cells), and the types. Nothing is vectorised, blocked or remembered between cells, and one thread
-// visits the cells in the order of their numbers. Positions in memory are computed in this file, so that the tests also
-// verify layout.h. From here, cpu/cells_simd.h and cuda/cells.cu do the same work fast.
+// boxes and their cells), place_of of layout.h (the row, column and anchor of a cell), and the types. Nothing is
+// vectorised, blocked or remembered between cells, and one thread computes the cells in the order of their numbers.
+// Positions in memory are computed in this file, so that the tests also verify those of layout.h. From here,
+// cpu/cells_simd.h and cuda/cells.cu do the same work fast.
 #include <algorithm>
 
 #include "backend.h"
@@ -68,7 +69,7 @@ class Reference final : public Backend {
         const Layer &layer = shape_.layers[l];
         *rows = {};
         for (int32_t cell = 0; cell < layer.cells; ++cell)
-          visit(call, {image, l, cell, place_of(cell, layer.width, layer.anchors)}, *rows);
+          compute_cell(call, {image, l, cell, place_of(cell, layer.width, layer.anchors)}, *rows);
       }
       // Only after the image's last visit, because visit() needs the objects of the previous call to clear their rows.
       for (int64_t cell = 0; cell < cells_ && call.grads; ++cell)
@@ -192,7 +193,7 @@ class Reference final : public Backend {
   // Adds the loss of a cell to the sums of its image and layer, and writes its row of the gradient. Everything that
   // reads box or class logits of a background cell comes before the first write, because the gradient may lie over
   // feats.
-  void visit(const Call &call, const At &at, yl_parts &sum) noexcept {
+  void compute_cell(const Call &call, const At &at, yl_parts &sum) noexcept {
     const float *const y = rows_[first_cell_[at.l] + at.cell];
     const double k = ignore_factor(call, at);
     sum.ignored += k == 0;
@@ -336,10 +337,11 @@ class Reference final : public Backend {
   // for the fast backends.
   int64_t position(const At &at, int32_t channel) const {
     const Layer &layer = shape_.layers[at.l];
-    const int64_t h = layer.height, w = layer.width, channels = layer.anchors * shape_.channels;
-    const int64_t of_square = at.place.anchor * shape_.channels + channel;
-    if (shape_.layout == YL_NHWC) return ((at.image * h + at.place.row) * w + at.place.column) * channels + of_square;
-    return ((at.image * channels + of_square) * h + at.place.row) * w + at.place.column;
+    const int64_t h = layer.height, w = layer.width, square_channels = layer.anchors * shape_.channels;
+    const int64_t in_square = at.place.anchor * shape_.channels + channel;
+    if (shape_.layout == YL_NHWC)
+      return ((at.image * h + at.place.row) * w + at.place.column) * square_channels + in_square;
+    return ((at.image * square_channels + in_square) * h + at.place.row) * w + at.place.column;
   }
 
   // Reads a value of a YL_F32 ... type. The conversion to double is exact for all of them.

@@ -239,7 +239,7 @@ class OptionsTest {
                   null));
       refused(
           YoloLossException.class,
-          "boxes.weights is given, for which y_true has no place",
+          "boxes.weights must be NULL: y_true has no field for weights",
           () -> loss.buildYTrue(g.batch, weighted, g.spec.allocate(arena, g.batch)));
       zeros.set(JAVA_FLOAT, 0, Float.NaN);
       refused(
