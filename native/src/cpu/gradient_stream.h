@@ -11,6 +11,7 @@
 
 #include "cpu/prefetch.h"
 #include "cpu/simd.h"
+#include "layout.h"
 
 namespace yl {
 inline namespace YL_ISA {
