@@ -213,7 +213,6 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   const T objectness = inside ? view.feats.read(cell, kObjectness) : T(0);
   const int32_t objects = *view.lists.count;
   const bool gradient = kExtras ? layer.grads != nullptr : kGradient;
-  const bool overwrite = task.grad_mode == YL_GRAD_OVERWRITE;
   const int64_t at = int64_t(tile.image) * layer.cells + tile.first + thread;  // among the cells of the batch
 
   // Each thread learns whether its cell is ignored and whether it is an object.
@@ -232,7 +231,8 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
   Extra extra = YL_NO_EXTRA;
   sum.confidence_background = warp_sum(static_cast<double>(confidence.loss));
   Faults faults{background && !finite(objectness), 0};
-  bool lost = gradient && background && overwrite && !view.feats.fits(slope);  // not finite as it is stored
+  bool lost = gradient && background && task.grad_mode == YL_GRAD_OVERWRITE &&
+              !view.feats.fits(slope);  // not finite as it is stored
   if (kExtras) {
     if (task.scan_all) faults.non_finite = inside ? scan(view, cell, extra.first) : 0;
     if (background) put_maps(layer, at, ignored, confidence.loss);
@@ -250,7 +250,7 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
                                           at - lane + source, factor, sum, faults, kExtras ? &extra : nullptr);
   }
 
-  if (gradient && !overwrite) lost = write_sparse(view, cell, background, slope);
+  if (gradient && task.grad_mode != YL_GRAD_OVERWRITE) lost = write_sparse(view, cell, background, slope);
   faults.found_inf += lost;
   if (kExtras) {
     if (background) add_background_extra(view, cell, objectness, gradient ? slope : T(0), lost, extra);
@@ -282,7 +282,8 @@ __device__ inline bool compute_tile(const Task &task, const Tile &tile) {
     // incomplete when the ticket is taken: nobody reads it before the kernel ends.
     last[0] = take_ticket(view.lists.tiles_done, static_cast<unsigned long long>(tile.tiles));
   }
-  if (gradient && overwrite) view.feats.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
+  if (gradient && task.grad_mode == YL_GRAD_OVERWRITE)
+    view.feats.write_background(tile.first, tile.count, slopes, objects > 0, object_bits);
   // Makes last[0] of thread 0 visible to all threads, so that all or none go on to finish_row.
   __syncthreads();
   return last[0];

@@ -92,6 +92,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
                    view.feats.box_logits(cell),
                    view.feats.read(cell, kObjectness),
                    true};
+  // Counted before the terms are computed, so that the logits and truths need not stay in registers behind them.
+  if (lane == 0 && !(kExtras && task.scan_all)) faults.non_finite += count_non_finite(row);
   const Cell<T> place = view.formula_cell(cell);
   const Box<T> truth = as<T>(row.y);
   // The formulas, the same for every backend. To change a term, change object_terms or box_loss in formula.h.
@@ -102,7 +104,6 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   sum.xy += box.xy;
   sum.wh += box.wh;
   sum.confidence_object += terms.confidence.loss;
-  if (lane == 0 && !(kExtras && task.scan_all)) faults.non_finite += count_non_finite(row);
   if (kExtras) row.sound = inspect(view, row, extra->first);
 
   // The gradient may be stored over feats: lanes 0 to 4 overwrite the logits of the box and the objectness, which every
@@ -110,9 +111,8 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
   // (inspect) were read before it too; from here on each is read and written by the same lane.
   __syncwarp();
   if (lane <= kObjectness) {
-    const bool is_box = lane < kBoxChannels;
-    const T slope = is_box ? channel_of(box.slope, lane) : terms.confidence.slope;
-    const T logit = is_box ? channel_of(row.logits, lane) : row.objectness;
+    const T slope = lane == kObjectness ? terms.confidence.slope : channel_of(box.slope, lane);
+    const T logit = lane == kObjectness ? row.objectness : channel_of(row.logits, lane);
     const bool lost = kExtras && (lane == overflow_channel(box, row.logits) ||
                                   (lane == kObjectness && !finite(terms.confidence.loss)));
     const double squared = give<F, kExtras>(view, row, lane, logit, slope * factor, lost, gradient, faults, extra);

@@ -219,11 +219,9 @@ __global__ void __launch_bounds__(kTile)
     const auto at = static_cast<int32_t>(i / task.channels), channel = static_cast<int32_t>(i % task.channels);
     const int32_t owner = owners[at];
     float value = 0;
-    if (owner >= 0) {
-      const Box<float> truth = lists.truths[owner];
-      value = channel < kBoxChannels ? channel_of(truth, channel)
-                                     : target_of(task, layer, lists, tile.image, tile.first + at, channel);
-    }
+    if (owner >= 0)
+      value = channel >= kBoxChannels ? target_of(task, layer, lists, tile.image, tile.first + at, channel)
+                                      : channel_of(lists.truths[owner], channel);
     out[i] = value;
   }
 }
