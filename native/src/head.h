@@ -9,21 +9,18 @@
 
 namespace yl {
 
-// Writes the outputs of head that are not NULL for one cell, except the grid. at: number of the cell in the batch;
-// logit(c): its logit of channel c, called only for channels that are requested.
+// Writes the outputs of head that are not NULL for one cell, except the grid. at: number of the cell in the batch; box:
+// its decoded box; logit(c): its logit of channel c, called only for channels that are requested.
 template <class T, class Logit>
-YL_HOST_DEVICE inline void write_head(const yl_head &head, int64_t at, int32_t num_classes, const Cell<T> &cell,
+YL_HOST_DEVICE inline void write_head(const yl_head &head, int64_t at, int32_t num_classes, const Box<T> &box,
                                       const Logit &logit) {
-  if (head.box_xy || head.box_wh) {
-    const Box<T> box = decode<T>({logit(kX), logit(kY), logit(kW), logit(kH)}, cell);
-    if (head.box_xy) {
-      head.box_xy[2 * at] = static_cast<float>(box.x);
-      head.box_xy[2 * at + 1] = static_cast<float>(box.y);
-    }
-    if (head.box_wh) {
-      head.box_wh[2 * at] = static_cast<float>(box.w);
-      head.box_wh[2 * at + 1] = static_cast<float>(box.h);
-    }
+  if (head.box_xy) {
+    head.box_xy[2 * at] = static_cast<float>(box.x);
+    head.box_xy[2 * at + 1] = static_cast<float>(box.y);
+  }
+  if (head.box_wh) {
+    head.box_wh[2 * at] = static_cast<float>(box.w);
+    head.box_wh[2 * at + 1] = static_cast<float>(box.h);
   }
   if (head.box_confidence) head.box_confidence[at] = static_cast<float>(sigmoid(logit(kObjectness)));
   if (!head.box_class_probs) return;

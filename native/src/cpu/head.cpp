@@ -20,8 +20,9 @@ void decode_cells(const Shape &shape, const yl_head &head, int32_t image, int64_
     for (int64_t i = first; i < last; ++i) {
       const auto cell = static_cast<int32_t>(i);
       const auto logit = [&](int32_t channel) { return T(load(feats[order.start(cell) + channel * order.step()])); };
-      write_head(head, image * layer.cells + cell, shape.num_classes,
-                 cell_at<T>(layer, layer.anchor_sizes.data(), cell), logit);
+      const Cell<T> place = cell_at<T>(layer, layer.anchor_sizes.data(), cell);
+      const Box<T> box = decode<T>({logit(kX), logit(kY), logit(kW), logit(kH)}, place);
+      write_head(head, image * layer.cells + cell, shape.num_classes, box, logit);
     }
   };
   switch (shape.dtype) {

@@ -323,8 +323,9 @@ __global__ void __launch_bounds__(kTile)
   const auto cell = static_cast<int32_t>(at % layer.cells);
   const F feats(layer, kFirstClass + num_classes, static_cast<int32_t>(at / layer.cells), false);
   const Cell<T> place = cell_at<T>(layer, static_cast<const T *>(layer.anchor_sizes), cell);
+  const Box<T> box = decode(feats.box_logits(cell), place);
   if (head.grid && at < int64_t(layer.height) * layer.width) write_square(head, at, layer.width);
-  write_head(head, at, num_classes, place, [&](int32_t channel) { return feats.read(cell, channel); });
+  write_head(head, at, num_classes, box, [&](int32_t channel) { return feats.read(cell, channel); });
 }
 
 // ---- which kernel ---------------------------------------------------------------------------------------------------
