@@ -5,6 +5,7 @@
 #   ARCHITECTURES   CMAKE_CUDA_ARCHITECTURES
 #   CXXFILT, NVCC   programs
 #   SOURCES         native/src
+#   ABI             the folder of the generated abi.h
 #   OUTPUT          a folder for the PTX code
 
 # ---- Registers and local memory --------------------------------------------------------------------------------------
@@ -81,8 +82,8 @@ endif()
 
 # ---- Stores of the gradient ------------------------------------------------------------------------------------------
 
-execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -arch=sm_90 -ptx -o ${OUTPUT}/cells.ptx
-  ${SOURCES}/cuda/cells.cu COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -I${ABI} -arch=sm_90 -ptx
+  -o ${OUTPUT}/cells.ptx ${SOURCES}/cuda/cells.cu COMMAND_ERROR_IS_FATAL ANY)
 file(STRINGS ${OUTPUT}/cells.ptx wide REGEX "st\\.global\\.v4\\.u32")
 if(wide STREQUAL "")
   message(FATAL_ERROR "the PTX code of cells.cu has no 16-byte store, by which the gradient is to be written")
