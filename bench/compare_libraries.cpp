@@ -427,7 +427,7 @@ int times(const char *before, const char *after, const char *words) {
                   seconds[i].push_back(took);
                   spent += took;
                 }
-              std::vector<double> ratios;  // of calls that follow each other, which the machine treats the same
+              std::vector<double> ratios;  // each of two calls in a row, which the machine treats the same
               for (size_t i = 0; i < seconds[0].size(); ++i) ratios.push_back(seconds[1][i] / seconds[0][i]);
               const double a = median(seconds[0]), b = median(seconds[1]), ratio = median(ratios);
               worst = std::fmax(worst, ratio);

@@ -280,7 +280,7 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
    Boxes give the same bits as the dense y_true that yl_build_y_true makes from them, and save its memory. A cell of
    dense y_true is an object if its mask is not 0; the values of other cells are not read (except with YL_SCAN_ALL). */
 
-/* What to do with a row of boxes that is not a valid object: a coordinate or class is not finite, the box has no area
+/* The policy for a row of boxes that is not a valid object: a coordinate or class is not finite, the box has no area
    (x_max <= x_min or y_max <= y_min), the class is not a whole number in 0..C-1, the size is too large for float32, the
    centre lies outside the input, or its weight is not a finite number >= 0. (keras-yolo3 crashes, wraps round to
    another cell, or lets the NaN into the loss.) */
@@ -306,8 +306,7 @@ typedef struct yl_boxes {
 
 #define YL_BOXES_INIT {sizeof(yl_boxes), 0, 0, 0, 0}
 
-/* What became of the boxes of a call. used + skipped is the number of rows whose coordinates are
-   not all 0. */
+/* Counts the boxes of a call by their outcome. used + skipped is the number of rows whose coordinates are not all 0. */
 typedef struct yl_box_counts {
   int64_t used;     /* rows that are valid objects, after clamping */
   int64_t skipped;  /* rows left out by YL_BOXES_SKIP or YL_BOXES_CLAMP */
@@ -319,7 +318,7 @@ typedef struct yl_box_counts {
 /* 6  The call and its result
    -------------------------- */
 
-/* What the raw sums of the loss, and the gradient, are divided by. */
+/* The divisor of the raw sums of the loss and of the gradient. */
 enum {
   YL_NORMALISER_BATCH = 0,   /* B, as in keras-yolo3 */
   YL_NORMALISER_NONE = 1,    /* 1 */
@@ -336,9 +335,9 @@ enum {
                             objects and the rows of the last call's objects need be written (more is, where that is
                             faster). grads[l] must not be feats[l]. YL_INVALID_ARGUMENT if the buffers are not those of
                             the last call, were written for fewer images, hold a sum (ACCUMULATE), or if the last call
-                            failed with YL_DEVICE_FAILED. Changed content is not detected, except in host memory with
-                            YOLOLOSS_DEBUG=1; that an enqueued call wrote nothing, because its boxes were refused, is
-                            never detected */
+                            failed with YL_DEVICE_FAILED, or on a cuda plan with YL_OUT_OF_MEMORY. Changed content is
+                            not detected, except in host memory with YOLOLOSS_DEBUG=1; that an enqueued call wrote
+                            nothing, because its boxes were refused, is never detected */
   YL_GRAD_ACCUMULATE = 2 /* grads += gradient, each sum rounded to the type of grads: for the losses of several heads
                             and for micro-batches. Only the objectness channel and the rows of objects are touched,
                             since the gradient is 0 elsewhere. grads[l] must not be feats[l] */
@@ -401,7 +400,7 @@ typedef struct yl_summary {
   int64_t ignored_background; /* cells with k = 0 and m = 0 */
   int64_t non_finite;         /* as yl_parts.non_finite; 0 means that every value that counts was finite */
   int64_t found_inf;          /* as yl_parts.found_inf; if above 0, a loss scaler skips the step and lowers the scale */
-  yl_box_counts boxes;        /* what became of the boxes; all 0 for dense y_true */
+  yl_box_counts boxes;        /* the outcomes of the boxes; all 0 for dense y_true */
 } yl_summary;
 
 /* The outcome of a call of yl_loss_async. */
@@ -729,7 +728,7 @@ enum {
   YL_REASON_COUNT = 13   /* the number of reasons */
 };
 
-/* What a call of yl_loss with the same truths would do with the row or object. */
+/* The action that a call of yl_loss with the same truths would take for the row or object. */
 enum {
   YL_ACTION_KEPT = 0,    /* use it as it is */
   YL_ACTION_REFUSED = 1, /* fail with YL_INVALID_BOXES */

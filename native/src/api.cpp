@@ -108,9 +108,9 @@ void give_result(yl_plan &plan, const yl::Call &call, const yl::Outcome &outcome
 // It also keeps LastGradient up to date, which decides whether the next call may use YL_GRAD_REFRESH. After a call with
 // a gradient, its buffers are known, and hold at least as many images as before if they are the same buffers: a smaller
 // batch leaves the later images unchanged, and the backend still knows their objects. A sum (YL_GRAD_ACCUMULATE) is no
-// gradient to refresh, so batch becomes 0. If the device fails, the buffers may hold anything. The other failures are
-// detected before anything is written, and leave what is known unchanged. A call without a gradient writes no buffer
-// and is not remembered.
+// gradient to refresh, so batch becomes 0. If the device fails, or a cuda plan runs out of memory in mid-call, the
+// buffers may hold anything. The other failures are detected before anything is written, and leave what is known
+// unchanged. A call without a gradient writes no buffer and is not remembered.
 //
 // result may be NULL, which is the same as a result without any part. The sizes of the first versions of the structs
 // are passed to take_sized, since both have grown.
@@ -129,7 +129,7 @@ yl_status checked_call(yl_plan *plan, const yl_call *call, const yl_result *resu
     try {
       body(p, checked, outputs);
     } catch (const yl::Failure &e) {
-      if (e.status == YL_DEVICE_FAILED) p.last.batch = 0;
+      if (e.status == YL_DEVICE_FAILED || e.status == YL_OUT_OF_MEMORY) p.last.batch = 0;
       throw;
     }
     std::copy_n(checked.grads, p.last.grads.size(), p.last.grads.begin());

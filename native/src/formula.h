@@ -142,7 +142,7 @@ template <class T> YL_HOST_DEVICE inline BoxLoss<T> box_loss(const Box<T> &y, T 
 }
 
 // Returns the confidence term. A weight of 0 yields 0, whatever the logit: the loss of an ignored background cell with
-// an infinite logit is not NaN.
+// an infinite logit is not NaN. counted_background_term repeats this for a weight of 1: change both.
 template <class T> YL_HOST_DEVICE inline Term<T> confidence_loss(T m, T k, T logit) {
   const T weight = m + (T(1) - m) * k;
   const Term<T> ce = cross_entropy(m, logit);
