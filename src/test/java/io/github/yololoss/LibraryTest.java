@@ -189,20 +189,18 @@ class LibraryTest {
     assertTrue(ended.code == 0 && ended.text.contains("for this process only"), ended.text);
     Files.setPosixFilePermissions(open.getParent(), PosixFilePermissions.fromString("rwxr-xr-x"));
     assertEquals(0, end(start(CLASSES, Map.of(), "-Dyololoss.cache=" + open)).code);
-    try (Stream<Path> folders = Files.list(open)) {
-      Path leaf = folders.findFirst().orElseThrow();
-      Files.setPosixFilePermissions(leaf, all);
-      refused(leaf + " belongs to user", Map.of(), "-Dyololoss.cache=" + open);
-      Files.setPosixFilePermissions(leaf, PosixFilePermissions.fromString("rwx------"));
-      boolean root = System.getProperty("user.name").equals("root"); // who can give files away
-      if (root) {
-        Files.setAttribute(leaf, "unix:uid", 12345);
-        refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
-      }
-      System.out.printf(
-          "guarantee: %d caches that another user could have written: none was loaded from%n",
-          root ? 5 : 4);
+    Path leaf = files(open).getFirst().getParent(); // the only file: XDG_CACHE_HOME left a folder
+    Files.setPosixFilePermissions(leaf, all);
+    refused(leaf + " belongs to user", Map.of(), "-Dyololoss.cache=" + open);
+    Files.setPosixFilePermissions(leaf, PosixFilePermissions.fromString("rwx------"));
+    boolean root = System.getProperty("user.name").equals("root"); // who can give files away
+    if (root) {
+      Files.setAttribute(leaf, "unix:uid", 12345);
+      refused(leaf + " belongs to user 12345", Map.of(), "-Dyololoss.cache=" + open);
     }
+    System.out.printf(
+        "guarantee: %d caches that another user could have written: none was loaded from%n",
+        root ? 5 : 4);
   }
 
   /** A limit on the size of files stands for a disk that is full. */
