@@ -10,29 +10,9 @@
 // clang-format off
 #pragma once
 
-#include <cmath>
-
-#if defined(__CUDACC__)
-#define YL_HOST_DEVICE __host__ __device__
-#else  // Always inline: these are compiled for several instruction sets, and the linker would keep one copy.
-#define YL_HOST_DEVICE __attribute__((always_inline))
-#endif
+#include "elementary.h"
 
 namespace yl {
-
-using std::exp;
-using std::fabs;
-using std::fma;
-using std::log;
-using std::log1p;
-
-template <class T> YL_HOST_DEVICE inline T select(bool condition, T yes, T no) { return condition ? yes : no; }
-// Both return b if either is NaN, as the processors' min and max instructions do. So the order of the arguments decides
-// whether a NaN is kept: larger(value, best) drops a NaN value, smaller(limit, value) keeps it.
-template <class T> YL_HOST_DEVICE inline T smaller(T a, T b) { return select(a < b, a, b); }
-template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > b, a, b); }
-// Subtracting an infinity or a NaN from itself yields NaN, which equals nothing.
-template <class T> YL_HOST_DEVICE inline bool finite(T a) { return a - a == T(0); }
 
 // A part of the loss, and its derivative with respect to the logit (the slope).
 template <class T> struct Term {

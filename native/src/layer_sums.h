@@ -73,27 +73,29 @@ template <class T> YL_HOST_DEVICE inline const T &field_of(const yl_parts &parts
 // Returns the sum of a count over all layers.
 YL_HOST_DEVICE inline int64_t total_of(const yl_parts *layers, int32_t layer_count, int64_t yl_parts::*count) {
   int64_t sum = 0;
-  YL_NO_UNROLL
   for (int32_t l = 0; l < layer_count; ++l) sum += layers[l].*count;
   return sum;
 }
 
+// Returns the raw total of a call: all sums of all layers, added in the order of the layers and of the fields. sum_at(l,
+// field) returns one of them.
+template <class SumAt> YL_HOST_DEVICE inline double raw_total(int32_t layer_count, const SumAt &sum_at) {
+  double total = 0;
+  YL_NO_UNROLL
+  for (int32_t l = 0; l < layer_count; ++l)
+    for (int32_t field = 0; field < kSums; ++field) total += sum_at(l, field);
+  return total;
+}
+
 // Makes the result of a call from the raw sums of its layers: divides the sums in layers by the normaliser, in place,
 // and fills summary. The total is divided once, after all raw sums have been added, so it may differ in the last bits
-// from the sum of the divided parts.
+// from the sum of the divided parts. write_result of cuda/sum.cuh does the same with a thread for each field.
 YL_HOST_DEVICE inline void summarise(yl_parts *layers, int32_t layer_count, double normaliser,
                                      const yl_box_counts &boxes, yl_summary &summary) {
-  double sum = 0;
-  YL_NO_UNROLL
-  for (int32_t l = 0; l < layer_count; ++l) {
-    YL_NO_UNROLL
-    for (int32_t field = 0; field < kSums; ++field) {
-      double &part = field_of<double>(layers[l], field);
-      sum += part;
-      part /= normaliser;
-    }
-  }
-  summary.total = sum / normaliser;
+  const auto sum_at = [&](int32_t l, int32_t field) -> double & { return field_of<double>(layers[l], field); };
+  summary.total = raw_total(layer_count, sum_at) / normaliser;
+  for (int32_t l = 0; l < layer_count; ++l)
+    for (int32_t field = 0; field < kSums; ++field) sum_at(l, field) /= normaliser;
   summary.normaliser = normaliser;
 #define YL_TOTAL(owner, type, field, offset) summary.field = total_of(layers, layer_count, &yl_parts::field);
   YL_COUNTS_OF_yl_parts(YL_TOTAL)

@@ -1,12 +1,11 @@
 # Checks what no run on the host can show about the CUDA kernels: that each uses no more registers and local memory than
-# kernels.txt allows, on every architecture that is built, and that the gradient is written by 16-byte stores.
+# kernels.txt allows, on every architecture that is built; that the gradient is written by 16-byte stores; and that the
+# assembler, which comes after the PTX, finds no product and sum to fuse.
 #
 #   OBJECTS         the kernels' objects; native/ptxas-report.sh has stored the compiler's report next to each
 #   ARCHITECTURES   CMAKE_CUDA_ARCHITECTURES
-#   CXXFILT, NVCC   programs
-#   SOURCES         native/src
-#   ABI             the folder of the generated abi.h
-#   OUTPUT          a folder for the PTX code
+#   PTX             the kernels as PTX
+#   CXXFILT         program
 
 # ---- Registers and local memory --------------------------------------------------------------------------------------
 
@@ -80,11 +79,19 @@ if(faults)
   message(FATAL_ERROR "${faults}")
 endif()
 
-# ---- Stores of the gradient ------------------------------------------------------------------------------------------
+# ---- PTX -------------------------------------------------------------------------------------------------------------
 
-execute_process(COMMAND ${NVCC} -std=c++17 -I${SOURCES} -I${SOURCES}/../include -I${ABI} -arch=sm_90 -ptx
-  -o ${OUTPUT}/cells.ptx ${SOURCES}/cuda/cells.cu COMMAND_ERROR_IS_FATAL ANY)
-file(STRINGS ${OUTPUT}/cells.ptx wide REGEX "st\\.global\\.v4\\.u32")
-if(wide STREQUAL "")
-  message(FATAL_ERROR "the PTX code of cells.cu has no 16-byte store, by which the gradient is to be written")
-endif()
+foreach(ptx IN LISTS PTX)
+  if(ptx MATCHES "/cells_")
+    file(STRINGS ${ptx} wide REGEX "st\\.global\\.v4\\.u32")
+    if(wide STREQUAL "")
+      message(FATAL_ERROR "${ptx} has no 16-byte store, by which the gradient is to be written")
+    endif()
+  endif()
+  # ptxas fuses mul.f32 and add.f32, but neither mul.rn.f32 nor add.rn.f32. Whether it does depends on the kernel.
+  file(STRINGS ${ptx} fusible REGEX "(mul|add|sub)\\.(ftz\\.)?f(32|64)")
+  if(fusible)
+    list(GET fusible 0 first)
+    message(FATAL_ERROR "${ptx} has sums or products that may be fused (compile with -fmad=false), as in: ${first}")
+  endif()
+endforeach()

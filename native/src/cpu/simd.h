@@ -24,6 +24,7 @@
 #include <cstring>
 
 #include "dtype.h"
+#include "elementary.h"
 
 #define YL_SIMD inline __attribute__((always_inline))
 
@@ -141,37 +142,8 @@ YL_SIMD Floats exponent_of(Floats a) {
   YL_PARTWISE(Floats, reinterpret_cast<Register>(reinterpret_cast<IntRegister>(a.part[p]) << 23));
 }
 
-// Returns e^x as 2^n * e^r, with n whole and |r| <= ln(2)/2: a polynomial for 2 e^r times 2^(n-1), which is composed of
-// bits. Halving the power and doubling the polynomial lets the result reach the largest number and infinity, where 2^n
-// itself has no bits (n = 128). Below about e^-87 n is -126, so the exponent is 0 and so is the result.
-//
-// The reduction to r adds little error: n has at most 8 bits and the upper part of ln(2) has 15, so that their product
-// is exact even without fma. The coefficients minimise the largest relative error. The terms of the polynomial are
-// summed in pairs, so that fewer operations wait for each other.
-YL_SIMD Floats exp(Floats x) {
-  x = smaller(Floats(89.0f), larger(Floats(-87.5f), x));  // NaN stays NaN: it is b in both
-  // The sum of this and x/ln(2) has no bits below 1, so the addition rounds to a whole number n. The lowest bits of the
-  // sum are then n + 126, and as an exponent these mean 2^(n-1).
-  const Floats whole(0x1.8p23f + 126);
-  const Floats shifted = fma(x, Floats(0x1.715476p+0f), whole), n = shifted - whole;
-  const Floats r =
-      fma(n, Floats(-0x1.7f7d1cp-20f), fma(n, Floats(-0x1.62e4p-1f), x));  // ln(2): upper 15 bits, the rest
-  const Floats r2 = r * r;
-  const Floats q = fma(fma(Floats(2 * 0.0013814599f), r, Floats(2 * 0.008368717f)), r2,
-                       fma(Floats(2 * 0.04166839f), r, Floats(2 * 0.16666521f)));
-  return (fma(fma(q, r, Floats(2 * 0.49999994f)), r2, fma(r, Floats(2), Floats(2)))) * exponent_of(shifted);
-}
-
-// Returns ln(1 + x) for x in 0..1 or NaN: formula.h takes it of e^-|u| only. It is x - x^2/2 + x^3 * q(x), so small x
-// keep all their digits. q is of degree 6 and summed in pairs, as in exp.
-YL_SIMD Floats log1p(Floats x) {
-  const Floats x2 = x * x, x4 = x2 * x2;
-  const Floats a = fma(Floats(-0.24857163f), x, Floats(0.33321324f)),
-               b = fma(Floats(-0.13753799f), x, Floats(0.19153653f));
-  const Floats c = fma(Floats(-0.03006577f), x, Floats(0.0792045f));
-  const Floats q = fma(fma(Floats(0.0053648185f), x2, c), x4, fma(b, x2, a));
-  return fma(fma(q, x, Floats(-0.49999648f)), x2, x);
-}
+YL_SIMD Floats exp(Floats x) { return exp_of_floats(x); }
+YL_SIMD Floats log1p(Floats x) { return log1p_of_floats(x); }
 
 // Sums of floats in double, lane by lane. total() adds the lanes in a fixed order, which depends on kLanes: instruction
 // sets differ in the last bits of a sum, but each repeats its own.

@@ -161,8 +161,12 @@ class Cuda final : public Backend {
     return launch_finish_truths(task, &slot.written().boxes, &slot.written().objects, slot.stream);
   }
 
-  // Launches the two kernels of a call.
-  void start_loss(const Task &task, void *stream) {
+  // Launches the kernels of a call: two, or one for few boxes of one image. Stage cells with extras, or in double, has no
+  // kernel that places boxes; and a block that places those of its own layer does not know the number of objects.
+  void start_loss(Task task, void *stream) {
+    task.places_boxes = task.batch == 1 && !task.layers[0].y_true && task.boxes_per_image > 0 &&
+                        task.boxes_per_image <= kBoxRows && !task.extras && task.dtype != YL_F64 &&
+                        task.normaliser != YL_NORMALISER_OBJECTS;
     plan_->start([&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
   }
 
@@ -195,6 +199,9 @@ class Cuda final : public Backend {
     task.grad_scale = call.grad_scale;
     task.normaliser_at = call.normaliser_at;
     task.grad_scale_at = call.grad_scale_at;
+    task.factor_on_device = call.normaliser_at || call.grad_scale_at || call.normaliser == YL_NORMALISER_OBJECTS;
+    if (!task.factor_on_device)
+      task.factor = call.grad_scale / normaliser_of(call.normaliser, call.normaliser_value, call.batch, 0);
 
     task.result = YL_RESULT_INIT;
     task.result.summary = &slot.written().summary;

@@ -1,9 +1,9 @@
 // Feats and gradient of an image and layer: the kernels access them through Feats alone.
 //
-// The gradient of the background is nearly all of what a call writes, so write_background is the part that decides a
-// call's time: whole rows go out in 16-byte stores whatever their length and alignment, planes in stores of adjacent
-// threads. layout.h says where a value is, dtype.h how it is converted. View, at the end, adds the lists and the
-// targets of the objects; object.cuh and cells.cu use it.
+// Nearly all of what a call writes are the zeros of the background, so clear() is the part that decides a call's time.
+// It stores vectors of 16 bytes and knows nothing of rows or objects: what is not zero is written over the zeros later.
+// layout.h says where a value is, dtype.h how it is converted. View, at the end, adds the lists and the targets of the
+// objects; object.cuh and cells.cu use it.
 #pragma once
 
 #include <type_traits>
@@ -14,25 +14,13 @@
 
 namespace yl {
 
-// Holds the values that one instruction of 16 bytes stores: 2 doubles, 4 floats or 8 numbers of 16 bits. The address of
-// store must be a multiple of 16, or the kernel fails with a misaligned address. The values are copied to a uint4 by
-// memcpy, which keeps them in registers; a cast of the pointer would break the aliasing rules.
-template <class Value> struct Pack {
-  static constexpr int32_t kSize = sizeof(uint4) / sizeof(Value);
-  Value values[kSize];
-  __device__ void store(Value *at) const {
-    uint4 bits;
-    memcpy(&bits, values, sizeof bits);
-    store_whole(reinterpret_cast<uint4 *>(at), bits);
-  }
-};
-
 // Reads the logits and writes the gradient of one image in one layer, by cell (layout.h) and channel. Value is the type
 // of feats; the gradient has that type, or is float32 (YL_GRAD_F32), which is decided at run time because it would
 // double the number of kernels. For feats of float32 f32_grads_ is false at compile time, so the branch disappears.
 template <class Value, bool kPlanar> class Feats {
  public:
   using Number = typename ArithmeticOf<Value>::Type;
+  static constexpr bool kIsPlanar = kPlanar;
 
   __device__ Feats(const LayerTask &layer, int32_t channels, int32_t image, bool f32_grads)
       : order_(layer.anchors, layer.cells, channels),
@@ -44,6 +32,7 @@ template <class Value, bool kPlanar> class Feats {
 
   // Returns the cell of an index: a tile is a run of indices, so that its cells are adjacent in memory.
   __device__ int32_t cell_of(int32_t index) const { return order_.cell_of(index); }
+  __device__ int32_t index_of(int32_t cell) const { return order_.index_of(cell); }
 
   // Returns a logit as a number of the arithmetic.
   __device__ Number read(int32_t cell, int32_t channel) const { return load(feats_[at(cell, channel)]); }
@@ -58,23 +47,21 @@ template <class Value, bool kPlanar> class Feats {
     if (f32_grads_) return put(reinterpret_cast<float *>(grads_) + at(cell, channel), slope, accumulate);
     return put(reinterpret_cast<Value *>(grads_) + at(cell, channel), slope, accumulate);
   }
-  // Returns whether an element would be finite as it is stored, without accumulation. Used where write_background
-  // writes the element later.
+  // Returns whether an element would be finite as it is stored, without accumulation.
   __device__ bool fits(Number slope) const {
     return f32_grads_ ? finite(load(Store<float>::from(slope))) : finite(load(Store<Value>::from(slope)));
   }
 
-  // Writes the gradient of the background of indices [first, first + count): slopes[i] for the objectness of index
-  // first + i, and 0 for its other channels. Skips the indices whose bit is set in left_out: they are objects, whose
-  // rows add_object_row writes. any_left_out is false if no bit is set, so that most tiles need not read the bits. All
-  // threads of the block must call it, after a barrier that orders the writes of slopes and left_out.
-  template <class Slopes, class Bits>
-  __device__ void write_background(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
-                                   const Bits &left_out) const {
-    if (f32_grads_)
-      write_as<float>(first, count, slopes, any_left_out, left_out);
+  // Stores zeros into the gradient of indices [first, first + count), by all threads of the block but those of warp 0:
+  // that one takes the block's ticket later, and would wait for its stores before. With YL_NCHW every thread, also of
+  // warp 0, stores the zeros of the index first + its number; objectness is left out, which the same thread writes.
+  __device__ void clear(int32_t first, int32_t count) const {
+    if (!kPlanar)
+      clear_rows(first, count);
+    else if (f32_grads_)
+      clear_planes(reinterpret_cast<float *>(grads_), first, count);
     else
-      write_as<Value>(first, count, slopes, any_left_out, left_out);
+      clear_planes(reinterpret_cast<Value *>(grads_), first, count);
   }
 
  private:
@@ -89,109 +76,49 @@ template <class Value, bool kPlanar> class Feats {
     return finite(load(value));
   }
 
-  // Returns bit i of an array of 32-bit words.
-  template <class Bits> static __device__ bool is_set(const Bits &bits, int32_t i) {
-    return bits[i / 32] >> (i % 32) & 1;
-  }
-
-  // Writes the background in the layout of the plan, as numbers of type Grad.
-  template <class Grad, class Slopes, class Bits>
-  __device__ void write_as(int32_t first, int32_t count, const Slopes &slopes, bool any_left_out,
-                           const Bits &left_out) const {
-    Grad *const grads = reinterpret_cast<Grad *>(grads_);
-    if (kPlanar)
-      write_planes(grads, first, count, slopes, left_out);
-    else
-      write_rows(grads + order_.start(first), count, slopes, any_left_out, left_out);
-  }
-
-  // Writes the planes of YL_NCHW. Each thread writes its index in plane after plane, so that in every plane the threads
-  // of a warp write adjacent values, which the hardware combines into whole sectors.
-  template <class Grad, class Slopes, class Bits>
-  __device__ void write_planes(Grad *grads, int32_t first, int32_t count, const Slopes &slopes,
-                               const Bits &left_out) const {
+  // Clears planes: in every plane the threads of a warp write adjacent values, which the hardware combines into whole
+  // sectors.
+  template <class Grad> __device__ void clear_planes(Grad *grads, int32_t first, int32_t count) const {
     const auto i = static_cast<int32_t>(threadIdx.x);
-    if (i >= count || is_set(left_out, i)) return;
+    if (i >= count) return;
     Grad *place = grads + order_.start(order_.cell_of(first + i));
     for (int32_t channel = 0; channel < order_.channels; ++channel, place += order_.step())
-      *place = Store<Grad>::from(channel == kObjectness ? slopes[i] : Number(0));
+      if (channel != kObjectness) *place = Store<Grad>::from(Number(0));
   }
 
-  // Writes whole rows of YL_NHWC in packs of 16 bytes, whatever the length of a row. The rows of a tile are adjacent,
-  // so the tile is one array of count * channels values. It is cut into packs from its first address that is a multiple
-  // of 16; a pack may span two rows. For example, with 6 channels (O is the objectness), float32 (packs of 4), and a
-  // tile that begins 8 bytes before a multiple of 16:
-  //
-  //     row      0  0  0  0  0  0  1  1  1  1  1  1  2  2  2  2  2  2
-  //     channel  x  y  w  h  O  c  x  y  w  h  O  c  x  y  w  h  O  c
-  //     pack     head  0  0  0  0  1  1  1  1  2  2  2  2  3  3  3  3
-  //
-  // Thread t writes the packs t, t + 256, t + 512, ... It keeps the row and the channel of the first value of its pack,
-  // and advances both by a constant step, so that the loop has no division. All values of a pack are 0 except an
-  // objectness: pack 0 has that of its own row; pack 1 has none; pack 2 begins behind h, so its objectness comes first;
-  // a pack that began at c could have only that of the next row. Packs that touch the row of an object are written
-  // value by value, as are the head before the first whole pack and the tail behind the last one.
-  template <class Grad, class Slopes, class Bits>
-  __device__ void write_rows(Grad *start, int32_t count, const Slopes &slopes, bool any_left_out,
-                             const Bits &left_out) const {
-    constexpr int32_t kSize = Pack<Grad>::kSize;
-    const int32_t channels = order_.channels;
-    const int64_t size = int64_t(count) * channels;
-    const auto misaligned = static_cast<int32_t>(reinterpret_cast<uintptr_t>(start) % sizeof(uint4));
-    // The number of values before the first multiple of 16 bytes. A gradient is aligned to its own type, so the
-    // distance is a multiple of sizeof(Grad).
-    int64_t head = (static_cast<int32_t>(sizeof(uint4)) - misaligned) % static_cast<int32_t>(sizeof(uint4)) /
-                   static_cast<int32_t>(sizeof(Grad));
-    if (head > size) head = size;
-    const int64_t tail = size - (size - head) % kSize;  // where whole packs end
-    const auto step = static_cast<int32_t>(blockDim.x) * kSize;
-    const int32_t step_rows = step / channels, step_channels = step % channels;
-
-    const int64_t from = head + int64_t(threadIdx.x) * kSize;
-    auto row = static_cast<int32_t>(from / channels), channel = static_cast<int32_t>(from % channels);
-    for (Grad *place = start + from, *const end = start + tail; place < end; place += step) {
-      const bool two_rows = channel + kSize > channels;
-      const bool in_next = channel > kObjectness;
-      const int32_t objectness = in_next ? channels + kObjectness - channel : kObjectness - channel;
-      // A row has at least 6 values, so only a pack of 8 can hold the objectness of two rows, or reach a third row.
-      const bool many = kSize > 6 && (objectness + channels < kSize || channel + kSize > 2 * channels);
-      if (many || (any_left_out && (is_set(left_out, row) || (two_rows && is_set(left_out, row + 1))))) {
-        write_values(place - channel, row, channel, kSize, slopes, left_out);
-      } else {
-        Pack<Grad> out;
-        const Number slope = objectness < kSize ? slopes[in_next ? row + 1 : row] : Number(0);
-#pragma unroll
-        for (int32_t i = 0; i < kSize; ++i) out.values[i] = Store<Grad>::from(i == objectness ? slope : Number(0));
-        out.store(place);
-      }
-      row += step_rows;
-      channel += step_channels;
-      if (channel >= channels) {
-        channel -= channels;
-        ++row;
-      }
+  // Clears rows. The rows of adjacent cells are adjacent, so they are one array of bytes: a head before the first
+  // multiple of 16 bytes, whole vectors, a tail. Zero has the same bits in every type.
+  __device__ void clear_rows(int32_t first, int32_t count) const {
+    using Unit = typename std::conditional<sizeof(Value) == 2, uint16_t, uint32_t>::type;
+    constexpr int32_t kVector = sizeof(uint4), kThreads = kTile - kWarp;
+    const int32_t element = f32_grads_ ? sizeof(float) : sizeof(Value);
+    const int64_t bytes = int64_t(count) * order_.channels * element;
+    char *const start = grads_ + int64_t(first) * order_.channels * element;
+    // A gradient is aligned to its own type, so head and tail consist of whole elements.
+    auto head = static_cast<int32_t>(-reinterpret_cast<uintptr_t>(start) % kVector);
+    if (head > bytes) head = static_cast<int32_t>(bytes);
+    const auto tail = static_cast<int32_t>((bytes - head) % kVector);
+    const auto thread = static_cast<int32_t>(threadIdx.x) - kWarp;
+    if (thread < 0) return;
+    char *at = global_address(start + head + thread * kVector);
+    char *const end = global_address(start + bytes - tail);
+    constexpr int32_t kStep = kThreads * kVector;
+#pragma unroll 1
+    for (; at + 7 * kStep < end; at += 8 * kStep) {
+      store_zeros<0>(at);
+      store_zeros<kStep>(at);
+      store_zeros<2 * kStep>(at);
+      store_zeros<3 * kStep>(at);
+      store_zeros<4 * kStep>(at);
+      store_zeros<5 * kStep>(at);
+      store_zeros<6 * kStep>(at);
+      store_zeros<7 * kStep>(at);
     }
-    // Two warps write head and tail, so that they do so at the same time.
-    if (threadIdx.x == 0) write_values(start, 0, 0, static_cast<int32_t>(head), slopes, left_out);
-    if (threadIdx.x == kWarp) {
-      const auto last_row = static_cast<int32_t>(tail / channels);
-      write_values(start + int64_t(last_row) * channels, last_row, static_cast<int32_t>(tail % channels),
-                   static_cast<int32_t>(size - tail), slopes, left_out);
-    }
-  }
-
-  // Writes count values one by one, starting at a channel of a row. values is where that row begins; row is its index
-  // in slopes and left_out. Rows that are left out are skipped.
-  template <class Grad, class Slopes, class Bits>
-  __device__ void write_values(Grad *values, int32_t row, int32_t channel, int32_t count, const Slopes &slopes,
-                               const Bits &left_out) const {
-    for (; count > 0; --count) {
-      if (!is_set(left_out, row)) values[channel] = Store<Grad>::from(channel == kObjectness ? slopes[row] : Number(0));
-      if (++channel < order_.channels) continue;
-      channel = 0;
-      ++row;
-      values += order_.channels;
-    }
+#pragma unroll 1
+    for (; at < end; at += kStep) store_zeros<0>(at);
+    constexpr int32_t kUnit = sizeof(Unit);
+    if (thread < head / kUnit) reinterpret_cast<Unit *>(start)[thread] = 0;
+    if (thread < tail / kUnit) reinterpret_cast<Unit *>(start + bytes - tail)[thread] = 0;
   }
 
   const Order<kPlanar> order_;
@@ -205,10 +132,10 @@ template <class Value, bool kPlanar> class Feats {
 template <class F> struct View {
   using T = typename F::Number;
 
-  __device__ View(const Task &call, int32_t image_number, int32_t l)
+  __device__ View(const Task &call, int32_t image_number, int32_t l, const Lists &image_lists)
       : task(call),
         layer(call.layers[l]),
-        lists(call, image_number, l),
+        lists(image_lists),
         feats(layer, call.channels, image_number, call.f32_grads),
         image(image_number) {}
 

@@ -76,13 +76,13 @@ __device__ inline double give(const View<F> &view, const ObjectRow<typename F::N
 // All lanes compute the box and the confidence, which costs the warp no more time than one lane would need; then lanes
 // 0 to 4 each write one channel, and the lanes go over the classes, 32 at a time. Their parts are added in every lane
 // (sum) and are stored by the first lane only.
-template <class F, bool kGradient, bool kExtras>
+template <class F, bool kExtras>
 __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t listed, bool ignored, int64_t at,
-                                      typename F::Number factor, yl_parts &sum, Faults &faults, Extra *extra) {
+                                      bool gradient, typename F::Number factor, yl_parts &sum, Faults &faults,
+                                      Extra *extra) {
   using T = typename F::Number;
   const Task &task = view.task;
   const auto lane = static_cast<int32_t>(threadIdx.x) % kWarp;
-  const bool gradient = kExtras ? view.layer.grads != nullptr : kGradient;
   // A compiler barrier: without it nvcc hoists loads out of the loop over objects, for which there are no registers.
   asm volatile("" ::: "memory");
   ObjectRow<T> row{cell,
@@ -122,22 +122,37 @@ __device__ inline void add_object_row(const View<F> &view, int32_t cell, int32_t
       extra->stats.grad_object += lane == kObjectness ? squared : 0;
     }
   }
-  // The classes: lane i has the classes i, i + 32, ... The loop stays rolled, since there are few passes and no
-  // registers for several at once.
+  // The classes: lane i has the classes i, i + 32, ... The logits and targets of up to kPasses of them are loaded
+  // before any is used. The loop around them stays rolled, since few networks have more classes.
+  constexpr int32_t kPasses = F::kIsPlanar ? 2 : 3;  // planes need a register more for each address
   double loss = 0;
 #pragma unroll 1
-  for (int32_t channel = kFirstClass + lane; channel < task.channels; channel += kWarp) {
-    const float target = view.target(cell, channel);
-    const T logit = view.feats.read(cell, channel);
-    // A function instead of a value: without kExtras it is never called, and class_weights is never read.
-    const auto class_weight = [&] { return T(task.rules.class_weights[channel - kFirstClass]); };
-    const Term<T> term = class_term<kExtras>(task.rules, row.m, T(target), row.v, class_weight, logit);
-    sum.class_ += term.loss;
-    loss += term.loss;
-    if (!(kExtras && task.scan_all)) faults.non_finite += !finite(logit) + !finite(target);
-    const double squared =
-        give<F, kExtras>(view, row, channel, logit, term.slope * factor, !finite(term.loss), gradient, faults, extra);
-    if (kExtras) extra->stats.grad_class += squared;
+  for (int32_t first = kFirstClass + lane; first < task.channels; first += kPasses * kWarp) {
+    float targets[kPasses];
+    T logits[kPasses];
+#pragma unroll
+    for (int32_t i = 0; i < kPasses; ++i) {
+      const int32_t channel = first + i * kWarp;
+      if (channel >= task.channels) break;
+      targets[i] = view.target(cell, channel);
+      logits[i] = view.feats.read(cell, channel);
+    }
+#pragma unroll
+    for (int32_t i = 0; i < kPasses; ++i) {
+      const int32_t channel = first + i * kWarp;
+      if (channel >= task.channels) break;
+      const float target = targets[i];
+      const T logit = logits[i];
+      // A function instead of a value: without kExtras it is never called, and class_weights is never read.
+      const auto class_weight = [&] { return T(task.rules.class_weights[channel - kFirstClass]); };
+      const Term<T> term = class_term<kExtras>(task.rules, row.m, T(target), row.v, class_weight, logit);
+      sum.class_ += term.loss;
+      loss += term.loss;
+      if (!(kExtras && task.scan_all)) faults.non_finite += !finite(logit) + !finite(target);
+      const double squared =
+          give<F, kExtras>(view, row, channel, logit, term.slope * factor, !finite(term.loss), gradient, faults, extra);
+      if (kExtras) extra->stats.grad_class += squared;
+    }
   }
   if (!kExtras) return;
   // The map cell_loss needs the whole loss of the cell: the classes of all lanes and the parts that every lane has.

@@ -15,61 +15,124 @@ namespace yl {
 // Adds one field of a row's tiles, by a warp: lane i adds the tiles i, i + 32, ..., and warp_sum adds the lanes. The
 // first lane writes the sum into row, and into copy (the caller's row) unless that is NULL. All lanes must call it. The
 // loop stays rolled: unrolled, it costs the kernel registers that it does not have.
-template <class T>
-__device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t field, yl_parts *row, yl_parts *copy) {
+template <class T, int32_t kCount>
+__device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t field, int32_t end, yl_parts *row,
+                                 yl_parts *copy) {
   const auto lane = static_cast<int32_t>(threadIdx.x) % kWarp;
-  T value = 0;
+  T values[kCount] = {};
 #pragma unroll 1
-  for (int32_t i = lane; i < count; i += kWarp) value += field_of<T>(tiles[i], field);
-  value = warp_sum(value);
-  if (lane != 0) return;
-  field_of<T>(*row, field) = value;
-  if (copy) field_of<T>(*copy, field) = value;
-}
-
-// Adds the tiles of a row, a field at a time, so that no thread needs registers for all ten. The fields are spread over
-// the eight warps, so that few sums follow each other: a call of one image waits for this. All threads of the block
-// must call it. row is in the workspace, copy is the caller's row or NULL.
-__device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
-  for (auto field = static_cast<int32_t>(threadIdx.x) / kWarp; field < kFields; field += kTile / kWarp) {
-    if (field < kSums)
-      sum_tiles<double>(tiles, count, field, row, copy);
-    else
-      sum_tiles<int64_t>(tiles, count, field, row, copy);
+  for (int32_t i = lane; i < count; i += kWarp) {
+#pragma unroll
+    for (int32_t k = 0; k < kCount; ++k)
+      if (field + k < end) values[k] += field_of<T>(tiles[i], field + k);
+  }
+#pragma unroll
+  for (int32_t k = 0; k < kCount; ++k) {
+    if (field + k >= end) break;
+    const T value = warp_sum(values[k]);
+    if (lane != 0) continue;
+    field_of<T>(*row, field + k) = value;
+    if (copy) field_of<T>(*copy, field + k) = value;
   }
 }
 
-// Adds one field of a layer's rows, in the order of the images, by one thread. Four loads are under way at a time.
-template <class T> __device__ inline void sum_rows(const Task &task, int32_t l, int32_t field) {
-  T value = 0;
-#pragma unroll 4
-  for (int32_t image = 0; image < task.batch; ++image)
-    value += field_of<T>(task.work.rows[int64_t(image) * task.layer_count + l], field);
-  field_of<T>(task.work.layers[l], field) = value;
+// Adds the tiles of a row, by all threads of the block: a warp for each sum, and the other warps for the counts, so that
+// all loads are under way together: a call of one image waits for them. row is in the workspace, copy is the caller's
+// row or NULL.
+__device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
+  constexpr int32_t kWarpsOfCounts = kTile / kWarp - kSums;
+  static_assert(kWarpsOfCounts > 0, "there is a warp for each sum, and one more");
+  constexpr int32_t kCountsOfWarp = (kCounts - 1) / kWarpsOfCounts + 1;
+  const auto warp = static_cast<int32_t>(threadIdx.x) / kWarp;
+  if (warp < kSums)
+    sum_tiles<double, 1>(tiles, count, warp, kSums, row, copy);
+  else
+    sum_tiles<int64_t, kCountsOfWarp>(tiles, count, kSums + (warp - kSums) * kCountsOfWarp, kFields, row, copy);
 }
 
 // Returns the number that sums and gradient are divided by, once stage truths has counted the objects. normaliser_at is
 // read here, when the kernel runs, so a captured graph sees the value of each replay.
-__device__ inline double normaliser_of(const Task &task) {
+__device__ inline double normaliser_of(const Task &task, const Control &control) {
   const double value = task.normaliser_at ? *task.normaliser_at : task.normaliser_value;
-  return normaliser_of(task.normaliser, value, task.batch, static_cast<int64_t>(task.work.control->objects));
+  const bool counts = task.normaliser == YL_NORMALISER_OBJECTS;
+  return normaliser_of(task.normaliser, value, task.batch, counts ? static_cast<int64_t>(control.objects) : 0);
 }
 
-// Returns the factor of the gradient, grad_scale / normaliser.
-__device__ inline double gradient_factor(const Task &task) {
+// Returns the factor of the gradient, grad_scale / normaliser: the host's, unless it depends on device memory.
+__device__ inline double gradient_factor(const Task &task, const Control &control) {
+  if (!task.factor_on_device) return task.factor;
   const double scale = task.grad_scale_at ? *task.grad_scale_at : task.grad_scale;
-  return scale / normaliser_of(task);
+  return scale / normaliser_of(task, control);
 }
 
-// Writes summary and layers from the raw sums of the layers, and divides them by the normaliser. Called by one thread
-// of the last block. Rows have been written by sum_parts already.
-__device__ inline void write_result(const Task &task) {
-  const Control &control = *task.work.control;
-  const double normaliser = normaliser_of(task);
-  summarise(task.work.layers, task.layer_count, normaliser, box_counts(control), *task.result.summary);
-  if (task.result.layers)
-    for (int32_t l = 0; l < task.layer_count; ++l) task.result.layers[l] = task.work.layers[l];
+// Adds the rows of all images to layers and writes the result, by all threads of the last block. Thread i has field
+// i % kFields of layer i / kFields, and adds it in the order of the images. The block copies the rows to shared memory
+// first, many at a time, so that the additions wait for one load instead of each for its own. control: the counters of
+// the call.
+__device__ inline void write_result(const Task &task, const Control &control) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  constexpr int32_t kCopies = 2;  // four blocks share 64 KB
+#else
+  constexpr int32_t kCopies = 5;
+#endif
+  constexpr int32_t kStaged = kCopies * kTile;  // fields
+  YL_SHARED(uint64_t, staged, kStaged);
+  YL_SHARED(uint64_t, totals, kMaxCudaLayers *kFields);
+  static_assert(kMaxCudaLayers * kFields <= kTile, "each field of each layer has a thread");
+  const auto thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t fields = task.layer_count * kFields;
+  const bool is_sum = thread % kFields < kSums;
+  const auto *rows = reinterpret_cast<const uint64_t *>(task.work.rows);
+  const double normaliser = normaliser_of(task, control);
+  const yl_box_counts boxes = box_counts(control);
+  double sum = 0;
+  uint64_t count = 0;
+  for (int32_t image = 0; image < task.batch;) {
+    const int32_t left = task.batch - image, room = kStaged / fields, images = left < room ? left : room;
+    // Orders the additions before the next copies.
+    if (image > 0) __syncthreads();
+    uint64_t copies[kCopies] = {};
+#pragma unroll
+    for (int32_t k = 0; k < kCopies; ++k)  // all loads are under way before the first is needed
+      if (thread + k * kTile < images * fields) copies[k] = rows[int64_t(image) * fields + thread + k * kTile];
+#pragma unroll
+    for (int32_t k = 0; k < kCopies; ++k) staged[thread + k * kTile] = copies[k];
+    // Orders the copies before the additions.
+    __syncthreads();
+    for (int32_t i = 0; i < images && thread < fields; ++i) {
+      const uint64_t value = staged[i * fields + thread];
+      if (is_sum)
+        sum += as_double(value);
+      else
+        count += value;
+    }
+    image += images;
+  }
+  if (thread < fields) {
+    totals[thread] = is_sum ? as_bits(sum) : count;
+    if (task.result.layers)
+      reinterpret_cast<uint64_t *>(task.result.layers)[thread] = is_sum ? as_bits(sum / normaliser) : count;
+  }
+  // Orders the totals of the layers before they are added below.
+  __syncthreads();
+  yl_summary &summary = *task.result.summary;
+  if (thread == 0) {
+    const auto sum_at = [&](int32_t l, int32_t field) { return as_double(totals[l * kFields + field]); };
+    summary.total = raw_total(task.layer_count, sum_at) / normaliser;
+    summary.normaliser = normaliser;
+    summary.boxes = boxes;
+  }
+  const int32_t field = thread - kWarp;  // of the counts, by threads of another warp
+  if (field < 0 || field >= kCounts) return;
+  uint64_t total = 0;
+  for (int32_t l = 0; l < task.layer_count; ++l) total += totals[l * kFields + kSums + field];
+  (&summary.objects)[field] = static_cast<int64_t>(total);
 }
+#define YL_SAME_PLACE(owner, type, field, offset)                                                          \
+  static_assert(offsetof(yl_summary, field) - offsetof(yl_summary, objects) == offset - 8 * size_t(kSums), \
+                "yl_summary has the counts of yl_parts, in the same order: " #field);
+YL_COUNTS_OF_yl_parts(YL_SAME_PLACE)
+#undef YL_SAME_PLACE
 
 // Adds the extras of the rows, in the order of the images, and writes the caller's statistics and offender. Thread l
 // adds layer l. All threads of the last block must call it; the barrier orders the writes of firsts before thread 0
@@ -92,27 +155,25 @@ __device__ inline void write_extras(const Task &task) {
 }
 
 // Takes a ticket and returns whether it is the last of count. Called by one thread of each block that comes here; the
-// counter starts at 0.
-//
-// The first __threadfence makes the block's results visible to the device before the ticket is. It covers what other
-// threads of the block wrote as well, if this thread has passed a barrier behind those writes. The second __threadfence
-// keeps the reads that follow from being served by values from before the ticket. So after the last ticket, and after
-// one more barrier in its block, all threads of the last block see what all blocks wrote.
+// counter starts at 0. After the last ticket, and one more barrier in its block, all threads of the last block see what
+// all blocks wrote before they took theirs (count_up).
 __device__ inline bool take_ticket(unsigned long long *tickets, unsigned long long count) {
-  __threadfence();
-  const bool last = atomicAdd(tickets, 1ull) == count - 1;
-  __threadfence();
-  return last;
+  return count_up(tickets) == count - 1;
 }
 
 // Adds the row of an image and layer, by all threads of its last block; the last block of all goes on with layers and
-// result, and leaves the counters as the next call needs them. bad: the call is refused, so nothing is added or written
+// result, and leaves the counters as the next call needs them. objects: length of the list; bad: the call is refused, so nothing is added or written
 // except the completion.
-template <bool kExtras> __device__ inline void finish_row(const Task &task, const Tile &tile, bool bad) {
-  const Lists lists(task, tile.image, tile.layer);
+template <bool kExtras>
+__device__ inline void finish_row(const Task &task, const Tile &tile, const Lists &lists, int32_t objects, bool bad) {
   YL_SHARED(bool, last, 1);
   const auto thread = static_cast<int32_t>(threadIdx.x);
   const int64_t row = int64_t(tile.image) * task.layer_count + tile.layer;
+  // The cells of this gradient's objects become the list of those that the next YL_GRAD_REFRESH must clear. A refused
+  // call or one without a gradient leaves the older list, because it leaves the gradient too. The load is under way
+  // while the tiles are added.
+  const bool gradient = !bad && task.layers[0].grads;
+  const int32_t listed = gradient && thread < objects ? lists.cells[thread] : 0;
   if (!bad)
     sum_parts(task.work.partial_sums + (blockIdx.x - tile.first / kTile), tile.tiles, task.work.rows + row,
               task.result.rows ? task.result.rows + row : nullptr);
@@ -124,46 +185,34 @@ template <bool kExtras> __device__ inline void finish_row(const Task &task, cons
     sum = warp_extra(sum);
     if (thread == 0) task.work.row_extras[row] = sum;
   }
-  // The cells of this gradient's objects become the list of those that the next YL_GRAD_REFRESH must clear. A refused
-  // call or one without a gradient leaves the older list, because it leaves the gradient too.
-  const int32_t objects = *lists.count;
-  const bool gradient = !bad && task.layers[0].grads;
+  if (gradient && thread < objects) lists.previous[thread] = listed;
   if (gradient)
-    for (int32_t i = thread; i < objects; i += kTile) lists.previous[i] = lists.cells[i];
-  // This barrier orders two things before what thread 0 does next. All threads have read the length of the list, which
-  // thread 0 now resets. And the row, its extras and the list of previous cells are written, so that the fence in
-  // take_ticket covers them.
+    for (int32_t i = thread + kTile; i < objects; i += kTile) lists.previous[i] = lists.cells[i];
+  // Orders the row, its extras and the list of previous cells before the ticket of thread 0, and the reads of the list
+  // before thread 0 resets its length.
   __syncthreads();
   if (thread == 0) {
-    if (gradient) *lists.previous_count = objects;
+    if (gradient) lists.counters->previous_count = objects;
     // The counters of this image and layer become 0 for the next call. That is safe because all its blocks have taken
     // their tickets, and a block reads no list afterwards. With extras, blocks of other layers may still read the list
     // (YL_SCOPE_IMAGE), so the last block of all resets the counts instead.
     if (!kExtras) *lists.count = 0;
-    *lists.tiles_done = 0;
+    lists.counters->tiles_done = 0;
     last[0] =
         take_ticket(&task.work.control->rows_done, static_cast<unsigned long long>(task.batch) * task.layer_count);
   }
   // Makes last[0] visible to all threads, and what other blocks wrote before their tickets.
   __syncthreads();
   if (!last[0]) return;
-  // Each thread adds one field of one layer at a time.
-  for (int32_t i = thread; i < task.layer_count * kFields && !bad; i += kTile) {
-    const int32_t l = i / kFields, field = i % kFields;
-    if (field < kSums)
-      sum_rows<double>(task, l, field);
-    else
-      sum_rows<int64_t>(task, l, field);
-  }
+  if (!bad) write_result(task, *lists.control);
   if (kExtras) {
-    for (int64_t i = thread; i < int64_t(task.batch) * task.layer_count; i += kTile) task.work.counts[i] = 0;
+    for (int64_t i = thread; i < int64_t(task.batch) * task.layer_count; i += kTile)
+      task.work.row_counters[i].count = 0;
     if (!bad) write_extras(task);
   }
-  // Orders the sums of the layers, which several threads wrote, before thread 0 reads them.
+  // Orders the reads of the counters before thread 0 resets them.
   __syncthreads();
-  if (thread != 0) return;
-  if (!bad) write_result(task);
-  complete(task);
+  if (thread == 0) complete(task, *lists.control, bad);
 }
 
 }  // namespace yl

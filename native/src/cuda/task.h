@@ -45,23 +45,27 @@ struct Control {
 constexpr unsigned long long kNoBadRow = ~0ull;
 #define YL_CLEARED_CONTROL {kNoBadRow, 0, 0, 0, 0, 0, 0, 0}
 
+// The counters of an image and layer. count and tiles_done are 0 between calls.
+struct RowCounters {
+  int32_t count;                  // length of the list
+  int32_t previous_count;         // length of the list previous
+  unsigned long long tiles_done;  // tickets
+};
+
 // Device memory of a plan (workspace.h). Lists of objects are in no order: nothing depends on it. Each image and layer
 // has the part of a list that its cells would need, so none can overflow.
 struct Workspace {
-  int32_t *cells;                  // (max_batch, cells_per_image): of the objects of each (image, layer)
-  Box<float> *truths;              // likewise
-  float *weights;                  // likewise: of their boxes
-  uint32_t *class_flags;           // (max_batch, cells_per_image, flag_words), by cell; boxes only
-  int32_t *previous;               // as cells: the rows that a refreshed gradient must clear
-  int32_t *counts;                 // (max_batch, L): lengths of the lists; 0 between calls
-  int32_t *previous_counts;        // (max_batch, L)
-  unsigned long long *tiles_done;  // (max_batch, L): tickets; 0 between calls
-  yl_parts *partial_sums;          // (max_batch, tiles)
-  yl_parts *rows;                  // (max_batch, L)
-  yl_parts *layers;                // (L)
-  yl_summary *summary;             // one, where the caller wants none
-  Extra *partial_extras;           // as partial_sums
-  Extra *row_extras;               // as rows
+  int32_t *cells;             // (max_batch, cells_per_image): of the objects of each (image, layer)
+  Box<float> *truths;         // likewise
+  float *weights;             // likewise: of their boxes
+  uint32_t *class_flags;      // (max_batch, cells_per_image, flag_words), by cell; boxes only
+  int32_t *previous;          // as cells: the rows that a refreshed gradient must clear
+  RowCounters *row_counters;  // (max_batch, L)
+  yl_parts *partial_sums;     // (max_batch, tiles)
+  yl_parts *rows;             // (max_batch, L)
+  yl_summary *summary;        // one, where the caller wants none
+  Extra *partial_extras;      // as partial_sums
+  Extra *row_extras;          // as rows
   Control *control;
 };
 
@@ -81,9 +85,13 @@ struct Task {
   const float *box_weights;  // or NULL
   int32_t boxes_per_image;
   bool refuse_bad_boxes;
+  bool places_boxes;  // the blocks of stage cells place the boxes of the only image: there is no launch of stage truths
+  bool overlaps;      // the device can start the blocks of a launch before the launch before has ended
   int32_t normaliser;
   double normaliser_value, grad_scale;
   const float *normaliser_at, *grad_scale_at;
+  double factor;          // grad_scale / normaliser, unless
+  bool factor_on_device;  // it depends on device memory: on the two above, or on the number of objects
   Workspace work;
   yl_result result;  // memory that the device can write; summary is never NULL
 };

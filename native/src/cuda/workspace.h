@@ -55,14 +55,11 @@ class DevicePlan {
     work.weights += cell;
     work.class_flags += cell * task.flag_words;
     work.previous += cell;
-    work.counts += row;
-    work.previous_counts += row;
-    work.tiles_done += row;
+    work.row_counters += row;
     work.partial_sums += first_image * tiles_per_image(task, kTile);
     work.rows += row;
     work.partial_extras += first_image * tiles_per_image(task, kTile);
     work.row_extras += row;
-    work.layers += slot * task.layer_count;
     work.summary += slot;
     work.control = controls_ + slot;
     return task;
@@ -86,6 +83,7 @@ class DevicePlan {
     base_.layout = shape_.layout;
     base_.f32_grads = shape_.f32_grads;
     base_.rules = shape_.rules.cells;
+    base_.overlaps = cuda_properties(device_).compute_capability >= 90;
   }
 
   // Copies the constants to the device in one allocation and one copy, each array aligned like an allocation of its
@@ -136,10 +134,10 @@ class DevicePlan {
   // the pointers, so that the size and the layout cannot differ. The counters come first, because they alone must be
   // cleared; a memset of their part is enough:
   //
-  //   controls | counts | previous_counts | tiles_done || cells | truths | weights | class_flags | previous | sums ...
-  //   <------------- cleared when the plan is made ------>|  written before they are read in every call
+  //   controls | row_counters          || cells | truths | weights | class_flags | previous | sums ...
+  //   <- cleared when the plan is made ->|  written before they are read in every call
   //
-  // previous is the exception: it is kept from call to call, and previous_counts says how much of it is valid.
+  // previous is the exception: it is kept from call to call, and previous_count says how much of it is valid.
   void allocate_workspace() {
     const int64_t images = shape_.max_batch, layers = shape_.layer_count(), cells = images * base_.cells_per_image;
     const int64_t tiles = images * tiles_per_image(base_, kTile);
@@ -154,9 +152,7 @@ class DevicePlan {
         bytes += aligned(count * int64_t(sizeof(*place)));
       };
       take(controls_, int64_t(slots_));
-      take(work.counts, images * layers);
-      take(work.previous_counts, images * layers);
-      take(work.tiles_done, images * layers);
+      take(work.row_counters, images * layers);
       cleared = bytes;
       take(work.cells, cells);
       take(work.truths, cells);
@@ -165,7 +161,6 @@ class DevicePlan {
       take(work.previous, cells);
       take(work.partial_sums, tiles);
       take(work.rows, images * layers);
-      take(work.layers, int64_t(slots_) * layers);
       take(work.summary, int64_t(slots_));
       take(work.partial_extras, tiles);
       take(work.row_extras, images * layers);

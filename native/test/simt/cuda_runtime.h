@@ -19,8 +19,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <tuple>
 #include <type_traits>
+#include <vector>
 
 #define YL_SIMT 1
 #define __global__
@@ -70,6 +72,25 @@ bool captured(struct ::simt_stream *stream, const std::function<void()> &launch)
 
 // Runs thread(body) for every thread of every block, and returns when all have ended. Faults if no GPU takes the sizes.
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
+
+// Runs a kernel as nvcc compiled it, if the environment variable SIMT_PTX names files of PTX (ptx.cpp); else returns
+// false. arguments and sizes have count elements.
+bool run_ptx(const void *kernel, dim3 grid, dim3 block, const void *const *arguments, const size_t *sizes,
+             size_t count);
+
+// What a launch of a kernel as PTX did.
+struct PtxLaunch {
+  std::string kernel;  // its mangled name
+  unsigned blocks;
+  double instructions;  // that a warp issued, on average; two sides of a branch on which its lanes disagree both count
+  // For each block, in ascending order: the round trips to global memory that follow each other. An instruction waits
+  // for the loads that its operands come from, and a fence for the stores before it. What the block has loaded before is
+  // in the cache of its multiprocessor, until the next fence.
+  std::vector<int> trips;
+};
+
+// Appends what each later launch did; NULL ends that.
+void count_ptx(std::vector<PtxLaunch> *launches);
 
 // Returns the memory of the shared array that is declared at a source line, for the running block. Its content is new
 // in each block: what an earlier block wrote there does not count as written.
@@ -240,6 +261,15 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(
   if (simt::launch_fails()) return cudaErrorLaunchFailure;
   const std::tuple<void (*)(Parameters...), std::decay_t<Parameters>...> body(kernel, arguments...);
   const auto launch = [grid = config->gridDim, block = config->blockDim, body] {
+    const bool ran = std::apply(
+        [&](auto *function, const auto &...values) {
+          const void *const addresses[] = {&values...};
+          const size_t sizes[] = {sizeof values...};
+          return simt::run_ptx(reinterpret_cast<const void *>(function), grid, block, addresses, sizes,
+                               sizeof...(values));
+        },
+        body);
+    if (ran) return;
     simt::run(
         grid, block,
         [](const void *given) {

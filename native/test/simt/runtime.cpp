@@ -166,6 +166,14 @@ DeviceAccess::~DeviceAccess() {
   if (--accesses == 0) poison_device_memory(true);
 }
 
+bool accessible(const void *at, size_t bytes) {
+  const auto address = reinterpret_cast<uintptr_t>(at);
+  auto found = allocations.upper_bound(address);
+  if (found == allocations.begin()) return false;
+  --found;
+  return address + bytes <= found->first + found->second.bytes;
+}
+
 bool captured(cudaStream_t stream, const std::function<void()> &launch) {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
   if (!capture || stream != capture_stream) return false;

@@ -22,4 +22,11 @@ class DeviceAccess {
   std::lock_guard<std::recursive_mutex> lock_{device_mutex};
 };
 
+// Calls block for every block of a launch, with blockIdx set. Faults if no GPU takes the sizes. Every other launch has
+// its blocks backwards: no result may depend on their order.
+void for_blocks(dim3 grid, dim3 block, const std::function<void()> &run_block);
+
+// Returns whether the bytes at an address are part of one allocation. The caller has a DeviceAccess.
+bool accessible(const void *at, size_t bytes);
+
 }  // namespace simt

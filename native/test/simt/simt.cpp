@@ -265,20 +265,24 @@ void note_read(Access &access, int line, size_t index) {
   access.read_phase = block_phase;
 }
 
-void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) {
-  const DeviceAccess access;
+void for_blocks(dim3 grid, dim3 block, const std::function<void()> &run_block_now) {
   if (block.x == 0 || block.x > kMaxThreads || block.x % kWarp || block.y != 1 || block.z != 1 || grid.x == 0 ||
       grid.x > INT32_MAX || grid.y != 1 || grid.z != 1)
     fault("a launch of %u x %u x %u blocks of %u x %u x %u threads", grid.x, grid.y, grid.z, block.x, block.y, block.z);
   gridDim = grid;
   blockDim = block;
-  thread_function = thread;
-  thread_body = body;
-  const bool backwards = launches++ % 2;  // no result may depend on the order of blocks
+  const bool backwards = launches++ % 2;
   for (unsigned i = 0; i < grid.x; ++i) {
     blockIdx.x = backwards ? grid.x - 1 - i : i;
-    run_block(block.x);
+    run_block_now();
   }
+}
+
+void run(dim3 grid, dim3 block, void (*thread)(const void *), const void *body) {
+  const DeviceAccess access;
+  thread_function = thread;
+  thread_body = body;
+  for_blocks(grid, block, [&] { run_block(block.x); });
 }
 
 }  // namespace simt
