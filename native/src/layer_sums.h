@@ -77,8 +77,8 @@ YL_HOST_DEVICE inline int64_t total_of(const yl_parts *layers, int32_t layer_cou
   return sum;
 }
 
-// Returns the raw total of a call: all sums of all layers, added in the order of the layers and of the fields. sum_at(l,
-// field) returns one of them.
+// Returns the raw total of a call: all sums of all layers, added in the order of the layers and of the fields.
+// sum_at(l, field) returns one of them.
 template <class SumAt> YL_HOST_DEVICE inline double raw_total(int32_t layer_count, const SumAt &sum_at) {
   double total = 0;
   YL_NO_UNROLL

@@ -1,6 +1,6 @@
-// What a call costs on a GPU, as far as it can be counted without one: launches, instructions, and round trips to memory
-// that follow each other, of the kernels as nvcc compiled them (simt/ptx.cpp). The limits keep what has been achieved:
-// lower them when a change does better. What they mean on a GPU is for bench/gpu-check to find out.
+// What a call costs on a GPU, as far as it can be counted without one: launches, instructions, and round trips to
+// memory that follow each other, of the kernels as nvcc compiled them (simt/ptx.cpp). The limits keep what has been
+// achieved: lower them when a change does better. What they mean on a GPU is for bench/gpu-check to find out.
 #include <cstdio>
 #include <string>
 

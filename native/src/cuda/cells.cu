@@ -2,8 +2,8 @@
 // (sum.cuh). decode_kernel is yl_yolo_head.
 //
 // A block has a tile of 256 cells, one thread for each cell. It clears the gradient of the tile, compare_with_objects
-// finds the ignore factor of each cell, the thread computes the confidence of its background cell, and the warp that has
-// an object computes its row (object.cuh). Read kernel.cuh first; compute_tile below is the order of these steps.
+// finds the ignore factor of each cell, the thread computes the confidence of its background cell, and the warp that
+// has an object computes its row (object.cuh). Read kernel.cuh first; compute_tile below is the order of these steps.
 #include "cuda/object.cuh"
 #include "cuda/sum.cuh"
 #include "cuda/truths.cuh"
@@ -43,10 +43,10 @@ template <class T> struct Rectangle {
   T left, right, top, bottom;  // columns and rows, ends included
 };
 
-// Returns the squares of a warp's cells, whose indices are adjacent. They are a run of squares: a part of one row of the
-// grid, or all columns of several. With YL_NCHW the run may end in the plane of one anchor and go on in that of the next:
-// then its length is not that of the indices, and it may be anywhere. All lanes must call it; place is the cell of the
-// lane, steps the number of indices from the first lane to the last.
+// Returns the squares of a warp's cells, whose indices are adjacent. They are a run of squares: a part of one row of
+// the grid, or all columns of several. With YL_NCHW the run may end in the plane of one anchor and go on in that of the
+// next: then its length is not that of the indices, and it may be anywhere. All lanes must call it; place is the cell
+// of the lane, steps the number of indices from the first lane to the last.
 template <bool kPlanar, class T> __device__ inline Rectangle<T> squares_of_warp(const Cell<T> &place, int32_t steps) {
   const T first_row = __shfl_sync(kAllLanes, place.row, 0), last_row = __shfl_sync(kAllLanes, place.row, kWarp - 1);
   const T first = __shfl_sync(kAllLanes, place.column, 0), last = __shfl_sync(kAllLanes, place.column, kWarp - 1);
@@ -70,9 +70,10 @@ template <class T> __device__ inline bool touches(const Zone<T> &zone, const Rec
 // and where in the tile its cell is. So a list of any length fits, device memory is read once per block instead of once
 // per thread, and the zone is computed once per block. If there are more than a few, each lane of a warp takes two of
 // the 64 and finds out whether the warp may have the object's cell, and whether the zone touches the squares of the
-// warp. Only those that pass are compared with the cell of each lane. A thread decodes its own box (two sigmoids and two
-// exponentials) when it first meets a zone that contains it, and most cells never do; it also stops comparing once it is
-// ignored, since k cannot become 1 again. All shortcuts are off when best_iou is requested, which needs every IoU.
+// warp. Only those that pass are compared with the cell of each lane. A thread decodes its own box (two sigmoids and
+// two exponentials) when it first meets a zone that contains it, and most cells never do; it also stops comparing once
+// it is ignored, since k cannot become 1 again. All shortcuts are off when best_iou is requested, which needs every
+// IoU.
 //
 // The zones of truths from other layers are computed in the grid of this layer, because the cell to be tested is in it.
 // Their places become those of no thread, so that no cell of this layer takes one of them for its own object.
@@ -256,8 +257,8 @@ __device__ inline void clear_between_objects(const View<F> &view, const Tile &ti
 
 // Computes a tile: its zeros, its ignore factors, its background, its objects, its sums.
 //
-// gradient: whether there is one; a constant in the kernels that must be fast. The cell of a thread outside the tile is the last of the tile, so that its
-// address is valid, but inside is false and nothing of it counts.
+// gradient: whether there is one; a constant in the kernels that must be fast. The cell of a thread outside the tile is
+// the last of the tile, so that its address is valid, but inside is false and nothing of it counts.
 //
 // The zeros of the gradient are stored first: the stores wait for nothing, and memory is busy while the block computes.
 // A gradient that is stored over feats must wait until all logits have been read.
@@ -391,11 +392,12 @@ template <class F> __device__ inline void place_boxes_of_layer(const Task &task,
 // itself (task.places_boxes); everything, that is extras and rules too.
 enum class Mode { kLoss, kGradient, kPlaces, kExtras };
 
-// Returns the number of blocks that an instance lets run on a multiprocessor, which has 65,536 registers. Four blocks of
-// 256 threads share them if each thread uses at most 64, and with four blocks there are enough loads under way to hide
-// most of the latency of memory, by which the kernel is bound. So 64 is the limit of the two fast instances, and several
-// loops in this folder stay rolled to keep it. One image has few blocks, and they all run at once: its limit is 128. So
-// is that with extras, and in double it is 255: those instances are for diagnosis and comparison, not for speed.
+// Returns the number of blocks that an instance lets run on a multiprocessor, which has 65,536 registers. Four blocks
+// of 256 threads share them if each thread uses at most 64, and with four blocks there are enough loads under way to
+// hide most of the latency of memory, by which the kernel is bound. So 64 is the limit of the two fast instances, and
+// several loops in this folder stay rolled to keep it. One image has few blocks, and they all run at once: its limit is
+// 128. So is that with extras, and in double it is 255: those instances are for diagnosis and comparison, not for
+// speed.
 template <class F> constexpr int32_t blocks_of(Mode mode) {
   return mode == Mode::kLoss || mode == Mode::kGradient ? 4 : sizeof(typename F::Number) == 4 ? 2 : 1;
 }

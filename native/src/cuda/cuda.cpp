@@ -161,8 +161,8 @@ class Cuda final : public Backend {
     return launch_finish_truths(task, &slot.written().boxes, &slot.written().objects, slot.stream);
   }
 
-  // Launches the kernels of a call: two, or one for few boxes of one image. Stage cells with extras, or in double, has no
-  // kernel that places boxes; and a block that places those of its own layer does not know the number of objects.
+  // Launches the kernels of a call: two, or one for few boxes of one image. Stage cells with extras, or in double, has
+  // no kernel that places boxes; and a block that places those of its own layer does not know the number of objects.
   void start_loss(Task task, void *stream) {
     task.places_boxes = task.batch == 1 && !task.layers[0].y_true && task.boxes_per_image > 0 &&
                         task.boxes_per_image <= kBoxRows && !task.extras && task.dtype != YL_F64 &&

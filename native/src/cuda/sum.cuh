@@ -36,9 +36,9 @@ __device__ inline void sum_tiles(const yl_parts *tiles, int32_t count, int32_t f
   }
 }
 
-// Adds the tiles of a row, by all threads of the block: a warp for each sum, and the other warps for the counts, so that
-// all loads are under way together: a call of one image waits for them. row is in the workspace, copy is the caller's
-// row or NULL.
+// Adds the tiles of a row, by all threads of the block: a warp for each sum, and the other warps for the counts, so
+// that all loads are under way together: a call of one image waits for them. row is in the workspace, copy is the
+// caller's row or NULL.
 __device__ inline void sum_parts(const yl_parts *tiles, int32_t count, yl_parts *row, yl_parts *copy) {
   constexpr int32_t kWarpsOfCounts = kTile / kWarp - kSums;
   static_assert(kWarpsOfCounts > 0, "there is a warp for each sum, and one more");
@@ -162,8 +162,8 @@ __device__ inline bool take_ticket(unsigned long long *tickets, unsigned long lo
 }
 
 // Adds the row of an image and layer, by all threads of its last block; the last block of all goes on with layers and
-// result, and leaves the counters as the next call needs them. objects: length of the list; bad: the call is refused, so nothing is added or written
-// except the completion.
+// result, and leaves the counters as the next call needs them. objects: length of the list; bad: the call is refused,
+// so nothing is added or written except the completion.
 template <bool kExtras>
 __device__ inline void finish_row(const Task &task, const Tile &tile, const Lists &lists, int32_t objects, bool bad) {
   YL_SHARED(bool, last, 1);

@@ -1,5 +1,6 @@
-// Stage truths of boxes on the device: fills the list of objects of an image and layer, by one block. Used by the kernel
-// of this stage (truths.cu), and by that of stage cells, whose blocks place the few boxes of one image themselves.
+// Stage truths of boxes on the device: fills the list of objects of an image and layer, by one block. Used by the
+// kernel of this stage (truths.cu), and by that of stage cells, whose blocks place the few boxes of one image
+// themselves.
 //
 // place_boxes of ../truths.h is a loop: a row takes a cell, and a later row of the same cell replaces its box. Here
 // each row has a thread, which compares it with all rows of the image: the first row of a cell owns it, the last one
@@ -40,8 +41,8 @@ __device__ inline int32_t cell_in(const LayerTask &layer, const Placed &placed) 
 // Compares all rows of an image with all rows, kBoxRows at a time. The thread that has a row t calls start(t, its
 // place), then other(t, j, place of row j) for every row j in order, then done(t). rows is the index of the image's
 // first row among all boxes. All threads of the block must call it; kBoxRows of them have rows. T rows cost T*T
-// comparisons, of a few instructions each unless the anchors are the same; images have few boxes, and the comparisons of
-// an image are spread over the threads of a block.
+// comparisons, of a few instructions each unless the anchors are the same; images have few boxes, and the comparisons
+// of an image are spread over the threads of a block.
 //
 // Each row is placed by one thread and passed to the others through shared memory. A thread whose row is no object
 // still takes part, since it stages rows for the others.
@@ -75,9 +76,9 @@ __device__ inline void for_pairs(const Task &task, int64_t rows, const Start &st
 //
 // Each thread finds out, while it meets the rows in order, whether its row is the first of its cell (no earlier row has
 // the cell) and which row is the last. Only the thread of the first row goes on: it clears and sets the class flags of
-// the cell, so no two threads write the same words, and appends the cell with the box of the last row. keeps_flags(cell)
-// says whether this block writes the flags of a cell. The atomic operations are on integers, and atomicMin keeps the
-// smallest row number, so nothing depends on the order of threads and blocks.
+// the cell, so no two threads write the same words, and appends the cell with the box of the last row.
+// keeps_flags(cell) says whether this block writes the flags of a cell. The atomic operations are on integers, and
+// atomicMin keeps the smallest row number, so nothing depends on the order of threads and blocks.
 template <class KeepsFlags>
 __device__ inline void list_boxes(const Task &task, int32_t image, int32_t l, const Lists &lists, bool counts,
                                   const KeepsFlags &keeps_flags) {

@@ -84,8 +84,8 @@ struct PtxLaunch {
   unsigned blocks;
   double instructions;  // that a warp issued, on average; two sides of a branch on which its lanes disagree both count
   // For each block, in ascending order: the round trips to global memory that follow each other. An instruction waits
-  // for the loads that its operands come from, and a fence for the stores before it. What the block has loaded before is
-  // in the cache of its multiprocessor, until the next fence.
+  // for the loads that its operands come from, and a fence for the stores before it. What the block has loaded before
+  // is in the cache of its multiprocessor, until the next fence.
   std::vector<int> trips;
 };
 

@@ -1,6 +1,6 @@
 // Runs kernels as nvcc compiled them: interprets their PTX, the assembly language that a driver translates for its GPU.
-// So a test sees what the compiler made of a kernel, such as its stores of 16 bytes, its approximations and its order of
-// additions, where simt.cpp runs what the source says. Neither knows caches or times.
+// So a test sees what the compiler made of a kernel, such as its stores of 16 bytes, its approximations and its order
+// of additions, where simt.cpp runs what the source says. Neither knows caches or times.
 //
 // A warp executes an instruction for all lanes that are at it, and each lane has a program counter of its own. After a
 // branch on which lanes disagree, those with the smallest counter go on first: compilers emit the code of a branch
@@ -442,8 +442,8 @@ class Decoder {
     if (type.bytes == 8) return make(double());
     unknown();
   }
-  // Make the instruction compute a function of two numbers of its type. Floats must be rounded to nearest by name (.rn),
-  // because ptxas may fuse a product and a sum that are not.
+  // Make the instruction compute a function of two numbers of its type. Floats must be rounded to nearest by name
+  // (.rn), because ptxas may fuse a product and a sum that are not.
   template <class F> void of_floats(const Type &type, F function) {
     if (!has("rn"))
       fault_at(f, in->line, "a sum or product without .rn, which ptxas may fuse: compile with -fmad=false");
@@ -1155,8 +1155,8 @@ void keep_score(Warp &warp, const Instruction &instruction, uint32_t lanes) {
     if (instruction.to[k].number >= 0) warp.ready[static_cast<size_t>(instruction.to[k].number)] = ready;
 }
 
-// Runs the lanes of a warp that are all at one instruction, the least of the warp, until they part, wait or end, or come
-// to where other lanes are.
+// Runs the lanes of a warp that are all at one instruction, the least of the warp, until they part, wait or end, or
+// come to where other lanes are.
 void run_lanes(Warp &warp, uint32_t lanes, int counter, int others) {
   const std::vector<Instruction> &code = warp.function->code;
   const auto leave_at = [&](uint32_t leaving, int at) {
