@@ -62,7 +62,8 @@ public final class NativeLoss extends Loss implements AutoCloseable {
 
   /**
    * Computes the loss and passes its gradient to the backward pass of the network. The outputs are
-   * joined, so that one pass serves all layers; the gradient is the library's own tensor.
+   * joined, so that one pass serves all layers; PyTorch reads the gradient where the library wrote
+   * it.
    *
    * @param boxes (B, T, 5)
    * @param predictions computed while a gradient collector was open
@@ -123,7 +124,8 @@ public final class NativeLoss extends Loss implements AutoCloseable {
 
   /**
    * Runs the library. Its calls in device memory are ordered behind the legacy default stream,
-   * which is PyTorch's unless a program chooses another; DJL never does for training.
+   * which is PyTorch's unless a program chooses another. DJL chooses none, unless the property
+   * ai.djl.pytorch.enable_cuda_stream gives TorchScript models streams of their own.
    *
    * @param grads a tensor for each layer, or null
    */

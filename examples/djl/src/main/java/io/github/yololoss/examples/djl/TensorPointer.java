@@ -40,19 +40,13 @@ final class TensorPointer {
           lookup
               .findVirtual(library, method, MethodType.methodType(ByteBuffer.class, long.class))
               .bindTo(lookup.findStaticVarHandle(library, "LIB", library).get());
-    } catch (IllegalAccessException e) {
-      throw new UnsupportedOperationException(
-          LIBRARY
-              + " is not open to this code, which needs it to find CUDA tensors; run on the class"
-              + " path, add --add-opens for its package, or train on the CPU",
-          e);
     } catch (ReflectiveOperationException e) {
       throw new UnsupportedOperationException(
           LIBRARY
               + " of this DJL has no "
               + method
-              + "(long), which finds CUDA tensors; use DJL 0.36.0, which has it, or train on the"
-              + " CPU",
+              + "(long) that this code may call, which finds CUDA tensors; use DJL 0.36.0, which"
+              + " has it, or train on the CPU",
           e);
     }
   }

@@ -90,8 +90,8 @@ class NativeLossTest {
   @Test
   void aMethodThatDjlLacksIsOneSentence() {
     assertEquals(
-        "ai.djl.pytorch.jni.PyTorchLibrary of this DJL has no torchAddress(long), which finds CUDA"
-            + " tensors; use DJL 0.36.0, which has it, or train on the CPU",
+        "ai.djl.pytorch.jni.PyTorchLibrary of this DJL has no torchAddress(long) that this code may"
+            + " call, which finds CUDA tensors; use DJL 0.36.0, which has it, or train on the CPU",
         assertThrows(UnsupportedOperationException.class, () -> new TensorPointer("torchAddress"))
             .getMessage());
   }
