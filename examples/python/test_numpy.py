@@ -10,13 +10,41 @@ import golden
 import yololoss
 
 PARTS = ("xy", "wh", "confidence", "class_")
+CUDA = yololoss.DEVICES["cuda"]
+
+
+def check_gradient(got, case):
+    for mine, want in zip(got, case.grads):
+        np.testing.assert_allclose(mine.reshape(want.shape), want, rtol=0, atol=1e-6 + 1e-5 * np.abs(want).max())
+
+
+class OnDevice:
+    """A copy of an array in device memory of the library's own allocation, since NumPy has none."""
+
+    def __init__(self, array):
+        self.memory = ctypes.c_void_p()
+        yololoss.check(yololoss.lib.yl_device_malloc(CUDA, 0, c_int64(array.nbytes), ctypes.byref(self.memory)))
+        self.host = np.array(array, order="C")
+        self.copy(self.memory, self.host.ctypes.data_as(ctypes.c_void_p))
+
+    def copy(self, to, start):
+        yololoss.check(yololoss.lib.yl_device_copy(CUDA, 0, to, start, c_int64(self.host.nbytes)))
+
+    def fetch(self):
+        self.copy(self.host.ctypes.data_as(ctypes.c_void_p), self.memory)
+        return self.host
+
+    def __dlpack__(self, **_):
+        capsule = self.host.__dlpack__()
+        tensor = yololoss.dltensor_of(capsule)[0]
+        tensor.contents.data, tensor.contents.device_type = self.memory.value, 2
+        return capsule
+
+    def __del__(self):
+        yololoss.lib.yl_device_free(CUDA, self.memory)
 
 
 class NumpyTest(unittest.TestCase):
-    def check_gradient(self, got, case):
-        for mine, want in zip(got, case.grads):
-            np.testing.assert_allclose(mine.reshape(want.shape), want, rtol=0, atol=1e-6 + 1e-5 * np.abs(want).max())
-
     def test_golden_cases(self):
         self.assertGreaterEqual(len(golden.CASES), 8)
         for name in golden.CASES:
@@ -31,7 +59,7 @@ class NumpyTest(unittest.TestCase):
                             value = want[part.rstrip("_")]
                             self.assertAlmostEqual(getattr(mine, part), value, delta=1e-5 * abs(value) + 1e-6)
                         self.assertEqual((mine.objects, mine.ignored), (want["object_count"], want["ignore_count"]))
-                    self.check_gradient(grads, case)
+                    check_gradient(grads, case)
                     if case.boxes is not None:
                         again = [np.empty_like(f) for f in case.feats]
                         self.assertEqual(loss(case.feats, boxes=case.boxes, grads=again).total, result.total)
@@ -44,7 +72,7 @@ class NumpyTest(unittest.TestCase):
         planes = [np.ascontiguousarray(f.transpose(0, 3, 1, 2)) for f in case.feats]
         grads = [np.zeros_like(p) for p in planes]
         loss(planes, boxes=case.boxes, grads=[g.transpose(0, 2, 3, 1) for g in grads])  # views of the same memory
-        self.check_gradient([g.transpose(0, 2, 3, 1) for g in grads], case)
+        check_gradient([g.transpose(0, 2, 3, 1) for g in grads], case)
         self.assertTrue(all(g.any() for g in grads))
 
     def test_types(self):
@@ -65,9 +93,9 @@ class NumpyTest(unittest.TestCase):
         self.assertAlmostEqual(loss(case.feats, boxes=case.boxes, normaliser=8).total, total / 4)
         doubled = [np.empty_like(f) for f in case.feats]
         loss(case.feats, boxes=case.boxes, grads=doubled, grad_scale=2)
-        self.check_gradient([g / 2 for g in doubled], case)
+        check_gradient([g / 2 for g in doubled], case)
         loss(case.feats, boxes=case.boxes, grads=doubled, grad_mode="accumulate")
-        self.check_gradient([g / 3 for g in doubled], case)
+        check_gradient([g / 3 for g in doubled], case)
         lighter = yololoss.Loss(**case.spec, weights={"class_": 0}, class_weights=[1, 1, 1])
         self.assertEqual(sum(part.class_ for part in lighter(case.feats, boxes=case.boxes).layers), 0)
         bad = case.boxes.copy()
@@ -115,53 +143,70 @@ class NumpyTest(unittest.TestCase):
         with self.assertRaisesRegex(yololoss.YoloLossError, "closed"):
             loss(feats, boxes=boxes)
 
-    @unittest.skipIf(yololoss.lib.yl_device_check(yololoss.DEVICES["cuda"], 0), "no CUDA device")
-    def test_device_memory(self):
-        """Memory of the library's own allocation, since NumPy has none on a device: enqueued on a stream."""
-        class OnDevice:
-            def __init__(self, array):
-                self.memory = ctypes.c_void_p()
-                yololoss.check(yololoss.lib.yl_device_malloc(yololoss.DEVICES["cuda"], 0, c_int64(array.nbytes), ctypes.byref(self.memory)))
-                self.shape, self.host = array.shape, np.ascontiguousarray(array)
-                self.copy(self.memory, self.host.ctypes.data_as(ctypes.c_void_p))
-
-            def copy(self, to, start):
-                yololoss.check(yololoss.lib.yl_device_copy(yololoss.DEVICES["cuda"], 0, to, start, c_int64(self.host.nbytes)))
-
-            def fetch(self):
-                self.copy(self.host.ctypes.data_as(ctypes.c_void_p), self.memory)
-                return self.host
-
-            def __dlpack__(self, **_):
-                capsule = self.host.__dlpack__()
-                tensor = yololoss.dltensor_of(capsule)[0]
-                tensor.contents.data, tensor.contents.device_type = self.memory.value, 2
-                return capsule
-
-            def __del__(self):
-                yololoss.lib.yl_device_free(yololoss.DEVICES["cuda"], self.memory)
-
-        case = golden.Case("a_small_3scale")
-        loss = yololoss.Loss(**case.spec, device="cuda:0", memory="device")
-        feats, boxes = [OnDevice(f) for f in case.feats], OnDevice(case.boxes)
-        grads = [OnDevice(np.zeros_like(f)) for f in case.feats]
-        summary = OnDevice(np.zeros(ctypes.sizeof(yololoss.abi.yl_summary) // 8))
-        stream = ctypes.c_void_p()
-        yololoss.check(yololoss.lib.yl_stream_create(yololoss.DEVICES["cuda"], 0, ctypes.byref(stream)))
-        loss.enqueue(feats, stream.value, summary.memory.value, boxes=boxes, grads=grads)
-        yololoss.check(yololoss.lib.yl_stream_synchronize(yololoss.DEVICES["cuda"], 0, stream))
-        yololoss.check(yololoss.lib.yl_stream_destroy(yololoss.DEVICES["cuda"], 0, stream))
-        self.assertAlmostEqual(summary.fetch()[0], case.expected["total"], delta=1e-3)
-        self.check_gradient([g.fetch() for g in grads], case)
-        with self.assertRaisesRegex(yololoss.YoloLossError, "feats\\[0\\] is on the CPU, this plan takes memory of cuda:0"):
-            loss(case.feats, boxes=boxes)
-
     def test_structs_are_those_of_the_library(self):
         for struct in yololoss.abi.STRUCTS:
             name = struct.__name__.encode()
             self.assertEqual(yololoss.lib.yl_offset_of(name, None), ctypes.sizeof(struct), name)
             for field, _ in struct._fields_:
                 self.assertEqual(yololoss.lib.yl_offset_of(name, field.encode()), getattr(struct, field).offset, field)
+
+
+@unittest.skipIf(yololoss.lib.yl_device_check(CUDA, 0), "no CUDA device")
+class DeviceTest(unittest.TestCase):
+    """Arrays in device memory, as PyTorch's CUDA tensors come: by DLPack, on a stream."""
+
+    def setUp(self):
+        self.case = golden.Case("a_small_3scale")
+        self.loss = yololoss.Loss(**self.case.spec, device="cuda:0", memory="device")
+        self.feats, self.boxes = [OnDevice(f) for f in self.case.feats], OnDevice(self.case.boxes)
+        self.grads = [OnDevice(np.zeros_like(f)) for f in self.case.feats]
+        self.summary = OnDevice(np.full(ctypes.sizeof(yololoss.abi.yl_summary) // 8, np.nan))
+
+    def enqueue(self, stream, **more):
+        """Returns the total, NaN if no kernel wrote it."""
+        self.loss.enqueue(self.feats, stream, self.summary.memory.value, boxes=self.boxes, grads=self.grads, **more)
+        yololoss.check(yololoss.lib.yl_stream_synchronize(CUDA, 0, ctypes.c_void_p(stream)))
+        return self.summary.fetch()[0]
+
+    def fetch(self):
+        return [g.fetch() for g in self.grads]
+
+    def test_a_stream(self):
+        stream = ctypes.c_void_p()
+        yololoss.check(yololoss.lib.yl_stream_create(CUDA, 0, ctypes.byref(stream)))
+        self.assertAlmostEqual(self.enqueue(stream.value), self.case.expected["total"], delta=1e-3)
+        yololoss.check(yololoss.lib.yl_stream_destroy(CUDA, 0, stream))
+        check_gradient(self.fetch(), self.case)
+
+    def test_the_default_stream(self):
+        """torch.cuda.current_stream().cuda_stream is 0 unless a program chooses another stream."""
+        self.assertAlmostEqual(self.enqueue(0), self.case.expected["total"], delta=1e-3)
+        check_gradient(self.fetch(), self.case)
+        self.enqueue(0, grad_mode="accumulate", grad_scale=2)
+        check_gradient([g / 3 for g in self.fetch()], self.case)
+
+    def test_a_call_that_waits(self):
+        result = self.loss(self.feats, boxes=self.boxes, grads=self.grads)
+        self.assertAlmostEqual(result.total, self.case.expected["total"], delta=1e-3)
+        check_gradient(self.fetch(), self.case)
+        y_true = [OnDevice(y) for y in self.case.y_true]
+        self.assertEqual(self.loss(self.feats, y_true=y_true).total, result.total)
+
+    def test_refused_boxes_leave_the_total(self):
+        """loss.torch makes total and gradient NaN by this: it fills the summary with NaN before the call."""
+        bad = self.case.boxes.copy()
+        bad[0, 0, 4] = 99
+        self.boxes = OnDevice(bad)
+        self.assertTrue(np.isnan(self.enqueue(0)))
+        self.assertFalse(any(g.any() for g in self.fetch()))
+        self.assertTrue(np.isfinite(self.enqueue(0, bad_boxes="skip")))
+
+    def test_refusals(self):
+        with self.assertRaisesRegex(yololoss.YoloLossError, "feats\\[0\\] is on the CPU, this plan takes memory of cuda:0"):
+            self.loss(self.case.feats, boxes=self.boxes)
+        on_host = yololoss.Loss(**self.case.spec)
+        with self.assertRaisesRegex(yololoss.YoloLossError, "feats\\[0\\] is"):
+            on_host(self.feats, boxes=self.case.boxes)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """PyTorch tensors through the module, against autograd of the same loss in PyTorch's own operations."""
+import ctypes
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 import torch
 
 import golden
+import test_numpy
 import torch_loss
 import yololoss
 
@@ -116,6 +120,66 @@ class TorchTest(unittest.TestCase):
                 self.assertEqual(done.returncode, code, done.stdout + done.stderr)
                 for word in words:
                     self.assertIn(word, done.stdout)
+
+
+class OnDevice(torch.Tensor):
+    """A tensor in device memory of the library whose kernels run on the host: like a CUDA tensor, but readable here."""
+    is_cuda = True
+
+    @staticmethod
+    def of(tensor):
+        copy = test_numpy.OnDevice(tensor.numpy())
+        elements = (ctypes.c_char * copy.host.nbytes).from_address(copy.memory.value)
+        elements.owner = copy  # which frees the memory, and lives as long as the tensor's storage
+        array = np.frombuffer(elements, copy.host.dtype).reshape(copy.host.shape)
+        return torch.from_numpy(array).as_subclass(OnDevice)
+
+    def __dlpack__(self, **_):
+        capsule = super().__dlpack__()
+        yololoss.dltensor_of(capsule)[0].contents.device_type = 2
+        return capsule
+
+
+@unittest.skipUnless("simt" in os.environ.get("YOLOLOSS_LIBRARY", ""), "not the library whose kernels run on the host")
+class DeviceTest(unittest.TestCase):
+    """loss.torch with memory="device": only PyTorch's allocations and its current stream are replaced."""
+
+    def setUp(self):
+        self.case = golden.Case("c_tiny_2scale")
+        self.loss = yololoss.Loss(**self.case.spec, device="cuda:0", memory="device")
+        empty_like, full = torch.empty_like, torch.full
+        for name, replaced in (
+                ("torch.empty_like", lambda f: OnDevice.of(empty_like(f.as_subclass(torch.Tensor)).detach().fill_(7))),
+                ("torch.full", lambda *a, **options: OnDevice.of(full(*a, **options))),
+                ("torch.cuda.current_stream", mock.Mock(return_value=mock.Mock(cuda_stream=0)))):
+            patch = mock.patch(name, replaced)
+            self.current_stream = patch.start()
+            self.addCleanup(patch.stop)
+
+    def backward(self, boxes):
+        """Returns the total and the gradients of three times the total."""
+        feats = [OnDevice.of(torch.from_numpy(f)).requires_grad_() for f in self.case.feats]
+        total = self.loss.torch(feats, boxes=OnDevice.of(torch.from_numpy(boxes)))
+        (3 * total).backward()
+        return total.item(), [f.grad.as_subclass(torch.Tensor).numpy() for f in feats]
+
+    def test_the_current_stream_and_backward(self):
+        stream = ctypes.c_void_p()
+        yololoss.check(yololoss.lib.yl_stream_create(test_numpy.CUDA, 0, ctypes.byref(stream)))
+        for handle in (0, stream.value):  # 0 is PyTorch's default
+            self.current_stream.return_value.cuda_stream = handle
+            total, grads = self.backward(self.case.boxes)
+            self.assertAlmostEqual(total / self.case.expected["total"], 1, delta=1e-5)
+            test_numpy.check_gradient([g / 3 for g in grads], self.case)
+        self.assertEqual(2, self.current_stream.call_count)
+        yololoss.check(yololoss.lib.yl_stream_destroy(test_numpy.CUDA, 0, stream))
+
+    def test_refused_boxes_make_total_and_gradient_nan(self):
+        bad = self.case.boxes.copy()
+        bad[0, 0, 4] = 99
+        total, grads = self.backward(bad)
+        self.assertTrue(np.isnan(total))
+        self.assertTrue(all(np.isnan(g).all() for g in grads))
 
 
 if __name__ == "__main__":

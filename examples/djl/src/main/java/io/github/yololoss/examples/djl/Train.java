@@ -1,5 +1,7 @@
 package io.github.yololoss.examples.djl;
 
+import ai.djl.Device;
+import ai.djl.engine.Engine;
 import io.github.yololoss.YoloLossException;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -85,6 +87,12 @@ final class Train implements Callable<Integer> {
   LossKind loss;
 
   @Option(
+      names = "--device",
+      defaultValue = "cpu",
+      description = "cpu (default), gpu or gpu:N: the CUDA device that trains.")
+  String device;
+
+  @Option(
       names = "--dump",
       paramLabel = "DIR",
       description =
@@ -128,6 +136,9 @@ final class Train implements Callable<Integer> {
     check(
         width % 32 == 0 && height % 32 == 0,
         "--input is " + size + ", multiples of 32 are expected");
+    check(
+        device.matches("cpu|gpu(:\\d{1,2})?"),
+        "--device is " + device + ", cpu, gpu or gpu:N is expected");
     epochs = epochs != null ? epochs : shapes ? 30 : 100;
     check(epochs >= 1, "--epochs is " + epochs + ", at least 1 is expected");
     try {
@@ -143,7 +154,10 @@ final class Train implements Callable<Integer> {
     } catch (NoSuchFileException e) {
       command.commandLine().getErr().println("djl: " + e.getFile() + ": no such file");
       return 3;
-    } catch (IOException | IllegalArgumentException | YoloLossException e) {
+    } catch (IOException
+        | IllegalArgumentException
+        | UnsupportedOperationException
+        | YoloLossException e) {
       command.commandLine().getErr().println("djl: " + e.getMessage());
       return 3;
     }
@@ -153,6 +167,25 @@ final class Train implements Callable<Integer> {
     if (!condition) {
       throw new ParameterException(command.commandLine(), sentence);
     }
+  }
+
+  /** Returns DJL's device of {@code --device}, or refuses one that PyTorch does not have. */
+  Device djlDevice() {
+    if (device.equals("cpu")) {
+      return Device.cpu();
+    }
+    int index = device.equals("gpu") ? 0 : Integer.parseInt(device.substring(4)); // after gpu:
+    int count = Engine.getInstance().getGpuCount();
+    if (index >= count) {
+      throw new IllegalArgumentException(
+          "--device is "
+              + device
+              + ", but DJL's PyTorch has "
+              + count
+              + " CUDA devices; install a PyTorch for CUDA as examples/djl/README.md says, or train"
+              + " on the CPU");
+    }
+    return Device.gpu(index);
   }
 
   /** What a checkpoint was made with; another cannot go on from it. */

@@ -13,10 +13,12 @@ import ai.djl.training.GradientCollector;
 import ai.djl.training.Trainer;
 import ai.djl.training.loss.Loss;
 import ai.djl.training.tracker.Tracker;
+import io.github.yololoss.Layout;
 import io.github.yololoss.LossLog;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
+import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Boxes.Box;
 import io.github.yololoss.examples.djl.Dataset.Batch;
@@ -44,7 +46,9 @@ final class Training implements AutoCloseable {
   private final YoloSpec spec;
   private final NativeLoss loss;
   private final Loss operations;
-  private final Model model = Model.newInstance("yolov3", Device.cpu());
+  private final YoloLoss library; // in host memory: decodes, and builds truths
+  private final Device device;
+  private final Model model;
   private final Adam optimizer;
   private final Tracker learningRate;
   private final Trainer trainer;
@@ -57,6 +61,8 @@ final class Training implements AutoCloseable {
 
   Training(Train options) throws IOException {
     this.options = options;
+    device = options.djlDevice();
+    model = Model.newInstance("yolov3", device);
     checkpoint = new Checkpoint(options.output.resolve("checkpoint.bin"), options.settings());
     Path steps = options.output.resolve("steps.jsonl");
     curve = options.resume ? LossLog.append(steps) : LossLog.create(steps);
@@ -80,8 +86,9 @@ final class Training implements AutoCloseable {
         training.size(), validation.size(), sizes.size(), spec.anchors());
     loss =
         new NativeLoss(
-            spec, options.batch, io.github.yololoss.DataType.FLOAT32, LossOptions.DEFAULT);
-    operations = new OperationsLoss(loss.library());
+            spec, options.batch, io.github.yololoss.DataType.FLOAT32, LossOptions.DEFAULT, device);
+    library = YoloLoss.builder(spec).maxBatch(options.batch).layout(Layout.NCHW).open();
+    operations = new OperationsLoss(library);
 
     int batches = (training.size() + options.batch - 1) / options.batch;
     learningRate =
@@ -109,7 +116,7 @@ final class Training implements AutoCloseable {
         model.newTrainer(
             new DefaultTrainingConfig(options.loss == Train.LossKind.YOLOLOSS ? loss : operations)
                 .optOptimizer(optimizer)
-                .optDevices(new Device[] {Device.cpu()}));
+                .optDevices(new Device[] {device}));
     trainer.initialize(new Shape(1, 3, options.height, options.width));
   }
 
@@ -151,7 +158,7 @@ final class Training implements AutoCloseable {
   private void checkGradient() throws IOException {
     int[] first = training.shuffledBatches(options.batch, options.seed).getFirst();
     try (Batch batch = training.batch(first, null);
-        NDManager manager = NDManager.newBaseManager(Device.cpu())) {
+        NDManager manager = NDManager.newBaseManager(device)) {
       NDArray boxes = boxes(manager, batch);
       NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
       Gradients mine = Gradients.of(loss, boxes, outputs);
@@ -242,9 +249,13 @@ final class Training implements AutoCloseable {
       NDList outputs;
       try (GradientCollector collector = trainer.newGradientCollector()) {
         outputs = trainer.forward(new NDList(images(manager, batch)));
-        NDArray value = trainer.getLoss().evaluate(new NDList(boxes), outputs);
-        collector.backward(value);
-        sums[0] += value.getFloat() * batch.size();
+        if (options.loss == Train.LossKind.YOLOLOSS) {
+          sums[0] += loss.backward(boxes, outputs) * batch.size();
+        } else {
+          NDArray value = operations.evaluate(new NDList(boxes), outputs);
+          collector.backward(value);
+          sums[0] += value.getFloat() * batch.size();
+        }
       }
       trainer.step();
       stepSeconds.add((System.nanoTime() - start) / 1e9);
@@ -303,7 +314,7 @@ final class Training implements AutoCloseable {
           NDManager manager = trainer.getManager().newSubManager()) {
         NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
         sum += loss.valueOf(boxes(manager, batch), outputs) * batch.size();
-        detections.addAll(Detector.detect(loss.library(), outputs, 0.01));
+        detections.addAll(Detector.detect(library, outputs, 0.01));
       }
       for (int i : images) {
         truths.add(validation.letterboxed(i).boxes());
@@ -334,7 +345,7 @@ final class Training implements AutoCloseable {
       Pictures.detections(
           options.output.resolve("detections.png"),
           pictures,
-          Detector.detect(loss.library(), outputs, 0.3),
+          Detector.detect(library, outputs, 0.3),
           classes);
     }
   }
@@ -386,6 +397,7 @@ final class Training implements AutoCloseable {
     loader.shutdownNow();
     trainer.close();
     model.close();
+    library.close();
     loss.close();
     curve.close();
   }

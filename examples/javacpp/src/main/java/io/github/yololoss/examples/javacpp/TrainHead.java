@@ -15,8 +15,8 @@ import io.github.yololoss.YoloSpec;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
+import java.util.Arrays;
 import org.bytedeco.javacpp.LongPointer;
-import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Adam;
 import org.bytedeco.pytorch.AdamOptions;
@@ -28,9 +28,10 @@ import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch;
 
 /**
- * Trains two heads of convolutions on one batch: {@code TrainHead [cpu|cuda]}. The loss reads the
- * tensors' memory by {@code data_ptr()} and writes the gradient into tensors, which go into {@code
- * backward}: nothing is copied, and nothing but {@code memory()} differs between CPU and CUDA.
+ * Trains two heads of convolutions on one batch: {@code TrainHead [cpu|cuda|cuda:N]}. The loss
+ * reads the tensors' memory by {@code data_ptr()} and writes the gradients into tensors, which
+ * {@code backward} takes: nothing is copied. On CUDA only the type of the memory differs: {@link
+ * DeviceBuffer} in place of {@link MemorySegment}.
  */
 public final class TrainHead {
   private static final int BATCH = 2;
@@ -43,20 +44,22 @@ public final class TrainHead {
   private TrainHead() {}
 
   public static void main(String[] arguments) throws IOException {
-    boolean cuda = arguments.length > 0 && arguments[0].equals("cuda");
+    Device on = Device.parse(arguments.length > 0 ? arguments[0] : "cpu");
+    boolean cuda = on.kind() == Device.Kind.CUDA;
     YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
     try (PointerScope run = new PointerScope();
         YoloLoss loss =
             YoloLoss.builder(spec)
                 .maxBatch(BATCH)
                 .layout(Layout.NCHW)
+                .device(on)
                 .memory(cuda ? Memory.DEVICE : Memory.HOST)
                 .open();
         LossLog log = LossLog.create(LOG)) { // for yololoss compare
       torch.manual_seed(1);
       org.bytedeco.pytorch.Device device =
           new org.bytedeco.pytorch.Device(
-              cuda ? torch.DeviceType.CUDA : torch.DeviceType.CPU, (byte) 0);
+              cuda ? torch.DeviceType.CUDA : torch.DeviceType.CPU, (byte) on.index());
       Conv2dImpl[] heads = new Conv2dImpl[spec.layers().size()];
       TensorVector parameters = new TensorVector();
       for (int l = 0; l < heads.length; l++) {
@@ -80,7 +83,7 @@ public final class TrainHead {
             outputs[l] = heads[l].forward(images);
             grads[l] = torch.empty_like(outputs[l]);
           }
-          compute(loss, cuda, outputs, boxes, grads, result);
+          compute(loss, outputs, boxes, grads, result);
           optimizer.zero_grad();
           torch.backward(
               new TensorVector(outputs),
@@ -108,16 +111,11 @@ public final class TrainHead {
     return boxes;
   }
 
-  /** Tensors are contiguous float32 (B, A*(5+C), H, W), as convolutions give them. */
+  /** Computes loss and gradients of contiguous float32 tensors (B, A*(5+C), H, W). */
   private static void compute(
-      YoloLoss loss,
-      boolean cuda,
-      Tensor[] outputs,
-      Tensor boxes,
-      Tensor[] grads,
-      LossResult result) {
+      YoloLoss loss, Tensor[] outputs, Tensor boxes, Tensor[] grads, LossResult result) {
     int perImage = (int) (boxes.numel() / 5 / BATCH);
-    if (cuda) { // ordered behind PyTorch's default stream, which is the legacy one
+    if (loss.memory() == Memory.DEVICE) { // ordered behind PyTorch's default, the legacy stream
       loss.compute(
           BATCH,
           buffers(outputs),
@@ -136,28 +134,32 @@ public final class TrainHead {
     }
   }
 
+  /** Returns the address of a tensor's elements, or refuses a tensor that would be misread. */
+  private static long address(Tensor tensor) {
+    if (!tensor.is_contiguous() || tensor.scalar_type().intern() != torch.ScalarType.Float) {
+      throw new IllegalArgumentException(
+          "a tensor is of type "
+              + tensor.scalar_type().intern()
+              + (tensor.is_contiguous() ? "" : " and not contiguous")
+              + "; contiguous float tensors are expected");
+    }
+    return tensor.data_ptr().address();
+  }
+
   private static MemorySegment segment(Tensor tensor) {
-    Pointer data = tensor.data_ptr();
-    return MemorySegment.ofAddress(data.address()).reinterpret(tensor.nbytes());
+    return MemorySegment.ofAddress(address(tensor)).reinterpret(tensor.nbytes());
   }
 
   private static MemorySegment[] segments(Tensor[] tensors) {
-    MemorySegment[] segments = new MemorySegment[tensors.length];
-    for (int i = 0; i < tensors.length; i++) {
-      segments[i] = segment(tensors[i]);
-    }
-    return segments;
+    return Arrays.stream(tensors).map(TrainHead::segment).toArray(MemorySegment[]::new);
   }
 
   private static DeviceBuffer buffer(Tensor tensor) {
-    return DeviceBuffer.of(Device.cuda(0), tensor.data_ptr().address(), tensor.nbytes());
+    Device device = Device.cuda(tensor.device().index());
+    return DeviceBuffer.of(device, address(tensor), tensor.nbytes());
   }
 
   private static DeviceBuffer[] buffers(Tensor[] tensors) {
-    DeviceBuffer[] buffers = new DeviceBuffer[tensors.length];
-    for (int i = 0; i < tensors.length; i++) {
-      buffers[i] = buffer(tensors[i]);
-    }
-    return buffers;
+    return Arrays.stream(tensors).map(TrainHead::buffer).toArray(DeviceBuffer[]::new);
   }
 }

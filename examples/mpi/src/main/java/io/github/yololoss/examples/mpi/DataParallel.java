@@ -96,7 +96,8 @@ final class DataParallel implements AutoCloseable {
             options.float64
                 ? io.github.yololoss.DataType.FLOAT64
                 : io.github.yololoss.DataType.FLOAT32,
-            new LossOptions(Normaliser.NONE, 1));
+            new LossOptions(Normaliser.NONE, 1),
+            Device.cpu());
     type = options.float64 ? DataType.FLOAT64 : DataType.FLOAT32;
     model.setDataType(type);
     Engine.getInstance().setRandomSeed(options.seed);
