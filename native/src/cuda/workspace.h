@@ -154,10 +154,11 @@ class DevicePlan {
         bytes += aligned(count * int64_t(sizeof(*place)));
       };
       take(controls_, int64_t(slots_));
+      const int64_t controls = bytes;
       take(work.counts, images * layers);
       take(work.previous_counts, images * layers);
       take(work.tiles_done, images * layers);
-      cleared = bytes;
+      cleared = bytes - controls;
       take(work.cells, cells);
       take(work.truths, cells);
       take(work.weights, cells);
@@ -178,11 +179,13 @@ class DevicePlan {
   }
 
   // Clears all counters, and waits. The controls are not all zero bytes, so they are copied. Everything runs on the
-  // legacy default stream, which the streams of the slots are ordered behind.
+  // legacy default stream, which the streams of the slots are ordered behind. Each step waits, so that nothing is queued
+  // when a step fails and the workspace is freed.
   void clear_counters() {
-    require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
     const Control control = YL_CLEARED_CONTROL;
     for (int64_t s = 0; s < slots_; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
+    require(cudaMemsetAsync(base_.work.counts, 0, counter_bytes_, nullptr), "clearing the workspace");
+    cuda_stream_synchronize(device_, nullptr);
     cleared_ = true;
   }
 
@@ -191,7 +194,7 @@ class DevicePlan {
   const int64_t slots_;
   DeviceBytes constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
-  size_t counter_bytes_ = 0;     // at the start of the workspace
+  size_t counter_bytes_ = 0;     // of the workspace, from counts on
   bool cleared_ = false;         // the counters are as the next call needs them
   Task base_{};
 };
