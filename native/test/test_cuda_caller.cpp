@@ -1,0 +1,220 @@
+// What a caller that uses CUDA itself relies on: its current context stays as it was, its captures go on, and its
+// memory is checked. This file needs the runtime of the library that it is linked with, and is compiled for each.
+//
+// The contexts are observed by functions of the driver, which are fetched as the library fetches them.
+#include <cuda.h>
+#include <cuda_runtime.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <functional>
+#include <thread>
+
+#include "plan.h"
+#include "test.h"
+
+#define CUDA_TEST(behaviour) TEST_LABELLED(cuda, behaviour, kNeedsCuda)
+
+namespace {
+
+// Returns a function of the driver, with the signature that it had in a version of CUDA.
+template <class Function> Function *driver(const char *name, unsigned version) {
+  void *function = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  CHECK(cudaGetDriverEntryPointByVersion(name, &function, version, cudaEnableDefault, &found) == cudaSuccess, name);
+  return reinterpret_cast<Function *>(function);
+}
+
+CUcontext current_context() {
+  static auto *const get = driver<CUresult(CUcontext *)>("cuCtxGetCurrent", 4000);
+  CUcontext context = nullptr;
+  CHECK(get(&context) == CUDA_SUCCESS);
+  return context;
+}
+
+bool has_primary_context(int device) {
+  static auto *const state = driver<CUresult(CUdevice, unsigned *, int *)>("cuDevicePrimaryCtxGetState", 7000);
+  unsigned flags = 0;
+  int active = 0;
+  CHECK(state(device, &flags, &active) == CUDA_SUCCESS);
+  return active != 0;
+}
+
+int32_t device_count() {
+  int32_t count = 0;
+  CHECK_OK(yl_device_count(YL_DEVICE_CUDA, &count));
+  return count;
+}
+
+// Runs everything that touches a device, and a check with its name after each.
+void use_device(int32_t device, const std::function<void(const char *)> &check) {
+  void *memory = nullptr, *pinned = nullptr, *stream = nullptr;
+  char bytes[8] = {};
+  CHECK_OK(yl_device_malloc_host(YL_DEVICE_CUDA, 8, &pinned));
+  check("yl_device_malloc_host");
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, device, 8, &memory));
+  check("yl_device_malloc");
+  CHECK_OK(yl_stream_create(YL_DEVICE_CUDA, device, &stream));
+  check("yl_stream_create");
+  CHECK_OK(yl_device_copy_async(YL_DEVICE_CUDA, device, memory, pinned, 8, stream));
+  CHECK_OK(yl_stream_synchronize(YL_DEVICE_CUDA, device, stream));
+  CHECK_OK(yl_device_copy(YL_DEVICE_CUDA, device, bytes, memory, 8));
+  check("a copy");
+  CHECK_OK(yl_stream_destroy(YL_DEVICE_CUDA, device, stream));
+  check("yl_stream_destroy");
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, memory));
+  check("yl_device_free");
+  CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, pinned));
+  check("yl_device_free_host");
+  CHECK_REFUSED(yl_device_free(YL_DEVICE_CUDA, bytes), YL_INVALID_ARGUMENT, "is not memory of CUDA's");
+  check("yl_device_free of host memory");
+
+  Config c;
+  c.config.device = YL_DEVICE_CUDA;
+  c.config.device_index = device;
+  CHECK_OK(c.create());
+  check("yl_plan_create");
+  const std::vector<float> feats(2 * 4 * 4 * 3 * 7, 0.5f);
+  const void *feats_at[] = {feats.data()};
+  const yl_boxes boxes = YL_BOXES_INIT;
+  yl_call call = YL_CALL_INIT;
+  call.batch = 2;
+  call.feats = feats_at;
+  call.boxes = &boxes;
+  CHECK_OK(yl_loss(c.plan, &call, nullptr));
+  check("yl_loss");
+  yl_plan_destroy(c.plan);
+  c.plan = nullptr;
+  check("yl_plan_destroy");
+}
+
+// Runs a body on a thread of its own, which has no context.
+void on_fresh_thread(const std::function<void()> &body) { std::thread(body).join(); }
+
+}  // namespace
+
+// ---- Contexts -------------------------------------------------------------------------------------------------------
+
+CUDA_TEST(a_thread_without_a_context_has_none_after_a_call) {
+  on_fresh_thread(
+      [] { use_device(device_count() - 1, [](const char *call) { CHECK(current_context() == nullptr, call); }); });
+}
+
+CUDA_TEST(the_context_that_a_caller_made_stays_current) {
+  on_fresh_thread([] {
+    CUcontext own = nullptr;
+    CHECK(driver<CUresult(CUcontext *, unsigned, CUdevice)>("cuCtxCreate", 3020)(&own, 0, 0) == CUDA_SUCCESS);
+    for (int32_t device = 0; device < device_count(); ++device)
+      use_device(device, [&](const char *call) { CHECK(current_context() == own, call); });
+    CHECK(driver<CUresult(CUcontext)>("cuCtxDestroy", 4000)(own) == CUDA_SUCCESS);
+  });
+}
+
+// A plan that was made in one context is called, and destroyed, by threads with another one, and with none.
+CUDA_TEST(a_plan_works_in_every_context_of_its_caller) {
+  const Case c = golden("a_small_3scale");
+  auto p = std::make_unique<Plan>(c, cuda_device(Way::kHost, 1));
+  CHECK_OK(p->run(Truths::kYTrue));
+  const auto rows = p->rows;
+  on_fresh_thread([&] {
+    CHECK_OK(p->run(Truths::kYTrue));
+    CHECK_SAME_BITS(p->rows, rows);
+    CUcontext own = nullptr;
+    CHECK(driver<CUresult(CUcontext *, unsigned, CUdevice)>("cuCtxCreate", 3020)(&own, 0, 0) == CUDA_SUCCESS);
+    CHECK_OK(p->run(Truths::kYTrue));
+    CHECK_SAME_BITS(p->rows, rows);
+    p.reset();
+    CHECK(current_context() == own);
+    CHECK(driver<CUresult(CUcontext)>("cuCtxDestroy", 4000)(own) == CUDA_SUCCESS);
+  });
+}
+
+// Needs two devices, and a process that has not used device 0 yet: CTest runs each test in its own.
+CUDA_TEST(no_context_appears_on_a_device_that_is_not_used) {
+  const int32_t count = device_count(), device = count - 1;
+  CHECK(count >= 1);
+  if (count < 2 || has_primary_context(0)) return;
+  on_fresh_thread([&] {
+    void *memory = nullptr;  // the device is in use before pinned memory is made
+    CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, device, 8, &memory));
+    CHECK(has_primary_context(device));
+    use_device(device, [](const char *call) { CHECK(!has_primary_context(0), call); });
+    on_fresh_thread([&] { CHECK_OK(yl_device_free(YL_DEVICE_CUDA, memory)); });
+    CHECK(!has_primary_context(0), "yl_device_free on another thread");
+  });
+}
+
+// ---- Captures -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+// A plan, its call in device memory, and a stream of the caller that does not wait for the legacy default stream.
+struct Caller {
+  Plan p;
+  std::unique_ptr<Plan::OnDevice> there;
+  Pinned pinned{sizeof(yl_summary)};
+  yl_summary *summary = pinned.as<yl_summary>();
+  yl_result result = YL_RESULT_INIT;
+  cudaStream_t stream = nullptr;
+
+  explicit Caller(const Case &c) : p(c, cuda_device(Way::kDevice)) {
+    CHECK_OK(p.run(Truths::kBoxes));
+    there = p.upload();
+    *summary = {};
+    result.summary = summary;
+    CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  }
+  ~Caller() { CHECK(cudaStreamDestroy(stream) == cudaSuccess); }
+  yl_status enqueue() { return yl_loss_async(p.plan, &there->call, stream, &result); }
+  void destroy_plan() {
+    yl_plan_destroy(p.made.plan);
+    p.made.plan = p.plan = nullptr;
+  }
+};
+
+}  // namespace
+
+CUDA_TEST(plans_and_memory_come_and_go_while_another_thread_captures) {
+  for (const auto mode : {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal}) {
+    const Case c = golden("a_small_3scale");
+    Caller caller(c), other(c);
+    CHECK_OK(other.enqueue());
+    CHECK(cudaStreamBeginCapture(caller.stream, mode) == cudaSuccess);
+    CHECK_OK(caller.enqueue());
+    on_fresh_thread([&] {
+      other.destroy_plan();
+      void *memory = nullptr, *pinned = nullptr;
+      CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, &memory));
+      CHECK_OK(yl_device_malloc_host(YL_DEVICE_CUDA, 8, &pinned));
+      CHECK_OK(yl_device_free(YL_DEVICE_CUDA, memory));
+      CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, pinned));
+      Plan host(c, cuda_device(Way::kHost, 1));
+      CHECK_OK(host.run(Truths::kYTrue));
+    });
+    cudaGraph_t graph = nullptr;
+    CHECK(cudaStreamEndCapture(caller.stream, &graph) == cudaSuccess, std::to_string(mode));
+    if (graph) CHECK(cudaGraphDestroy(graph) == cudaSuccess);
+    CHECK_EQUAL(other.summary->total, other.p.summary.total);
+  }
+}
+
+// Not after what uses them otherwise: that is the caller's.
+CUDA_TEST(a_plan_is_destroyed_and_memory_is_freed_after_enqueued_calls) {
+  RandomCase wanted;
+  wanted.batch = 5;
+  wanted.classes = 80;
+  wanted.grids = {{26, 26, 3}};
+  Caller caller(random_case(wanted));
+  const auto is_done_after = [&](const std::function<void()> &free) {
+    for (int i = 0; i < 4; ++i) CHECK_OK(caller.enqueue());
+    on_fresh_thread(free);
+    return cudaStreamQuery(caller.stream) == cudaSuccess;
+  };
+  void *memory = nullptr, *pinned = nullptr;
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 0, 8, &memory));
+  CHECK_OK(yl_device_malloc_host(YL_DEVICE_CUDA, 8, &pinned));
+  CHECK(is_done_after([&] { CHECK_OK(yl_device_free(YL_DEVICE_CUDA, memory)); }));
+  CHECK(is_done_after([&] { CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, pinned)); }));
+  CHECK(is_done_after([&] { caller.destroy_plan(); }));
+  CHECK_EQUAL(caller.summary->total, caller.p.summary.total);
+}
