@@ -218,3 +218,54 @@ CUDA_TEST(a_plan_is_destroyed_and_memory_is_freed_after_enqueued_calls) {
   CHECK(is_done_after([&] { caller.destroy_plan(); }));
   CHECK_EQUAL(caller.summary->total, caller.p.summary.total);
 }
+
+// ---- Failures of the device -----------------------------------------------------------------------------------------
+// A GPU does not fail on request; the kernels on the host do.
+
+namespace {
+
+// Makes the launch of the second of the two kernels of a call fail.
+void fail_second_launch(Caller &caller) {
+  setenv("SIMT_FAIL_LAUNCH", "1", 1);
+  CHECK_REFUSED(caller.enqueue(), YL_DEVICE_FAILED, "CUDA failed while starting a kernel");
+  unsetenv("SIMT_FAIL_LAUNCH");
+}
+
+}  // namespace
+
+// The first kernel of the failed call, and the calls before it, are still queued when it fails. What they count must
+// not be added to the counts of the next call, on whatever stream it runs.
+CUDA_TEST(a_call_after_one_that_failed_half_way_counts_nothing_twice) {
+  if (!is_cuda_on_the_host()) return;
+  for (const bool same_stream : {true, false}) {
+    Caller caller(golden("a_small_3scale"));
+    const yl_summary want = caller.p.summary;
+    CHECK_OK(caller.enqueue());
+    fail_second_launch(caller);
+    *caller.summary = {};
+    if (same_stream) {
+      CHECK_OK(caller.enqueue());
+      CHECK(cudaStreamSynchronize(caller.stream) == cudaSuccess);
+    } else {
+      CHECK_OK(caller.p.run(Truths::kBoxes));
+      *caller.summary = caller.p.summary;
+    }
+    CHECK_EQUAL(caller.summary->objects, want.objects);
+    CHECK_EQUAL(caller.summary->boxes.used, want.boxes.used);
+    CHECK_EQUAL(caller.summary->total, want.total);
+  }
+}
+
+// Half a call must not be replayed.
+CUDA_TEST(a_call_that_fails_half_way_ends_the_capture_of_its_stream) {
+  if (!is_cuda_on_the_host()) return;
+  Caller caller(golden("a_small_3scale"));
+  cudaGraph_t graph = nullptr;
+  CHECK(cudaStreamBeginCapture(caller.stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+  fail_second_launch(caller);
+  CHECK(cudaStreamEndCapture(caller.stream, &graph) == cudaErrorStreamCaptureInvalidated);
+  CHECK(graph == nullptr);
+  CHECK_OK(caller.enqueue());
+  CHECK(cudaStreamSynchronize(caller.stream) == cudaSuccess);
+  CHECK_EQUAL(caller.summary->total, caller.p.summary.total);
+}

@@ -135,9 +135,9 @@ class Cuda final : public Backend {
     yl_box_counts counts{};
     const auto enqueue = [&](const Slot &slot, const Call &part, float *const *out) {
       const Task task = task_of(part, slot);
-      plan_->start([&] { return launch_truths(task, slot.stream); },
-                   [&] { return launch_write_y_true(task, out, slot.stream); },
-                   [&] { return finish_truths(task, slot); });
+      plan_->start(
+          slot.stream, [&] { return launch_truths(task, slot.stream); },
+          [&] { return launch_write_y_true(task, out, slot.stream); }, [&] { return finish_truths(task, slot); });
     };
     if (shape_.device_memory) {
       if (boxes.per_image > 0) require_reachable(device_, "boxes.data", -1, boxes.data);
@@ -176,7 +176,7 @@ class Cuda final : public Backend {
 
   // Launches the two kernels of a call.
   void start_loss(const Task &task, void *stream) {
-    plan_->start([&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
+    plan_->start(stream, [&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
   }
 
   // ---- a call ----
@@ -344,7 +344,9 @@ class Cuda final : public Backend {
             part.grads = nullptr;
             part.ignore_mask = part.best_iou = part.cell_loss = nullptr;
             const Task task = task_of(part, slot);
-            plan_->start([&] { return launch_truths(task, slot.stream); }, [&] { return finish_truths(task, slot); });
+            plan_->start(
+                slot.stream, [&] { return launch_truths(task, slot.stream); },
+                [&] { return finish_truths(task, slot); });
           },
           [&](const Slot &slot) { objects += slot.written().objects; });
       call.normaliser = YL_NORMALISER_VALUE;
