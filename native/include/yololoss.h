@@ -143,8 +143,8 @@ enum {
 enum {
   YL_MEMORY_HOST = 0,  /* host memory. A cuda plan copies the arrays, one chunk of images while it computes another;
                           pinned memory makes that faster */
-  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); needs device cuda
-                          or auto */
+  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed, or of a device to
+                          which peer access is enabled); needs device cuda or auto */
 };
 
 /* The type of feats, and of grads unless yl_config.grad_dtype says otherwise. y_true and boxes are always float32. */
@@ -483,9 +483,9 @@ typedef struct yl_result {
    memory enlarges its buffers for host boxes that need more space than those of any call before.
 
    With YL_MEMORY_DEVICE the call is ordered behind what was enqueued on the legacy default stream; synchronise with
-   other streams first, or use yl_loss_async. A pointer that differs from the one in the plan's previous call is
-   checked: it must be memory of the plan's device, or memory that the device can reach. Boxes are checked on the
-   device.
+   other streams first, or use yl_loss_async. Pointers are checked: each must be memory of the plan's device, or memory
+   that the device can reach. A pointer to memory of the device itself is checked only if it differs from the one in the
+   plan's previous call. Boxes are checked on the device.
 
    Errors: YL_INVALID_ARGUMENT, YL_INVALID_BOXES, YL_UNSUPPORTED; then nothing has been written. On a cuda plan also
    YL_DEVICE_FAILED, and YL_OUT_OF_MEMORY if buffers cannot be enlarged.

@@ -269,3 +269,49 @@ CUDA_TEST(a_call_that_fails_half_way_ends_the_capture_of_its_stream) {
   CHECK(cudaStreamSynchronize(caller.stream) == cudaSuccess);
   CHECK_EQUAL(caller.summary->total, caller.p.summary.total);
 }
+
+// ---- Memory ---------------------------------------------------------------------------------------------------------
+
+// Needs two devices that can reach each other. Access that was enabled can be disabled again.
+CUDA_TEST(memory_of_a_peer_device_is_accepted_while_it_can_be_reached) {
+  const Case c = golden("a_small_3scale");
+  Caller caller(c);
+  int can = 0;
+  if (device_count() >= 2) CHECK(cudaDeviceCanAccessPeer(&can, 0, 1) == cudaSuccess);
+  if (!can) return;
+  void *elsewhere = nullptr;
+  const int64_t bytes = caller.p.bytes_of(0);
+  CHECK_OK(yl_device_malloc(YL_DEVICE_CUDA, 1, bytes, &elsewhere));
+  CHECK_OK(yl_device_copy(YL_DEVICE_CUDA, 1, elsewhere, caller.p.feats[0], bytes));
+  caller.there->feats[0] = elsewhere;
+  const auto loss = [&] { return yl_loss(caller.p.plan, &caller.there->call, &caller.p.result); };
+  CHECK_REFUSED(loss(), YL_INVALID_ARGUMENT, "is memory of cuda:1, this plan is on cuda:0");
+  const auto rows = caller.p.rows;
+  CHECK(cudaSetDevice(0) == cudaSuccess);
+  CHECK(cudaDeviceEnablePeerAccess(1, 0) == cudaSuccess);
+  CHECK_OK(loss());
+  CHECK_SAME_BITS(caller.p.rows, rows);
+  CHECK(cudaDeviceDisablePeerAccess(1) == cudaSuccess);
+  CHECK_REFUSED(loss(), YL_INVALID_ARGUMENT, "is memory of cuda:1, this plan is on cuda:0");
+  CHECK_OK(yl_device_free(YL_DEVICE_CUDA, elsewhere));
+}
+
+// malloc may hand out the address of pinned memory that was freed. mmap stands for it, because it can be given the
+// address. A kernel that wrote there would end the CUDA context of the process.
+CUDA_TEST(host_memory_at_the_address_of_freed_pinned_memory_is_refused) {
+  Caller caller(golden("a_small_3scale"));
+  void *pinned = nullptr;
+  CHECK_OK(yl_device_malloc_host(YL_DEVICE_CUDA, sizeof(yl_summary), &pinned));
+  caller.result.summary = static_cast<yl_summary *>(pinned);
+  CHECK_OK(caller.enqueue());
+  CHECK_OK(yl_device_free_host(YL_DEVICE_CUDA, pinned));
+  constexpr uintptr_t kPage = 4096;
+  void *const page = reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(pinned) / kPage * kPage);
+  void *const mapped =
+      mmap(page, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (mapped == MAP_FAILED) return;  // the driver keeps the address
+  CHECK(mapped == page);
+  CHECK_REFUSED(caller.enqueue(), YL_INVALID_ARGUMENT, "result.summary at");
+  CHECK(cudaStreamSynchronize(caller.stream) == cudaSuccess);
+  munmap(mapped, kPage);
+}

@@ -2,9 +2,9 @@
 // and waits (loss) or returns (loss_async); a plan on host memory copies chunks of images through chunks.h and launches
 // the same two kernels for each.
 //
-// Everything that can fail or block is outside the path of an enqueued call: pointers are checked only when they
-// change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what the kernels
-// get, workspace.h who allocates it. Read kernel.cuh next.
+// Everything that can fail or block is outside the path of an enqueued call: pointers to device memory are checked only
+// when they change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what
+// the kernels get, workspace.h who allocates it. Read kernel.cuh next.
 #include <algorithm>
 
 #include "cuda/chunks.h"
@@ -233,20 +233,18 @@ class Cuda final : public Backend {
 
   // Checks that the device can reach every pointer of a call with device memory. A kernel that follows a bad pointer
   // would fail asynchronously and make the whole CUDA context unusable, so the check must come first. But each check is
-  // a query of the driver, and a call has some dozens of pointers, so a pointer is checked only if it differs from the
-  // one that the previous call had in the same position; a training loop passes the same buffers in every step. known_
-  // holds the last pointer that passed for each position. The order of the checks is the order in known_, so it must be
-  // the same in every call; optional pointers that are NULL keep their position.
+  // a query of the driver, and a call has some dozens of pointers, so a pointer to memory of the device is checked only
+  // if it differs from the one that the previous call had in the same position; a training loop passes the same buffers
+  // in every step. Pinned, managed and peer memory is checked in every call: its address may become one of malloc's, or
+  // unreachable. known_ holds the last pointer to device memory that passed for each position. The order of the checks
+  // is the order in known_, so it must be the same in every call; optional pointers that are NULL keep their position.
   void check_pointers(const Call &call, const yl_result &result) {
     size_t i = 0;
     const auto check = [&](const char *name, int32_t layer, const void *pointer) {
-      // The entry is cleared first: if the check throws, the pointer must be checked again next time.
-      if (pointer && pointer != known_[i]) {
-        known_[i] = nullptr;
-        require_reachable(device_, name, layer, pointer);
-        known_[i] = pointer;
-      }
-      ++i;
+      const void *&known = known_[i++];
+      if (!pointer || pointer == known) return;
+      known = nullptr;  // if the check throws, the pointer must be checked again next time
+      if (require_reachable(device_, name, layer, pointer)) known = pointer;
     };
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       check("feats", l, call.feats[l]);
@@ -391,7 +389,7 @@ class Cuda final : public Backend {
   std::unique_ptr<Chunks> chunks_;
   std::unique_ptr<Mark> enqueued_;
   std::vector<Transfer> transfers_;  // of the call
-  std::vector<const void *> known_;  // pointers of the call before
+  std::vector<const void *> known_;  // pointers of the call before, see check_pointers
 };
 
 }  // namespace

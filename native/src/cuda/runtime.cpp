@@ -189,13 +189,16 @@ void Mark::wait_for_all() {
   cudaGetLastError();  // see require
 }
 
-// Pinned and managed memory is reachable from every device. Memory of another device might be, if the program has
-// enabled peer access, but it is refused: such a pointer is nearly always a mistake, and slow where it is not. Plain
-// host memory is refused too, even on systems whose devices could read it through the page tables of the host, so that
-// the same program works everywhere.
-void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer) {
+// Pinned and managed memory is reachable from every device. Memory of another device is, if the program has enabled
+// peer access (or, for memory of a pool, access to the pool): CUDA reports the address under which the current device
+// reaches the memory, NULL if it does not. Plain host memory is refused, even on systems whose devices could read it
+// through the page tables of the host, so that the same program works everywhere.
+bool require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer) {
+  const DeviceScope scope(device_index);
   cudaPointerAttributes attributes{};
   const cudaError_t error = cudaPointerGetAttributes(&attributes, pointer);
+  const bool own = attributes.type == cudaMemoryTypeDevice && attributes.device == device_index;
+  if (error == cudaSuccess && own) return true;
   const std::string place = layer < 0 ? name : name + ("[" + std::to_string(layer) + "]");
   if (error != cudaSuccess || attributes.type == cudaMemoryTypeUnregistered) {
     cudaGetLastError();  // see require
@@ -203,11 +206,12 @@ void require_reachable(int32_t device_index, const char *name, int32_t layer, co
          "%s at %p is host memory, which cuda:%d cannot reach; device, pinned or managed memory is expected",
          place.c_str(), pointer, device_index);
   }
-  // Only plain device memory belongs to one device; pinned and managed memory passes.
-  if (attributes.type == cudaMemoryTypeDevice && attributes.device != device_index)
+  if (attributes.type == cudaMemoryTypeDevice && !attributes.devicePointer)
     fail(YL_INVALID_ARGUMENT,
-         "%s at %p is memory of cuda:%d, this plan is on cuda:%d; memory of its own device is expected", place.c_str(),
-         pointer, attributes.device, device_index);
+         "%s at %p is memory of cuda:%d, this plan is on cuda:%d and has no peer access to it; memory of its own "
+         "device, or of one that it has access to, is expected",
+         place.c_str(), pointer, attributes.device, device_index);
+  return false;
 }
 
 void check_cuda(int32_t device_index) {

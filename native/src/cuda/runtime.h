@@ -21,8 +21,10 @@ void check_cuda(int32_t device_index);
 // devices of CUDA, and the backend itself. Each throws a Failure; device_index need not be the current device.
 yl_device_properties cuda_properties(int32_t device_index);
 // Throws a Failure with YL_INVALID_ARGUMENT unless kernels on the device can reach the caller's pointer; name and layer
-// are for the sentence, layer -1 means that the name has no index.
-void require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
+// are for the sentence, layer -1 means that the name has no index. Returns whether the pointer is memory of the device
+// itself. Such an address stays valid for as long as the caller keeps the memory, and is never one of malloc's; any
+// other pointer must be checked again in the next call.
+bool require_reachable(int32_t device_index, const char *name, int32_t layer, const void *pointer);
 void *cuda_malloc(int32_t device_index, int64_t bytes);
 void *cuda_malloc_host(int64_t bytes);
 void cuda_copy(int32_t device_index, void *to, const void *from, int64_t bytes);
