@@ -143,8 +143,8 @@ enum {
 enum {
   YL_MEMORY_HOST = 0,  /* host memory. A cuda plan copies the arrays, one chunk of images while it computes another;
                           pinned memory makes that faster */
-  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed); needs device cuda
-                          or auto */
+  YL_MEMORY_DEVICE = 1 /* memory of the CUDA device, or memory that it can reach (pinned, managed, or of a device to
+                          which peer access is enabled); needs device cuda or auto */
 };
 
 /* The type of feats, and of grads unless yl_config.grad_dtype says otherwise. y_true and boxes are always float32. */
@@ -251,7 +251,8 @@ typedef struct yl_plan yl_plan;
    Threads: any. */
 YL_API yl_status yl_plan_create(const yl_config *config, yl_plan **plan);
 
-/* Stops the threads of a plan and frees it. A cuda plan first waits for what is enqueued on its device. NULL is
+/* Stops the threads of a plan and frees it. A cuda plan first waits for the calls that yl_loss_async has enqueued. It
+   does not know of replays of graphs that hold its calls: these must have been executed, and none may follow. NULL is
    allowed.
    Threads: any, but no other call may use the plan while this runs, or afterwards. */
 YL_API void yl_plan_destroy(yl_plan *plan);
@@ -482,9 +483,9 @@ typedef struct yl_result {
    memory enlarges its buffers for host boxes that need more space than those of any call before.
 
    With YL_MEMORY_DEVICE the call is ordered behind what was enqueued on the legacy default stream; synchronise with
-   other streams first, or use yl_loss_async. A pointer that differs from the one in the plan's previous call is
-   checked: it must be memory of the plan's device, or memory that the device can reach. Boxes are checked on the
-   device.
+   other streams first, or use yl_loss_async. Pointers are checked: each must be memory of the plan's device, or memory
+   that the device can reach. A pointer to memory of the device itself is checked only if it differs from the one in the
+   plan's previous call. Boxes are checked on the device.
 
    Errors: YL_INVALID_ARGUMENT, YL_INVALID_BOXES, YL_UNSUPPORTED; then nothing has been written. On a cuda plan also
    YL_DEVICE_FAILED, and YL_OUT_OF_MEMORY if buffers cannot be enlarged.
@@ -594,8 +595,9 @@ YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *b
 /* 9.1  Asynchronous calls */
 
 /* Enqueues what yl_loss computes on a stream, without waiting. Needs a cuda plan with YL_MEMORY_DEVICE. stream is a
-   cudaStream_t or CUstream; NULL is the legacy default stream. The call is two kernels, with no copy and no allocation,
-   so it can be captured in a CUDA graph and replayed.
+   cudaStream_t or CUstream of the plan's context (section 9.2); NULL is the legacy default stream. The call is two
+   kernels, with no copy and no allocation, so it can be captured in a CUDA graph and replayed. Before the plan is
+   destroyed, or memory that the graph uses is freed, the caller must wait for the last replay.
 
    Structs and arrays of pointers are read before the function returns; the memory that they point to must stay valid
    until the stream has executed the call. Calls on one plan, replays of its graphs included, must follow each other on
@@ -610,6 +612,15 @@ YL_API yl_status yl_loss_async(yl_plan *plan, const yl_call *call, void *stream,
 
    For callers that have no binding of the device's own runtime. Memory and streams may be shared with that runtime: its
    functions may use and free them too.
+
+   Contexts: every function leaves the calling thread's current CUDA context as it was. It works in that context if it
+   is on the device that the function is about, else in the primary context of that device; a plan stays in the context
+   in which it was made. No context is created on any other device. Pinned memory belongs to the current context, else
+   to a device that has a primary context, else to device 0.
+
+   Captures: another thread may capture a stream, in any mode, while a function runs. However, yl_plan_create,
+   yl_device_copy and everything on stream NULL use the legacy default stream, which CUDA does not allow while a stream
+   without cudaStreamNonBlocking is captured: the function fails with YL_DEVICE_FAILED, and the capture ends.
 
    device is the kind of device: YL_DEVICE_CUDA. A kind that works on host memory (YL_DEVICE_CPU, YL_DEVICE_REFERENCE)
    has no memory and streams of its own: YL_UNSUPPORTED. Without a usable device the status is YL_NO_DEVICE, and
@@ -640,15 +651,14 @@ YL_API yl_status yl_device_get_properties(int32_t device, int32_t device_index, 
 /* Allocates bytes >= 1 of memory of a device, aligned to 256 bytes. On failure *memory is NULL. */
 YL_API yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory);
 
-/* Frees memory that yl_device_malloc returned, after all that is enqueued on its device has been executed. NULL is
-   allowed. */
+/* Frees memory that yl_device_malloc returned, after the calls that yl_loss_async has enqueued have been executed. The
+   caller must wait for whatever else uses it: copies, kernels of its own, replays of graphs. NULL is allowed. */
 YL_API yl_status yl_device_free(int32_t device, void *memory);
 
 /* Allocates bytes >= 1 of pinned host memory, which every device of the kind can reach. On failure *memory is NULL. */
 YL_API yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory);
 
-/* Frees memory that yl_device_malloc_host returned, after all that is enqueued on the device for which it was allocated
-   has been executed. NULL is allowed. */
+/* Frees memory that yl_device_malloc_host returned, with the same order as yl_device_free. NULL is allowed. */
 YL_API yl_status yl_device_free_host(int32_t device, void *memory);
 
 /* Copies bytes >= 1 between any of host, pinned and device memory, ordered behind the legacy default stream. Returns

@@ -143,8 +143,9 @@ struct DeviceMemory {
   void *(*stream_create)(int32_t device_index);
   void (*stream_destroy)(int32_t device_index, void *stream);
   void (*stream_synchronize)(int32_t device_index, void *stream);
-  // Fails unless the device can reach the caller's pointer; layer -1: the name has no index.
-  void (*require_reachable)(int32_t device_index, const char *name, int32_t layer, const void *pointer);
+  // Fails unless the device can reach the caller's pointer; layer -1: the name has no index. Returns whether it is
+  // memory of the device itself.
+  bool (*require_reachable)(int32_t device_index, const char *name, int32_t layer, const void *pointer);
 };
 
 // A kind of device: a row of the table in backend.cpp.

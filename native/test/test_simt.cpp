@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <string>
+#include <thread>
 
 #include "devices.h"
 #include "simt/cuda_runtime.h"
@@ -19,6 +20,7 @@ void launch(void (*kernel)(int *), int *at, unsigned threads = 64, unsigned bloc
   config.gridDim = dim3(blocks);
   config.blockDim = dim3(threads);
   cudaLaunchKernelEx(&config, kernel, at);
+  cudaDeviceSynchronize();
 }
 
 // The sum of thread numbers, by shuffles, shared memory and an atomic.
@@ -135,14 +137,154 @@ TEST(simt, an_index_or_a_launch_that_no_gpu_takes_ends_the_program) {
   kernel_dies("a launch of 1 x 1 x 1 blocks of 65", nothing, 65);
 }
 
-TEST(simt, an_allocation_during_a_capture_ends_the_program) {
-  dies("cudaMalloc while a stream is captured", [] {
-    cudaStream_t stream;
-    void *memory;
-    cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+namespace {
+
+void add_one(int *at) {
+  if (threadIdx.x == 0) ++*at;
+}
+void times_ten(int *at) {
+  if (threadIdx.x == 0) *at *= 10;
+}
+
+cudaStream_t make_stream(unsigned flags = cudaStreamNonBlocking) {
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, flags);
+  return stream;
+}
+
+void enqueue(cudaStream_t stream, void (*kernel)(int *), int *at) {
+  cudaLaunchConfig_t config{};
+  config.blockDim = dim3(32);
+  config.stream = stream;
+  cudaLaunchKernelEx(&config, kernel, at);
+}
+
+// Begins a capture on another thread, runs the body on this one, and returns the error with which the capture ends.
+template <class Body> cudaError_t capture_elsewhere(cudaStreamCaptureMode mode, unsigned flags, const Body &body) {
+  const cudaStream_t stream = make_stream(flags);
+  cudaGraph_t graph = nullptr;
+  std::thread([&] { cudaStreamBeginCapture(stream, mode); }).join();
+  body();
+  const cudaError_t error = cudaStreamEndCapture(stream, &graph);
+  if (graph) cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+  return error;
+}
+
+}  // namespace
+
+TEST(simt, a_launch_or_copy_runs_when_it_is_waited_for) {
+  int value = 0, elsewhere = 0;
+  const cudaStream_t one = make_stream(), other = make_stream();
+  enqueue(one, add_one, &value);
+  enqueue(one, times_ten, &value);
+  enqueue(other, add_one, &elsewhere);
+  CHECK_EQUAL(value, 0);
+  CHECK(cudaStreamQuery(one) == cudaErrorNotReady);
+  cudaStreamSynchronize(one);
+  CHECK_EQUAL(value, 10);
+  CHECK(cudaStreamQuery(one) == cudaSuccess);
+  CHECK_EQUAL(elsewhere, 0);
+  cudaStreamDestroy(other);  // what is queued still runs
+  CHECK_EQUAL(elsewhere, 0);
+  cudaDeviceSynchronize();
+  CHECK_EQUAL(elsewhere, 1);
+
+  enqueue(one, add_one, &value);
+  cudaFree(device_memory());  // CUDA's may wait, but need not
+  CHECK_EQUAL(value, 10);
+  cudaStreamSynchronize(one);
+  CHECK_EQUAL(value, 11);
+
+  void *pinned = nullptr;  // copies from host memory that is not pinned take its value at once
+  cudaHostAlloc(&pinned, sizeof value, cudaHostAllocPortable);
+  *static_cast<int *>(pinned) = 0;
+  cudaMemcpyAsync(pinned, &value, sizeof value, cudaMemcpyDefault, one);
+  value = 12;
+  CHECK_EQUAL(*static_cast<int *>(pinned), 0);
+  cudaMemcpyAsync(&value, pinned, sizeof value, cudaMemcpyDefault, one);  // and those to it are done at once
+  CHECK_EQUAL(value, 11);
+  cudaFreeHost(pinned);
+  cudaStreamDestroy(one);
+}
+
+TEST(simt, streams_wait_for_the_default_stream_and_for_events) {
+  int value = 1;
+  cudaEvent_t event = nullptr;
+  cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  const cudaStream_t blocking = make_stream(cudaStreamDefault), alone = make_stream(), dependent = make_stream();
+  enqueue(nullptr, add_one, &value);
+  enqueue(blocking, times_ten, &value);
+  enqueue(nullptr, add_one, &value);
+  enqueue(alone, times_ten, &value);
+  cudaStreamSynchronize(alone);
+  CHECK_EQUAL(value, 10);
+  cudaStreamSynchronize(nullptr);
+  CHECK_EQUAL(value, 111);
+
+  enqueue(alone, times_ten, &value);
+  cudaEventRecord(event, alone);
+  enqueue(alone, times_ten, &value);
+  cudaStreamWaitEvent(dependent, event);
+  enqueue(dependent, add_one, &value);
+  CHECK_EQUAL(value, 111);
+  cudaStreamSynchronize(dependent);
+  CHECK_EQUAL(value, 1111);
+  cudaEventSynchronize(event);
+  CHECK_EQUAL(value, 1111);
+  cudaStreamSynchronize(alone);
+  CHECK_EQUAL(value, 11110);
+  cudaEventDestroy(event);
+  for (const cudaStream_t stream : {blocking, alone, dependent}) cudaStreamDestroy(stream);
+}
+
+TEST(simt, a_call_that_is_not_allowed_during_a_capture_ends_it) {
+  const auto allocate = [] { cudaFree(device_memory()); };
+  const auto relaxed = [&] {
+    cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    allocate();
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    CHECK(mode == cudaStreamCaptureModeRelaxed);
+  };
+  const auto wait = [] { CHECK(cudaDeviceSynchronize() != cudaSuccess); };
+  const auto use_default_stream = [] { cudaStreamSynchronize(nullptr); };
+  constexpr auto kGlobal = cudaStreamCaptureModeGlobal, kLocal = cudaStreamCaptureModeThreadLocal;
+  const auto kGone = cudaErrorStreamCaptureInvalidated;
+  CHECK(capture_elsewhere(kGlobal, cudaStreamNonBlocking, allocate) == kGone);
+  CHECK(capture_elsewhere(kLocal, cudaStreamNonBlocking, allocate) == cudaSuccess);
+  CHECK(capture_elsewhere(kGlobal, cudaStreamNonBlocking, relaxed) == cudaSuccess);
+  CHECK(capture_elsewhere(cudaStreamCaptureModeRelaxed, cudaStreamNonBlocking, wait) == kGone);
+  CHECK(capture_elsewhere(kLocal, cudaStreamDefault, use_default_stream) == kGone);
+  CHECK(capture_elsewhere(kLocal, cudaStreamNonBlocking, use_default_stream) == cudaSuccess);
+
+  const cudaStream_t stream = make_stream();  // of this thread
+  cudaGraph_t graph = nullptr;
+  void *memory = nullptr;
+  cudaStreamBeginCapture(stream, kLocal);
+  CHECK(cudaMalloc(&memory, 8) == cudaErrorStreamCaptureUnsupported);
+  CHECK(cudaStreamEndCapture(stream, &graph) == kGone);
+  cudaStreamDestroy(stream);
+}
+
+TEST(simt, a_copy_in_a_captured_stream_ends_the_program) {
+  dies("a copy in a captured stream", [] {
+    const cudaStream_t stream = make_stream();
     cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    cudaMalloc(&memory, 8);
+    cudaMemsetAsync(device_memory(), 0, 8, stream);
   });
+}
+
+TEST(simt, a_launch_on_a_stream_of_another_context_fails) {
+  const cudaStream_t stream = make_stream();
+  cudaLaunchConfig_t config{};
+  config.blockDim = dim3(32);
+  config.stream = stream;
+  CHECK(cudaLaunchKernelEx(&config, add_one, &out) == cudaSuccess);
+  cudaSetDevice(1);
+  CHECK(cudaLaunchKernelEx(&config, add_one, &out) == cudaErrorInvalidResourceHandle);
+  cudaSetDevice(0);
+  cudaStreamDestroy(stream);
 }
 
 TEST(simt, a_write_beside_device_memory_ends_the_program) {

@@ -131,6 +131,7 @@ class Chunks {
   // may then free its memory.
   template <class Enqueue, class Collect>
   void run(int32_t batch, std::vector<Transfer> &transfers, const Enqueue &enqueue, const Collect &collect) {
+    const RelaxedCapture relaxed;
     const int32_t chunk = chunk_of(transfers, batch);
     for (Transfer &transfer : transfers) {
       cudaPointerAttributes attributes{};

@@ -2,9 +2,9 @@
 // and waits (loss) or returns (loss_async); a plan on host memory copies chunks of images through chunks.h and launches
 // the same two kernels for each.
 //
-// Everything that can fail or block is outside the path of an enqueued call: pointers are checked only when they
-// change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what the kernels
-// get, workspace.h who allocates it. Read kernel.cuh next.
+// Everything that can fail or block is outside the path of an enqueued call: pointers to device memory are checked only
+// when they change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what
+// the kernels get, workspace.h who allocates it. Read kernel.cuh next.
 #include <algorithm>
 
 #include "cuda/chunks.h"
@@ -15,30 +15,42 @@
 namespace yl {
 namespace {
 
-// A plan on one CUDA device. Every function selects the device for its own duration. Calls are serialised by the lock
-// of the plan (api.cpp); what loss_async has enqueued may still run when the next call begins, and the contract makes
-// the caller order the two on the device.
+// A plan on one CUDA device, in one context: the one that was current when the plan was made, if it is on that device,
+// else the primary one. Every function selects the context for its own duration. Calls are serialised by the lock of
+// the plan (api.cpp); what loss_async has enqueued may still run when the next call begins, and the contract makes the
+// caller order the two on the device.
 class Cuda final : public Backend {
  public:
   // Allocates everything for the largest call. image is the size of all arrays of one image, which chunks are cut by;
-  // known_ has an entry for each pointer of check_pointers.
+  // known_ has an entry for each pointer of check_pointers. If something fails, the local owners free what there is
+  // while the context is still selected.
   explicit Cuda(const Shape &shape) : shape_(shape), device_(shape.device_index) {
     const DeviceScope scope(device_);
-    plan_ = std::make_unique<DevicePlan>(shape, Chunks::kSlots);
+    const RelaxedCapture relaxed;
+    context_ = current_context();
+    known_.resize(6 * shape.layers.size() + 10);  // as many as check_pointers visits
+    auto plan = std::make_unique<DevicePlan>(shape, Chunks::kSlots);
     int64_t image = 0;
     for (int32_t l = 0; l < shape_.layer_count(); ++l)
       image += aligned(feats_bytes(l)) + aligned(truth_bytes(l)) + aligned(grad_bytes(l)) + 3 * aligned(map_bytes(l));
-    chunks_ = std::make_unique<Chunks>(device_, shape.threads, !shape.device_memory, shape.max_batch,
-                                       shape.layer_count(), image);
-    known_.resize(6 * shape.layers.size() + 10);  // as many as check_pointers visits
+    auto chunks = std::make_unique<Chunks>(device_, shape.threads, !shape.device_memory, shape.max_batch,
+                                           shape.layer_count(), image);
+    enqueued_ = std::make_unique<Mark>();
+    plan_ = std::move(plan);
+    chunks_ = std::move(chunks);
   }
 
-  // Waits for the device, because work that yl_loss_async has enqueued may still use the workspace. A destructor must
-  // not throw, so errors are ignored, and the caller's device becomes current again.
-  ~Cuda() override {  // what yl_loss_async has enqueued may still run
-    int before = 0;
-    if (cudaGetDevice(&before) == cudaSuccess && cudaSetDevice(device_) == cudaSuccess) cudaDeviceSynchronize();
-    cudaSetDevice(before);
+  // Frees everything while the context is selected, after what loss_async has enqueued, which uses the workspace. A
+  // destructor must not throw, so errors are ignored.
+  ~Cuda() override {
+    try {
+      const DeviceScope scope(context_);
+      const RelaxedCapture relaxed;
+      enqueued_.reset();
+      chunks_.reset();
+      plan_.reset();
+    } catch (...) {
+    }
   }
 
   std::string description() const override {
@@ -53,7 +65,7 @@ class Cuda final : public Backend {
   // kernels; they are copied to the caller only if no row of boxes was refused. Rows go to api.cpp, which adds the
   // layers on the host as for every backend.
   Outcome loss(const Call &call, yl_parts *rows) override {
-    const DeviceScope scope(device_);
+    const DeviceScope scope(context_);
     if (!shape_.device_memory) return loss_of_host_memory(call, rows);
     check_pointers(call, YL_RESULT_INIT);
     Slot &slot = chunks_->first();
@@ -70,17 +82,18 @@ class Cuda final : public Backend {
   // over, and the launches may be captured in a graph. Without a summary of the caller the kernels write to one in the
   // workspace, so that they need not check for NULL.
   void loss_async(const Call &call, void *stream, const yl_result &result) override {
-    const DeviceScope scope(device_);
+    const DeviceScope scope(context_);
     check_pointers(call, result);
     Task task = task_of(call, chunks_->first());
     task.result = result;
     if (!task.result.summary) task.result.summary = task.work.summary;
     start_loss(task, stream);
+    enqueued_->record(static_cast<cudaStream_t>(stream));
   }
 
   // Decodes one layer. With host memory the grid is written here, since it has no images that could be cut into chunks.
   void yolo_head(const yl_head &head) override {
-    const DeviceScope scope(device_);
+    const DeviceScope scope(context_);
     float *const outputs[] = {head.grid, head.box_xy, head.box_wh, head.box_confidence, head.box_class_probs};
     const Slot &slot = chunks_->first();
     if (shape_.device_memory) {
@@ -113,7 +126,7 @@ class Cuda final : public Backend {
   // Writes the dense truths of boxes: stage truths, then write_y_true_kernel instead of stage cells, then
   // finish_truths_kernel, which reports the counts and resets the lists. The results of chunks are added in collect.
   yl_box_counts build_y_true(int32_t batch, const yl_boxes &boxes, float *const *y_true) override {
-    const DeviceScope scope(device_);
+    const DeviceScope scope(context_);
     Call call{};
     call.batch = batch;
     call.boxes = boxes.data;
@@ -122,9 +135,9 @@ class Cuda final : public Backend {
     yl_box_counts counts{};
     const auto enqueue = [&](const Slot &slot, const Call &part, float *const *out) {
       const Task task = task_of(part, slot);
-      plan_->start([&] { return launch_truths(task, slot.stream); },
-                   [&] { return launch_write_y_true(task, out, slot.stream); },
-                   [&] { return finish_truths(task, slot); });
+      plan_->start(
+          slot.stream, [&] { return launch_truths(task, slot.stream); },
+          [&] { return launch_write_y_true(task, out, slot.stream); }, [&] { return finish_truths(task, slot); });
     };
     if (shape_.device_memory) {
       if (boxes.per_image > 0) require_reachable(device_, "boxes.data", -1, boxes.data);
@@ -167,7 +180,7 @@ class Cuda final : public Backend {
     task.places_boxes = task.batch == 1 && !task.layers[0].y_true && task.boxes_per_image > 0 &&
                         task.boxes_per_image <= kBoxRows && !task.extras && task.dtype != YL_F64 &&
                         task.normaliser != YL_NORMALISER_OBJECTS;
-    plan_->start([&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
+    plan_->start(stream, [&] { return launch_truths(task, stream); }, [&] { return launch_cells(task, stream); });
   }
 
   // ---- a call ----
@@ -227,20 +240,18 @@ class Cuda final : public Backend {
 
   // Checks that the device can reach every pointer of a call with device memory. A kernel that follows a bad pointer
   // would fail asynchronously and make the whole CUDA context unusable, so the check must come first. But each check is
-  // a query of the driver, and a call has some dozens of pointers, so a pointer is checked only if it differs from the
-  // one that the previous call had in the same position; a training loop passes the same buffers in every step. known_
-  // holds the last pointer that passed for each position. The order of the checks is the order in known_, so it must be
-  // the same in every call; optional pointers that are NULL keep their position.
+  // a query of the driver, and a call has some dozens of pointers, so a pointer to memory of the device is checked only
+  // if it differs from the one that the previous call had in the same position; a training loop passes the same buffers
+  // in every step. Pinned, managed and peer memory is checked in every call: its address may become one of malloc's, or
+  // unreachable. known_ holds the last pointer to device memory that passed for each position. The order of the checks
+  // is the order in known_, so it must be the same in every call; optional pointers that are NULL keep their position.
   void check_pointers(const Call &call, const yl_result &result) {
     size_t i = 0;
     const auto check = [&](const char *name, int32_t layer, const void *pointer) {
-      // The entry is cleared first: if the check throws, the pointer must be checked again next time.
-      if (pointer && pointer != known_[i]) {
-        known_[i] = nullptr;
-        require_reachable(device_, name, layer, pointer);
-        known_[i] = pointer;
-      }
-      ++i;
+      const void *&known = known_[i++];
+      if (!pointer || pointer == known) return;
+      known = nullptr;  // if the check throws, the pointer must be checked again next time
+      if (require_reachable(device_, name, layer, pointer)) known = pointer;
     };
     for (int32_t l = 0; l < shape_.layer_count(); ++l) {
       check("feats", l, call.feats[l]);
@@ -338,7 +349,9 @@ class Cuda final : public Backend {
             part.grads = nullptr;
             part.ignore_mask = part.best_iou = part.cell_loss = nullptr;
             const Task task = task_of(part, slot);
-            plan_->start([&] { return launch_truths(task, slot.stream); }, [&] { return finish_truths(task, slot); });
+            plan_->start(
+                slot.stream, [&] { return launch_truths(task, slot.stream); },
+                [&] { return finish_truths(task, slot); });
           },
           [&](const Slot &slot) { objects += slot.written().objects; });
       call.normaliser = YL_NORMALISER_VALUE;
@@ -378,10 +391,12 @@ class Cuda final : public Backend {
 
   const Shape &shape_;
   const int32_t device_;
+  CUcontext context_ = nullptr;  // not owned
   std::unique_ptr<DevicePlan> plan_;
   std::unique_ptr<Chunks> chunks_;
+  std::unique_ptr<Mark> enqueued_;
   std::vector<Transfer> transfers_;  // of the call
-  std::vector<const void *> known_;  // pointers of the call before
+  std::vector<const void *> known_;  // pointers of the call before, see check_pointers
 };
 
 }  // namespace

@@ -65,14 +65,19 @@ class DevicePlan {
     return task;
   }
 
-  // Runs the launch functions of a call in order, and throws a Failure if one of them fails. The kernels of a call
-  // leave the counters as the next call needs them, but only if all of them run: after a failed launch the counters may
-  // be in any state. So cleared_ is false while a call is being launched, and the next call clears the counters if it
-  // finds it false.
-  template <class... Launches> void start(const Launches &...launches) {
+  // Runs the launch functions of a call on its stream in order, and throws a Failure if one of them fails. The kernels
+  // of a call leave the counters as the next call needs them, but only if all of them run: after a failed launch the
+  // counters may be in any state. So cleared_ is false while a call is being launched, and the next call clears the
+  // counters if it finds it false.
+  template <class... Launches> void start(void *stream, const Launches &...launches) {
     if (!cleared_) clear_counters();
     cleared_ = false;
-    (launched(launches()), ...);
+    try {
+      (launched(launches()), ...);
+    } catch (...) {
+      wait_after_failure(static_cast<cudaStream_t>(stream));
+      throw;
+    }
     cleared_ = true;
   }
 
@@ -152,8 +157,9 @@ class DevicePlan {
         bytes += aligned(count * int64_t(sizeof(*place)));
       };
       take(controls_, int64_t(slots_));
+      const int64_t controls = bytes;
       take(work.row_counters, images * layers);
-      cleared = bytes;
+      cleared = bytes - controls;
       take(work.cells, cells);
       take(work.truths, cells);
       take(work.weights, cells);
@@ -172,12 +178,24 @@ class DevicePlan {
     clear_counters();
   }
 
-  // Clears all counters, and waits. The controls are not all zero bytes, so they are copied. Everything runs on the
-  // legacy default stream, which the streams of the slots are ordered behind.
+  // Waits for the kernels of the failed call that have been launched, and with them for all earlier calls of the plan,
+  // which the stream is ordered behind: clear_counters uses the legacy default stream, which does not wait for a
+  // non-blocking one, and a kernel that ran after it would count for the next call. If the stream is being captured,
+  // nothing runs, and the wait ends the capture: half a call must not be replayed. An error is ignored, since the call
+  // has failed.
+  static void wait_after_failure(cudaStream_t stream) {
+    cudaStreamSynchronize(stream);
+    cudaGetLastError();  // see require
+  }
+
+  // Clears all counters, and waits. No kernel of the plan is queued then (wait_after_failure). The controls are not all
+  // zero bytes, so they are copied. Everything runs on the legacy default stream, which the streams of the slots are
+  // ordered behind. Each step waits, so that nothing is queued when a step fails and the workspace is freed.
   void clear_counters() {
-    require(cudaMemsetAsync(workspace_.start(), 0, counter_bytes_, nullptr), "clearing the workspace");
     const Control control = YL_CLEARED_CONTROL;
     for (int64_t s = 0; s < slots_; ++s) cuda_copy(device_, controls_ + s, &control, sizeof control);
+    require(cudaMemsetAsync(base_.work.row_counters, 0, counter_bytes_, nullptr), "clearing the workspace");
+    cuda_stream_synchronize(device_, nullptr);
     cleared_ = true;
   }
 
@@ -186,7 +204,7 @@ class DevicePlan {
   const int64_t slots_;
   DeviceBytes constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
-  size_t counter_bytes_ = 0;     // at the start of the workspace
+  size_t counter_bytes_ = 0;     // of the workspace, from counts on
   bool cleared_ = false;         // the counters are as the next call needs them
   Task base_{};
 };

@@ -2,15 +2,15 @@
 // plain C++, and its kernels run on any x86-64 machine, without nvcc, driver or GPU. Test programs and the Java tests
 // use that library as they would use the real one.
 //
-// The file declares the part of the runtime that the backend uses (over host memory, runtime.cpp) and the part of the
-// device language that the kernels use (over simt.cpp, which runs the threads of a block as fibers). A launch returns
-// when the kernel is done, so a stream has nothing to wait for.
+// The file declares the part of the runtime that the backend uses (over host memory: runtime.cpp, streams.cpp) and the
+// part of the device language that the kernels use (over simt.cpp, which runs the threads of a block as fibers). A
+// launch or copy is queued, and runs when something waits for it: as late as CUDA allows, so that a missing wait shows.
 //
 // What a GPU would do silently ends the program here with a sentence: divergent or missing threads at a barrier,
 // shuffle or ballot; an access outside a shared array; a read of shared memory that nobody wrote, or that another
-// thread wrote without a barrier in between; a block or grid size that no GPU takes; an allocation, a copy or a wait
-// while a stream is captured. Under AddressSanitizer device memory is poisoned while no kernel and no copy runs, so
-// that host code that touches it fails as it would on a machine with a GPU. Read simt.cpp next.
+// thread wrote without a barrier in between; a block or grid size that no GPU takes; a copy in a captured stream. Under
+// AddressSanitizer device memory is poisoned while no kernel and no copy runs, so that host code that touches it fails
+// as it would on a machine with a GPU. Read simt.cpp next.
 #pragma once
 
 #include <cstddef>
@@ -40,6 +40,23 @@ struct __attribute__((may_alias, aligned(16))) uint4 {
 };
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
+typedef enum cudaError {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
+  cudaErrorNotReady = 600,
+  cudaErrorPeerAccessAlreadyEnabled = 704,
+  cudaErrorPeerAccessNotEnabled = 705,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureUnmatched = 903,
+  cudaErrorStreamCaptureImplicit = 906
+} cudaError_t;
 struct simt_stream;
 struct simt_event;
 struct simt_graph;
@@ -67,8 +84,8 @@ unsigned ballot(unsigned mask, bool predicate, int line);
 // Returns true for the launch whose number, counted from 0, is in the environment variable SIMT_FAIL_LAUNCH.
 bool launch_fails();
 
-// Records a launch and returns true if the stream is being captured; returns false if the launch must run now.
-bool captured(struct ::simt_stream *stream, const std::function<void()> &launch);
+// Queues a launch on a stream, or records it if the stream is being captured.
+cudaError_t enqueue_launch(struct ::simt_stream *stream, std::function<void()> launch);
 
 // Runs thread(body) for every thread of every block, and returns when all have ended. Faults if no GPU takes the sizes.
 void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *body);
@@ -187,15 +204,6 @@ template <class T> T atomicMin(T *at, T value) {
 //
 // Names, values and signatures are CUDA's. Only what the backend and its tests use is here; a new use fails to compile.
 
-typedef enum cudaError {
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorInsufficientDriver = 35,
-  cudaErrorNoDevice = 100,
-  cudaErrorInvalidDevice = 101,
-  cudaErrorLaunchFailure = 719
-} cudaError_t;
 typedef simt_stream *cudaStream_t;
 typedef simt_event *cudaEvent_t;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDefault = 4 };
@@ -204,6 +212,7 @@ enum { cudaStreamDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming 
 struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
+  void *devicePointer;
 };
 struct cudaDeviceProp {
   char name[256];
@@ -231,6 +240,13 @@ cudaError_t cudaDeviceSynchronize();
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer);
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer);
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);
+cudaError_t cudaDeviceDisablePeerAccess(int peer);
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0, cudaDriverEntryPointSymbolNotFound = 1 };
+enum { cudaEnableDefault = 0 };
+cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version,
+                                             unsigned long long flags, cudaDriverEntryPointQueryResult *status);
 cudaError_t cudaMalloc(void **memory, size_t bytes);
 cudaError_t cudaFree(void *memory);
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned flags);
@@ -240,12 +256,25 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags = 0);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 typedef simt_graph *cudaGraph_t, *cudaGraphExec_t;
-enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal = 0,
+  cudaStreamCaptureModeThreadLocal = 1,
+  cudaStreamCaptureModeRelaxed = 2
+};
+enum cudaStreamCaptureStatus {
+  cudaStreamCaptureStatusNone = 0,
+  cudaStreamCaptureStatusActive = 1,
+  cudaStreamCaptureStatusInvalidated = 2
+};
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus *status);
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *replay, cudaGraph_t graph, unsigned long long flags);
@@ -253,8 +282,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t replay, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t replay);
 
-// Runs a kernel, or records it if the stream is being captured. The arguments are copied into the launch, as CUDA does:
-// a replayed graph must not refer to variables of the caller.
+// Queues a kernel, or records it if the stream is being captured. The arguments are copied into the launch, as CUDA
+// does: neither a queued kernel nor a replayed graph may refer to variables of the caller.
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {
@@ -278,6 +307,5 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(
         },
         &body);
   };
-  if (!simt::captured(config->stream, launch)) launch();
-  return cudaSuccess;
+  return simt::enqueue_launch(config->stream, launch);
 }

@@ -1,18 +1,21 @@
-// Stands in for the CUDA runtime over host memory, with two devices that share the host's one. It is as strict as it
-// can be where a GPU would be lenient or slow to complain: every allocation lies between pages that nobody may touch
-// and bytes that nobody may change, starts with a pattern instead of zeros, and knows its kind and device; streams and
-// events must be alive; what must not happen during a capture ends the program.
+// Stands in for the devices, contexts and memory of the CUDA runtime, with two devices that share the host's memory. It
+// is as strict as it can be where a GPU would be lenient or slow to complain: every allocation lies between pages that
+// nobody may touch and bytes that nobody may change, starts with a pattern instead of zeros, and knows its kind,
+// context and device.
 //
-// Every launch and copy is done when its function returns, so streams keep no queue; a captured graph is a list of
-// launches. Environment variables make a call of the runtime fail (SIMT_FAIL_CALL, SIMT_FAIL_LAUNCH,
-// SIMT_FAIL_ALLOCATION, SIMT_STICKY): test_cuda drives the backend's error paths by them.
+// Contexts are modelled because a library must not change, nor make, one that is the caller's business: each thread has
+// a current context or none, and a function that needs one makes the primary context of the thread's device. Streams
+// and graphs are in streams.cpp. Environment variables make a call of the runtime fail (SIMT_FAIL_CALL,
+// SIMT_FAIL_LAUNCH, SIMT_FAIL_ALLOCATION, SIMT_STICKY): test_cuda drives the backend's error paths by them.
 #include "runtime.h"
 
 #include <sys/mman.h>
 
+#include <deque>
+#include <iterator>
 #include <map>
-#include <set>
-#include <vector>
+#include <string>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -20,10 +23,6 @@
 #define ASAN_POISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) (static_cast<void>(at))
 #endif
-
-struct simt_graph {
-  std::vector<std::function<void()>> launches;
-};
 
 namespace simt {
 
@@ -34,14 +33,16 @@ namespace {
 struct Allocation {
   size_t bytes;
   cudaMemoryType type;
-  int device;
+  CUcontext context;
   char *mapped;  // the pages around it, of which the first and the last are protected
   size_t pages;  // their number, these two included
 };
 std::map<uintptr_t, Allocation> allocations;  // guarded by device_mutex
-std::set<const void *> live_handles;          // streams and events; guarded by device_mutex
-thread_local int current_device = 0;
 constexpr int kDevices = 2;
+CUctx_st primary_contexts[kDevices] = {{0, false, nullptr}, {1, false, nullptr}};
+thread_local CUcontext current_context = nullptr;
+thread_local int current_device = 0;          // of the runtime; used where no context is current
+bool peers[kDevices][kDevices] = {};          // the first may access memory of the second; guarded by device_mutex
 constexpr size_t kMemory = size_t(16) << 30;  // of a device
 constexpr size_t kPage = 4096;
 constexpr char kPattern = 0x5C;  // fills what lies between an allocation and its protected pages
@@ -59,15 +60,6 @@ void poison_device_memory(bool poisoned) {
   }
 }
 
-simt_graph *capture = nullptr;          // the graph that is being captured, or NULL; guarded by device_mutex
-cudaStream_t capture_stream = nullptr;  // the stream that it is captured from; guarded by device_mutex
-
-// Faults while any stream is captured. CUDA would fail the call or invalidate the capture.
-void forbid_in_capture(const char *what) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  if (capture) fault("%s while a stream is captured", what);
-}
-
 // Returns true once: for the operation whose number the environment variable holds. Operations are counted from 0 from
 // the moment at which the variable is set, so that a test can fail the nth operation of its own call.
 bool asked_to_fail(const char *variable, int &number) {
@@ -76,24 +68,13 @@ bool asked_to_fail(const char *variable, int &number) {
   return asked && number == std::atoi(asked) + 1;
 }
 
-// Returns true for the call of the runtime whose number SIMT_FAIL_CALL holds; with SIMT_STICKY also for all that
-// follow, as after a fault in a kernel, which breaks the CUDA context. Calls that free or destroy always succeed.
-bool call_fails() {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  static int number = 0;
-  static bool broken = false;
-  const bool fails = asked_to_fail("SIMT_FAIL_CALL", number);
-  broken = std::getenv("SIMT_STICKY") && (broken || fails);
-  return fails || broken;
-}
-#define MAY_FAIL() \
-  if (simt::call_fails()) return cudaErrorLaunchFailure
-
 // Maps memory with a protected page before and after it, as close to the last one as a device's alignment of 256
 // allows. An overrun is found by the page, or by the pattern when the memory is freed. The content is 0xA5, which no
 // code can mistake for zeros.
 cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   MAY_FAIL();
+  UNSAFE_IN_CAPTURE();
+  context();
   const DeviceAccess access;
   static int number = 0;
   if (bytes == 0 || bytes > kMemory || asked_to_fail("SIMT_FAIL_ALLOCATION", number)) return cudaErrorMemoryAllocation;
@@ -107,7 +88,7 @@ cudaError_t allocate(void **memory, size_t bytes, cudaMemoryType type) {
   std::memset(*memory, 0xA5, bytes);
   ASAN_POISON_MEMORY_REGION(start + kPage, (pages - 2) * kPage);
   ASAN_UNPOISON_MEMORY_REGION(*memory, bytes);
-  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, current_device, start, pages};
+  allocations[reinterpret_cast<uintptr_t>(*memory)] = {bytes, type, context(), start, pages};
   return cudaSuccess;
 }
 
@@ -119,7 +100,9 @@ void require_pattern(const char *from, const char *to) {
 
 // Frees an allocation of that type, and checks the bytes around it.
 cudaError_t release(void *memory, cudaMemoryType type) {
+  UNSAFE_IN_CAPTURE();
   const DeviceAccess access;
+  context();  // also for NULL: cudaFree(0) is a common way to make one
   if (!memory) return cudaSuccess;
   const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
   if (found == allocations.end() || found->second.type != type) return cudaErrorInvalidValue;
@@ -133,27 +116,13 @@ cudaError_t release(void *memory, cudaMemoryType type) {
   return cudaSuccess;
 }
 
-// Makes a stream or an event: an address and nothing else, since there is nothing to wait for.
-template <class Handle> cudaError_t make_handle(Handle *handle) {
-  MAY_FAIL();
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  *handle = reinterpret_cast<Handle>(new char);
-  live_handles.insert(*handle);
-  return cudaSuccess;
-}
-
-// Faults if a stream or event has been destroyed; NULL is the legacy default stream.
-void require_live(const void *handle) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  if (handle && !live_handles.count(handle)) fault("a stream or event is used that does not live");
-}
-
-cudaError_t destroy_handle(void *handle) {
-  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  require_live(handle);
-  live_handles.erase(handle);
-  delete static_cast<char *>(handle);
-  return cudaSuccess;
+// Returns the allocation that an address is in, or NULL.
+const Allocation *allocation_at(const void *pointer) {
+  const auto at = reinterpret_cast<uintptr_t>(pointer);
+  const auto after = allocations.upper_bound(at);
+  if (after == allocations.begin()) return nullptr;
+  const auto &[start, allocation] = *std::prev(after);
+  return at < start + allocation.bytes ? &allocation : nullptr;
 }
 
 }  // namespace
@@ -174,11 +143,16 @@ bool accessible(const void *at, size_t bytes) {
   return address + bytes <= found->first + found->second.bytes;
 }
 
-bool captured(cudaStream_t stream, const std::function<void()> &launch) {
+// Returns true for the call of the runtime whose number SIMT_FAIL_CALL holds; with SIMT_STICKY also for all that
+// follow, as after a fault in a kernel, which breaks the CUDA context. Calls that free or destroy always succeed.
+bool call_fails() {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  if (!capture || stream != capture_stream) return false;
-  capture->launches.push_back(launch);
-  return true;
+  static int number = 0;
+  static bool broken = false;
+  const bool fails = asked_to_fail("SIMT_FAIL_CALL", number);
+  broken = std::getenv("SIMT_STICKY") && (broken || fails);
+  if (broken) drop_queues();
+  return fails || broken;
 }
 
 bool launch_fails() {
@@ -187,159 +161,162 @@ bool launch_fails() {
   return asked_to_fail("SIMT_FAIL_LAUNCH", number) || call_fails();
 }
 
+CUcontext context() {
+  if (current_context) return current_context;
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  current_context = &primary_contexts[current_device];
+  current_context->active = true;
+  return current_context;
+}
+
+cudaMemoryType kind_of(const void *pointer) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  const Allocation *const allocation = allocation_at(pointer);
+  return allocation ? allocation->type : cudaMemoryTypeUnregistered;
+}
+
 }  // namespace simt
 
-using simt::allocations;
+using simt::current_context;
+using simt::current_device;
 using simt::device_mutex;
-using simt::DeviceAccess;
-using simt::forbid_in_capture;
-using simt::require_live;
+using simt::kDevices;
+using simt::primary_contexts;
 
 const char *cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "out of memory" : "error";
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
+// ---- Devices and contexts -------------------------------------------------------------------------------------------
+
 cudaError_t cudaGetDeviceCount(int *count) {
-  *count = simt::kDevices;
+  *count = kDevices;
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *device) {
-  *device = simt::current_device;
+  *device = current_context ? current_context->device : current_device;
   return cudaSuccess;
 }
 
+// Makes the primary context of the device, and makes it current, as CUDA does since version 12.
 cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= simt::kDevices) return cudaErrorInvalidDevice;
-  simt::current_device = device;
+  if (device < 0 || device >= kDevices) return cudaErrorInvalidDevice;
+  current_device = device;
+  current_context = nullptr;
+  simt::context();
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
   *properties = {"host SIMT runner", simt::kMemory, 0, 0, 1};
-  return device >= 0 && device < simt::kDevices ? cudaSuccess : cudaErrorInvalidDevice;
+  return device >= 0 && device < kDevices ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
   MAY_FAIL();
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  const int device = simt::context()->device;
   *free = *total = simt::kMemory;
-  for (const auto &[at, allocation] : allocations)
-    if (allocation.type == cudaMemoryTypeDevice && allocation.device == simt::current_device) *free -= allocation.bytes;
+  for (const auto &[at, allocation] : simt::allocations)
+    if (allocation.type == cudaMemoryTypeDevice && allocation.context->device == device) *free -= allocation.bytes;
   return cudaSuccess;
 }
+
+cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
+  *can = device != peer;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  bool &enabled = simt::peers[simt::context()->device][peer];
+  return std::exchange(enabled, true) ? cudaErrorPeerAccessAlreadyEnabled : cudaSuccess;
+}
+
+cudaError_t cudaDeviceDisablePeerAccess(int peer) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  bool &enabled = simt::peers[simt::context()->device][peer];
+  return std::exchange(enabled, false) ? cudaSuccess : cudaErrorPeerAccessNotEnabled;
+}
+
+CUresult cuCtxGetCurrent(CUcontext *context) {
+  *context = current_context;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuCtxSetCurrent(CUcontext context) {
+  current_context = context;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active) {
+  if (device < 0 || device >= kDevices) return CUDA_ERROR_INVALID_DEVICE;
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  *flags = 0;
+  *active = primary_contexts[device].active;
+  return CUDA_SUCCESS;
+}
+
+CUresult cuPointerGetAttribute(void *data, CUpointer_attribute, CUdeviceptr pointer) {
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  const auto *const allocation = simt::allocation_at(reinterpret_cast<const void *>(pointer));
+  if (!allocation) return CUDA_ERROR_INVALID_VALUE;
+  *static_cast<CUcontext *>(data) = allocation->context;
+  return CUDA_SUCCESS;
+}
+
+namespace {
+
+// Has the signature of the driver's versions 3.2 to 11.3; tests request one of these. A context that is destroyed is
+// only no longer current, so that its memory can be freed.
+CUresult create_context(CUcontext *context, unsigned, CUdevice device) {
+  static auto &made = *new std::deque<CUctx_st>;
+  const std::lock_guard<std::recursive_mutex> lock(device_mutex);
+  made.push_back({device, true, nullptr});
+  *context = current_context = &made.back();
+  return CUDA_SUCCESS;
+}
+CUresult destroy_context(CUcontext context) {
+  if (current_context == context) current_context = nullptr;
+  return CUDA_SUCCESS;
+}
+
+}  // namespace
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult *status) {
+  static const std::map<std::string, void *> functions = {
+      {"cuCtxGetCurrent", reinterpret_cast<void *>(cuCtxGetCurrent)},
+      {"cuCtxSetCurrent", reinterpret_cast<void *>(cuCtxSetCurrent)},
+      {"cuCtxCreate", reinterpret_cast<void *>(create_context)},
+      {"cuCtxDestroy", reinterpret_cast<void *>(destroy_context)},
+      {"cuDevicePrimaryCtxGetState", reinterpret_cast<void *>(cuDevicePrimaryCtxGetState)},
+      {"cuPointerGetAttribute", reinterpret_cast<void *>(cuPointerGetAttribute)}};
+  const auto found = functions.find(symbol);
+  *function = found == functions.end() ? nullptr : found->second;
+  *status = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
+
+// ---- Memory ---------------------------------------------------------------------------------------------------------
 
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes *attributes, const void *pointer) {
   const std::lock_guard<std::recursive_mutex> lock(device_mutex);
-  const auto at = reinterpret_cast<uintptr_t>(pointer);
-  auto after = allocations.upper_bound(at);
-  *attributes = {cudaMemoryTypeUnregistered, -1};
-  if (after == allocations.begin()) return cudaSuccess;
-  const auto &[start, allocation] = *--after;
-  if (at < start + allocation.bytes) *attributes = {allocation.type, allocation.device};
+  const int here = simt::context()->device;
+  *attributes = {cudaMemoryTypeUnregistered, -1, nullptr};
+  const auto *const allocation = simt::allocation_at(pointer);
+  if (!allocation) return cudaSuccess;
+  const int there = allocation->context->device;
+  const bool reachable = allocation->type != cudaMemoryTypeDevice || here == there || simt::peers[here][there];
+  *attributes = {allocation->type, there, reachable ? const_cast<void *>(pointer) : nullptr};
   return cudaSuccess;
 }
 
-cudaError_t cudaMalloc(void **memory, size_t bytes) {
-  forbid_in_capture("cudaMalloc");
-  return simt::allocate(memory, bytes, cudaMemoryTypeDevice);
-}
-
-cudaError_t cudaFree(void *memory) {
-  forbid_in_capture("cudaFree");
-  return simt::release(memory, cudaMemoryTypeDevice);
-}
-
+cudaError_t cudaMalloc(void **memory, size_t bytes) { return simt::allocate(memory, bytes, cudaMemoryTypeDevice); }
+cudaError_t cudaFree(void *memory) { return simt::release(memory, cudaMemoryTypeDevice); }
 cudaError_t cudaHostAlloc(void **memory, size_t bytes, unsigned) {
-  forbid_in_capture("cudaHostAlloc");
   return simt::allocate(memory, bytes, cudaMemoryTypeHost);
 }
-
-cudaError_t cudaFreeHost(void *memory) {
-  forbid_in_capture("cudaFreeHost");
-  return simt::release(memory, cudaMemoryTypeHost);
-}
-
-cudaError_t cudaDeviceSynchronize() {
-  MAY_FAIL();
-  forbid_in_capture("cudaDeviceSynchronize");
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  MAY_FAIL();
-  require_live(stream);
-  forbid_in_capture("cudaMemcpyAsync");  // CUDA would capture it; yl_loss_async promises that it does not copy
-  const DeviceAccess access;
-  std::memmove(to, from, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
-  MAY_FAIL();
-  require_live(stream);
-  forbid_in_capture("cudaMemsetAsync");
-  const DeviceAccess access;
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) { return simt::make_handle(stream); }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return simt::destroy_handle(stream); }
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) { return simt::make_handle(event); }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return simt::destroy_handle(event); }
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  MAY_FAIL();
-  require_live(stream);
-  forbid_in_capture("cudaStreamSynchronize");
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  MAY_FAIL();
-  require_live(event);
-  require_live(stream);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  MAY_FAIL();
-  require_live(event);
-  forbid_in_capture("cudaEventSynchronize");
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  forbid_in_capture("cudaStreamBeginCapture");
-  simt::capture = new simt_graph;
-  simt::capture_stream = stream;
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph) {
-  *graph = simt::capture;
-  simt::capture = nullptr;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *replay, cudaGraph_t graph, unsigned long long) {
-  *replay = new simt_graph(*graph);
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t replay, cudaStream_t) {
-  for (const auto &launch : replay->launches) launch();
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t replay) {
-  delete replay;
-  return cudaSuccess;
-}
+cudaError_t cudaFreeHost(void *memory) { return simt::release(memory, cudaMemoryTypeHost); }

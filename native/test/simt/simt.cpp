@@ -5,8 +5,8 @@
 // its lanes wait at a barrier of the block or have ended, then the next warp, and opens the barrier when all threads
 // are there. This order is fixed, but every other kernel runs its blocks backwards, so that a result which depends on
 // the order of blocks is found. Races between two meetings are not provoked but detected: every access to a shared
-// array is recorded with the number of barriers passed so far (note_write, note_read). runtime.cpp is the other half,
-// memory and streams.
+// array is recorded with the number of barriers passed so far (note_write, note_read). runtime.cpp is next: devices
+// and memory.
 #include <sys/mman.h>
 
 #include <cstdarg>
