@@ -1,6 +1,6 @@
 # Checks what no run on the host can show about the CUDA kernels: that each uses no more registers and local memory than
-# kernels.txt allows, on every architecture that is built; that the gradient is written by 16-byte stores; and that the
-# assembler, which comes after the PTX, finds no product and sum to fuse.
+# kernels.txt allows, on every architecture that is built; that the gradient is written by 16-byte stores; that floats are
+# not approximated; and that the assembler, which comes after the PTX, finds no product and sum to fuse.
 #
 #   OBJECTS         the kernels' objects; native/ptxas-report.sh has stored the compiler's report next to each
 #   ARCHITECTURES   CMAKE_CUDA_ARCHITECTURES
@@ -87,6 +87,12 @@ foreach(ptx IN LISTS PTX)
     if(wide STREQUAL "")
       message(FATAL_ERROR "${ptx} has no 16-byte store, by which the gradient is to be written")
     endif()
+  endif()
+  # Floats need no approximation, so that their bits are the same on every GPU.
+  file(STRINGS ${ptx} approximate REGEX "approx[a-z.]*\\.f32")
+  if(approximate)
+    list(GET approximate 0 first)
+    message(FATAL_ERROR "${ptx} has approximations of float (see elementary.h), as in: ${first}")
   endif()
   # ptxas fuses mul.f32 and add.f32, but neither mul.rn.f32 nor add.rn.f32. Whether it does depends on the kernel.
   file(STRINGS ${ptx} fusible REGEX "(mul|add|sub)\\.(ftz\\.)?f(32|64)")

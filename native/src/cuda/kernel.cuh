@@ -1,7 +1,8 @@
 // The parts that all kernels share: tiles, lists, warp sums, launches. Begin reading the CUDA code here. A call is two
-// launches:
+// launches, or only the second for few boxes of one image:
 //
-//   truths.cu   stage truths: y_true or boxes -> the objects of each image and layer, a list in no particular order
+//   truths.cu   stage truths: y_true or boxes -> the objects of each image and layer, a list in no particular order;
+//               truths.cuh has the boxes
 //   cells.cu    stage cells: each cell once, a tile for each block; object.cuh has the row of an object
 //   sum.cuh     stages sum and result, in the same launch: the last block of an image and layer adds its tiles, the
 //               last block of all adds the layers, writes the result, and leaves the counters as the next call needs
