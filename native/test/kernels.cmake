@@ -1,6 +1,6 @@
 # Checks what no run on the host can show about the CUDA kernels: that each uses no more registers and local memory than
-# kernels.txt allows, on every architecture that is built; that the gradient is written by 16-byte stores; that floats are
-# not approximated; and that the assembler, which comes after the PTX, finds no product and sum to fuse.
+# kernels.txt allows, on every architecture that is built; that the gradient is written by 16-byte stores; that floats
+# are not approximated; and that the assembler, which comes after the PTX, finds no product and sum to fuse.
 #
 #   OBJECTS         the kernels' objects; native/ptxas-report.sh has stored the compiler's report next to each
 #   ARCHITECTURES   CMAKE_CUDA_ARCHITECTURES
