@@ -595,8 +595,8 @@ YL_API yl_status yl_build_y_true(yl_plan *plan, int32_t batch, const yl_boxes *b
 /* 9.1  Asynchronous calls */
 
 /* Enqueues what yl_loss computes on a stream, without waiting. Needs a cuda plan with YL_MEMORY_DEVICE. stream is a
-   cudaStream_t or CUstream of the plan's context (section 9.2); NULL is the legacy default stream. The call is two
-   kernels, with no copy and no allocation, so it can be captured in a CUDA graph and replayed. Before the plan is
+   cudaStream_t or CUstream of the plan's context (section 9.2); NULL is the legacy default stream. The call is one
+   kernel or two, with no copy and no allocation, so it can be captured in a CUDA graph and replayed. Before the plan is
    destroyed, or memory that the graph uses is freed, the caller must wait for the last replay.
 
    Structs and arrays of pointers are read before the function returns; the memory that they point to must stay valid
