@@ -14,15 +14,15 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /**
- * What a call costs from Java on a CUDA device, B = 1: the same calls as {@code cuda_bench} times
- * from C, one JSON object a line. {@code bench/gpu-check} runs it.
+ * Times calls from Java on a CUDA device, B = 1: the calls that {@code cuda_bench} times from C.
+ * Prints one JSON object a line. {@code bench/gpu-check} runs it.
  *
- * <p>{@code java CudaLatency SECONDS} of measuring for each figure.
+ * <p>{@code java CudaLatency SECONDS}: how long each figure is measured.
  */
 public final class CudaLatency {
   private CudaLatency() {}
 
-  /** Percentiles 50, 90 and 99 of the microseconds that a body takes. */
+  /** Returns percentiles 50, 90 and 99 of the microseconds that a body takes, as JSON. */
   private static String percentiles(double seconds, Runnable body) {
     for (int i = 0; i < 3000 * Math.min(1, seconds); i++) {
       body.run();

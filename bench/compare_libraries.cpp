@@ -6,8 +6,7 @@
 // times  loads both libraries into one process and times them call by call in turn, so that both see the same machine.
 //        Prints the median of each, and the median of the ratios of calls that follow each other.
 //
-// WORDS selects the lines whose name contains it. Both libraries must have this header's ABI.
-#include <dlfcn.h>
+// WORDS selects the lines whose name contains it. Both libraries must have this header's ABI (library.h).
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,44 +21,11 @@
 #include <vector>
 
 #include "case.h"
+#include "library.h"
 #include "values.h"
 #include "yololoss.h"
 
 namespace {
-
-[[noreturn]] void die(const std::string &sentence) {
-  std::fprintf(stderr, "%s\n", sentence.c_str());
-  std::exit(2);
-}
-
-// The functions of one loaded library.
-struct Library {
-  decltype(&yl_plan_create) plan_create;
-  decltype(&yl_plan_destroy) plan_destroy;
-  decltype(&yl_loss) loss;
-  decltype(&yl_yolo_head) yolo_head;
-  decltype(&yl_build_y_true) build_y_true;
-  decltype(&yl_last_error) last_error;
-  decltype(&yl_device_why) device_why;
-  decltype(&yl_device_check) device_check;
-
-  explicit Library(const char *path) {
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!handle) die(dlerror());
-    const auto find = [&](auto &function, const char *name) {
-      function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(handle, name));
-      if (!function) die(std::string(path) + " has no " + name);
-    };
-    find(plan_create, "yl_plan_create");
-    find(plan_destroy, "yl_plan_destroy");
-    find(loss, "yl_loss");
-    find(yolo_head, "yl_yolo_head");
-    find(build_y_true, "yl_build_y_true");
-    find(last_error, "yl_last_error");
-    find(device_why, "yl_device_why");
-    find(device_check, "yl_device_check");
-  }
-};
 
 // A case with boxes that have weights; dense truths come from the boxes where the case has none.
 Case with_boxes(Case c, int32_t per_image) {

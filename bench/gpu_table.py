@@ -1,64 +1,129 @@
 #!/usr/bin/env python3
-"""Puts the logs of bench/gpu-check into one JSON file and prints a short table of them.
+"""Makes a JSON file and a short table of what bench/gpu-check has written up to now.
 
-  python3 bench/gpu_table.py LOGS JSON [FAILED...]      reads LOGS/*.log, writes JSON
+  python3 bench/gpu_table.py OUT      reads log.txt and clocks.csv of OUT, writes gpu-check.json and gpu-check.txt
+
+The JSON file holds the objects that are lines of the log (cuda_bench.cu, CudaLatency.java and torch_peer.py print
+them), each with the step that printed it, and the steps themselves. A line that was cut off is ignored.
 """
 import datetime
-import glob
 import json
 import os
-import platform
 import sys
 
 
 def objects_of(path):
-    """The JSON objects among the lines of a log."""
-    if not os.path.exists(path):
-        return []
-    with open(path) as log:
-        return [json.loads(line) for line in log if line.startswith('{')]
+    """Returns the steps of a log, and the objects that they printed."""
+    steps, objects, step = [], [], None
+    with open(path, errors='replace') as log:
+        for line in log:
+            try:
+                one = json.loads(line) if line.startswith('{') else None
+            except ValueError:
+                one = None
+            if not isinstance(one, dict):
+                continue
+            if 'begin' in one:
+                step = {'step': one['begin'], 'status': 'cut off', 'seconds': None}
+                steps.append(step)
+            elif 'step' in one:
+                if step and step['step'] == one['step']:
+                    step.update(one)
+                else:
+                    steps.append(one)
+                step = None
+            else:
+                objects.append({**one, 'step': step['step'] if step else None})
+    return steps, objects
+
+
+def clocks_of(path):
+    """Returns the smallest, median and largest clock of the multiprocessors in MHz, or None."""
+    clocks = []
+    if os.path.exists(path):
+        with open(path) as file:
+            for line in file:
+                fields = line.split(',')
+                if len(fields) > 3 and fields[1].strip().isdigit():
+                    clocks.append(int(fields[1]))
+    clocks.sort()
+    return [clocks[0], clocks[len(clocks) // 2], clocks[-1]] if clocks else None
+
+
+def lines_of(result):
+    """Returns the lines of the table."""
+    objects = result['objects']
+    of_kind = lambda kind: [o for o in objects if o.get('kind') == kind]
+    targets = lambda o: o['targets'] + (' +' if o['refresh'] else '')
+    what = lambda o: f"{o['classes']:>3}{o['batch']:>4} {o['mode']:<5}{targets(o):<8}"
+    machine = next((o for o in objects if 'device' in o and 'copy_gb_s' in o), None)
+    if machine:
+        empty = machine['empty_launch_us'][0]
+        yield (f"{machine['device']}, copy {machine['copy_gb_s']} GB/s, fill {machine['fill_gb_s']} GB/s, empty kernel "
+               f"launch + synchronize {empty} us, two {machine['two_empty_launches_us'][0]} us (medians)")
+    if result['clocks']:
+        yield 'clock of the multiprocessors, MHz: %d, median %d, %d' % tuple(result['clocks'])
+
+    peers = {(p['classes'], p['batch'], p['mode'], p['variant']): 1e3 * p['median_ms']
+             for p in objects if 'median_ms' in p}
+    from_java = {(j['classes'], j['batch'], j['mode'], j['targets']): j['blocking_us'][0]
+                 for j in objects if j.get('program') == 'java'}
+    calls = of_kind('calls')
+    if machine and calls:
+        yield (f"{'C':>3}{'B':>4} {'mode':<5}{'targets':<8} {'library':<10}{'kernels us':>11}{'ratio':>7}{'of copy':>8}"
+               f"{'of fill':>8}{'blocking us':>12}{'of empty':>9}{'Java us':>9}{'eager':>7}{'manual':>7}{'compile':>8}")
+        for c in calls:
+            gb_s = c['bytes'] / c['graph_us'] / 1e3
+            is_bound_by_memory = not c['refresh'] and c['batch'] >= 32  # less stays in the L2
+            shares = [f"{gb_s / machine[k]:.0%}" if is_bound_by_memory else '' for k in ('copy_gb_s', 'fill_gb_s')]
+            blocking = c['blocking_us'][0]
+            java = from_java.get((c['classes'], c['batch'], c['mode'], targets(c)))
+            line = (f"{what(c)} {c['library']:<10}{c['graph_us']:>11.1f}{c['ratio']:>7.3f}{shares[0]:>8}{shares[1]:>8}"
+                    f"{blocking:>12.1f}{f'{blocking / empty:.1f}x' if empty else '':>9}"
+                    f"{f'{java:.1f}' if java else '':>9}")
+            for variant, width in (('eager', 7), ('manual', 7), ('compile', 8)):
+                peer = peers.get((c['classes'], c['batch'], c['mode'], variant)) if c['targets'] == 'dense' else None
+                line += f"{f'{peer / blocking:.0f}x' if peer else '':>{width}}"
+            yield line.rstrip()
+        yield 'ratio: kernels by those of the first library; of copy, of fill: needed bytes a second, B >= 32;'
+        yield 'of empty: blocking call by an empty kernel; eager, manual, compile: PyTorch by the blocking call;'
+        yield '+: refreshed gradient'
+    for c in of_kind('cold'):
+        yield f"{what(c)} {c['library']:<10}{c['graph_us']:>11.1f}{c['ratio']:>7.3f} cold: {c['arrays']} arrays in turn"
+    for c in of_kind('apart'):
+        yield f"{what(c)} kernels apart, us: {', '.join(f'{us:.1f}' for us in c['kernels_us'])}"
+    for c in of_kind('fetch'):
+        yield f"{what(c)} {c['graph_us']:.1f} us, L2 fetches of {c['granularity']} bytes ({c['wanted']} wanted)"
+    for c in of_kind('forms'):
+        yield f"{c['classes']:>3}{c['batch']:>4} grad dense, {c['form']}: {c['stream_us']:.1f} us a call among many"
+    for c in of_kind('host'):
+        yield f"{what(c)} {c['memory']} host memory: {c['blocking_us']:.1f} us"
+    for c in of_kind('large'):
+        yield f"large: {c.get('skipped') or str(c['values']) + ' values, ' + c['targets']}"
+    loads = of_kind('load')
+    for name in dict.fromkeys(c['library'] for c in loads):
+        of_name = [c for c in loads if c['library'] == name]
+        middle = lambda key: sorted(c[key] for c in of_name)[len(of_name) // 2]
+        yield (f"first use of {name}, ms: context {middle('context_ms')}, open {middle('open_ms')}, plan "
+               f"{middle('plan_ms')}, call {middle('call_ms')} (medians of {len(of_name)} processes)")
+    for o in objects:
+        if 'wrong' in o:
+            yield f"WRONG: {o['wrong']}"
+    for step in result['steps']:
+        if step['status'] != 'ok':
+            yield f"{step['step']}: {step['status']}"
 
 
 def main():
-    logs, written, failed = sys.argv[1], sys.argv[2], sys.argv[3:]
-    timings = objects_of(f'{logs}/cuda-bench.log')
-    machine = timings.pop(0) if timings else {}
-    forms = [t for t in timings if 'form' in t]
-    timings = [t for t in timings if 'form' not in t]
-    java = objects_of(f'{logs}/java-latency.log')
-    peers = [one for path in sorted(glob.glob(f'{logs}/torch-*.log')) for one in objects_of(path)]
-    result = {'date': datetime.date.today().isoformat(), 'host': platform.machine(), 'processors': os.cpu_count(),
-              'machine': machine, 'failed': failed, 'c': timings, 'forms': forms, 'java': java, 'torch': peers}
-    with open(written, 'w') as file:
-        json.dump(result, file, indent=1)
-        file.write('\n')
-
-    if machine:
-        print(f"{machine['device']}, copy {machine['copy_gb_s']} GB/s, fill {machine['fill_gb_s']} GB/s, empty kernel "
-              f"launch + synchronize {machine['empty_launch_us'][0]} us (median)")
-    else:
-        print('no device was timed')
-    peer = {(p['classes'], p['batch'], p['mode'], p['variant']): 1e3 * p['median_ms'] for p in peers if 'median_ms' in p}
-    from_java = {(j['classes'], j['mode']): j['blocking_us'][0] for j in java}
-    print(f"{'C':>3}{'B':>4} {'mode':<5}{'targets':<9}{'kernels us':>11}{'of copy':>9}{'blocking us':>13}{'of empty':>10}"
-          f"{'from Java us':>14}{'eager':>8}{'manual':>8}{'compile':>9}")
-    for t in timings:
-        targets = t['targets'] + (' +' if t['refresh'] else '')
-        share = '' if t['refresh'] else f"{t['bytes'] / t['graph_us'] / 1e3 / machine['copy_gb_s']:.0%}"
-        cells = [f"{t['classes']:>3}{t['batch']:>4} {t['mode']:<5}{targets:<9}{t['graph_us']:>11.1f}{share:>9}"
-                 f"{t['blocking_us'][0]:>13.1f}{t['blocking_us'][0] / machine['empty_launch_us'][0]:>9.1f}x"]
-        j = from_java.get((t['classes'], t['mode'])) if t['batch'] == 1 and targets == 'boxes' else None
-        cells.append(f'{j:>14.1f}' if j else ' ' * 14)
-        for variant, width in (('eager', 8), ('manual', 8), ('compile', 9)):
-            p = peer.get((t['classes'], t['batch'], t['mode'], variant)) if targets == 'dense' else None
-            cells.append(f"{p / t['blocking_us'][0]:>{width - 1}.0f}x" if p else ' ' * width)
-        print(''.join(cells))
-    for t in forms:
-        print(f"{t['classes']:>3}{t['batch']:>4} grad dense, {t['form']}: {t['stream_us']:.1f} us a call among many")
-    print('of copy: bytes that must move per second, as a share of the copy; of empty: blocking call by an empty kernel;')
-    print('eager, manual, compile: time of PyTorch by the blocking call; +: refreshed gradient')
-    if failed:
-        print('FAILED: ' + ', '.join(failed))
+    out = sys.argv[1]
+    steps, objects = objects_of(f'{out}/log.txt')
+    result = {'date': datetime.date.today().isoformat(), 'processors': os.cpu_count(),
+              'clocks': clocks_of(f'{out}/clocks.csv'), 'steps': steps, 'objects': objects}
+    lines = list(lines_of(result))
+    for name, text in (('json', json.dumps(result, indent=1)), ('txt', '\n'.join(lines))):
+        with open(f'{out}/gpu-check.{name}.new', 'w') as file:  # a file that is cut off must not replace a whole one
+            file.write(text + '\n')
+        os.replace(f'{out}/gpu-check.{name}.new', f'{out}/gpu-check.{name}')
 
 
 if __name__ == '__main__':
