@@ -2,7 +2,7 @@
 //
 // The steps are those of yl_build_y_true in yololoss.h. Calls, yl_build_y_true and yl_audit place boxes by these
 // functions alone, so that they agree. Rows are independent except for collisions: truths.h has the loop over the rows
-// of an image on the host, cuda/truths.cu the parallel form of the same rule.
+// of an image on the host, cuda/truths.cuh the parallel form of the same rule.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct BoxRules {
 enum class BoxKind : int32_t { kUnused, kObject, kNotFinite, kNoArea, kBadClass, kTooLarge, kOutside, kBadWeight };
 
 // A copy of a row and its weight. The host places the copy that it has checked, so that a caller who writes boxes
-// meanwhile cannot make it use an unchecked value; cuda/truths.cu says how the device copes with that.
+// meanwhile cannot make it use an unchecked value; cuda/truths.cuh says how the device copes with that.
 constexpr int32_t kXMin = 0, kYMin = 1, kXMax = 2, kYMax = 3, kBoxClass = 4, kBoxValues = 5;
 struct BoxRow {
   float values[kBoxValues];

@@ -2,7 +2,7 @@
 //
 // The cpu backend keeps its objects in Truths. place_boxes, the loop that gives boxes their cells, is shared by a call,
 // yl_build_y_true, yl_audit and the reference device; boxes.h has the rules for one row. Read cpu/cells_simd.h next,
-// which uses the objects, or cuda/truths.cu, which does the same on a device.
+// which uses the objects, or cuda/truths.cuh, which does the same on a device.
 #pragma once
 
 #include <memory>

@@ -2,6 +2,7 @@
 // memory that follow each other, of the kernels as nvcc compiled them (simt/ptx.cpp). The limits keep what has been
 // achieved: lower them when a change does better. What they mean on a GPU is for bench/gpu-check to find out.
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <string>
 
@@ -38,17 +39,29 @@ struct Cost {
   int longest_trips() const { return launches.back().trips.back(); }
 };
 
+// Runs kernels as PTX, and counts, while it lives.
+struct Counting {
+  explicit Counting(Cost &cost) {
+    set_environment("SIMT_PTX", PTX_FILES);
+    simt::count_ptx(&cost.launches);
+  }
+  ~Counting() {
+    simt::count_ptx(nullptr);
+    set_environment("SIMT_PTX", nullptr);
+  }
+};
+
 Cost cost_of(const Case &c, Truths truths, bool gradient) {
   Options options;
   options.device = cuda_device(Way::kDevice);
   options.truths = truths;
   options.gradient = gradient;
   Cost cost;
-  set_environment("SIMT_PTX", PTX_FILES);
-  simt::count_ptx(&cost.launches);
-  CHECK_OK(run(c, options).status, named(c, options));
-  simt::count_ptx(nullptr);
-  set_environment("SIMT_PTX", nullptr);
+  {
+    const Counting counting(cost);
+    CHECK_OK(run(c, options).status, named(c, options));
+  }
+  if (!CHECK(!cost.launches.empty(), named(c, options))) cost.launches.push_back({"none", 0, 1e9, {0, INT_MAX}});
   std::printf("guarantee: %s, %s, %s: %zu launches, %.0f instructions a warp, round trips %d, of the last block %d\n",
               c.name.c_str(), truths == Truths::kBoxes ? "boxes" : "y_true", gradient ? "gradient" : "loss",
               cost.launches.size(), cost.instructions(), cost.median_trips(), cost.longest_trips());

@@ -372,12 +372,13 @@ template <class F> __device__ inline void place_boxes_of_layer(const Task &task,
   lists.truths = truths;
   lists.weights = weights;
   lists.count = count;
+  lists.capacity = kBoxRows;
   lists.control = control;
   if (threadIdx.x == 0) {
     *count = 0;
     *control = YL_CLEARED_CONTROL;
   }
-  // Orders the cleared counters before the counting, which begins with a barrier of its own only for some threads.
+  // Orders the cleared counters before the counting: list_boxes counts before its first barrier.
   __syncthreads();
   const F order(task.layers[tile.layer], task.channels, tile.image, task.f32_grads);
   list_boxes(task, tile.image, tile.layer, lists, true, [&](int32_t cell) {
@@ -404,8 +405,9 @@ template <class F> constexpr int32_t blocks_of(Mode mode) {
 
 // The kernel of stages cells, sum and result: one block for each tile of kTile cells, any order of blocks.
 //
-// A call is refused as a whole: first_bad was written by stage truths, in the launch before, so either all blocks
-// compute or none does, and a refused call writes nothing. The last block resets it, when all tickets have been taken.
+// A call is refused as a whole: first_bad was written by stage truths, in the launch before, or every block has found
+// it from the same boxes. So either all blocks compute or none does, and a refused call writes nothing. The last block
+// resets it, when all tickets have been taken.
 template <class F, Mode kMode>
 __global__ void __launch_bounds__(kTile, blocks_of<F>(kMode))
     cells_kernel(const __grid_constant__ Task task, int32_t blocks_per_image) {
@@ -485,13 +487,16 @@ Kernels kernels_of(const Task &task) {
 }  // namespace cells_kernels
 
 // Asking for the attributes of a kernel makes the runtime load it now; otherwise its first launch would, which is not
-// allowed while a stream is captured.
-int load_cells(const Task &task) {
+// allowed while a stream is captured. A GPU may be newer than the code for it, which the driver has then compiled from
+// PTX of another architecture: what the kernels can do is decided by that one.
+int load_cells(Task &task) {
   const Kernels kernels = kernels_of(task);
   cudaFuncAttributes attributes;
+  int error = cudaFuncGetAttributes(&attributes, kernels.decode);
   for (const auto kernel : {kernels.loss, kernels.gradient, kernels.places, kernels.extras})
-    if (const int error = cudaFuncGetAttributes(&attributes, kernel)) return error;
-  return cudaSuccess;
+    if (!error) error = cudaFuncGetAttributes(&attributes, kernel);
+  task.overlaps = !error && attributes.ptxVersion >= 90;
+  return error;
 }
 
 int launch_cells(const Task &task, void *stream) {
@@ -501,7 +506,8 @@ int launch_cells(const Task &task, void *stream) {
                       : task.places_boxes    ? kernels.places
                       : task.layers[0].grads ? kernels.gradient
                                              : kernels.loss;
-  return launch(kernel, int64_t(task.batch) * blocks, kTile, task.overlaps && !task.places_boxes, stream, task, blocks);
+  return launch(kernel, int64_t(task.batch) * blocks, kTile, task.overlaps && launches_truths(task), stream, task,
+                blocks);
 }
 
 int launch_yolo_head(const Task &task, const yl_head &head, void *stream) {

@@ -1,6 +1,6 @@
-// The cuda backend, host side: calls as launches. A plan on device memory launches two kernels on the caller's arrays
-// and waits (loss) or returns (loss_async); a plan on host memory copies chunks of images through chunks.h and launches
-// the same two kernels for each.
+// The cuda backend, host side: calls as launches. A plan on device memory launches one or two kernels on the caller's
+// arrays and waits (loss) or returns (loss_async); a plan on host memory copies chunks of images through chunks.h and
+// launches the same kernels for each.
 //
 // Everything that can fail or block is outside the path of an enqueued call: pointers to device memory are checked only
 // when they change, memory is allocated when the plan is made, and boxes are checked by the kernels. task.h says what
@@ -372,8 +372,8 @@ class Cuda final : public Backend {
         [&](const Slot &slot, char *const *at) { start_loss(task_of(part_of(slot, at), slot), slot.stream); },
         [&](const Slot &slot) {
           // Chunks are collected in the order of the images, so the sums of statistics are added in that order, and the
-          // first offender that is found is the first of the call. Its image is
-          // numbered within the chunk, so the first image of the chunk is added.
+          // first offender that is found is the first of the call. Its image is numbered within the chunk, so the first
+          // image of the chunk is added.
           std::copy_n(slot.rows(), int64_t(slot.count) * layers, rows + int64_t(slot.first) * layers);
           add(outcome.boxes, slot.written().summary.boxes);
           objects += slot.written().summary.objects;

@@ -1,7 +1,8 @@
 // Feats and gradient of an image and layer: the kernels access them through Feats alone.
 //
 // Nearly all of what a call writes are the zeros of the background, so clear() is the part that decides a call's time.
-// It stores vectors of 16 bytes and knows nothing of rows or objects: what is not zero is written over the zeros later.
+// It stores vectors of 16 bytes (with YL_NHWC) and knows nothing of objects: what is not zero is written over the zeros
+// later.
 // layout.h says where a value is, dtype.h how it is converted. View, at the end, adds the lists and the targets of the
 // objects; object.cuh and cells.cu use it.
 #pragma once
@@ -54,7 +55,7 @@ template <class Value, bool kPlanar> class Feats {
 
   // Stores zeros into the gradient of indices [first, first + count), by all threads of the block but those of warp 0:
   // that one takes the block's ticket later, and would wait for its stores before. With YL_NCHW every thread, also of
-  // warp 0, stores the zeros of the index first + its number; objectness is left out, which the same thread writes.
+  // warp 0, stores the zeros of the index first + its number, except its objectness, which is written in any case.
   __device__ void clear(int32_t first, int32_t count) const {
     if (!kPlanar)
       clear_rows(first, count);

@@ -125,6 +125,7 @@ struct Lists {
   uint32_t *class_flags;
   int32_t *previous;
   int32_t *count;
+  int32_t capacity;
   RowCounters *counters;
   Control *control;
 
@@ -139,13 +140,20 @@ struct Lists {
     previous = work.previous + at;
     counters = work.row_counters + row;
     count = &counters->count;
+    capacity = task.layers[l].cells;
     control = work.control;
   }
 
   // Adds an object to the list, at whatever index the counter returns: threads of many blocks append at the same time.
-  // The list is read in the next launch only, which is ordered behind this one, so no fence is needed.
+  // The list is read in the next launch, which is ordered behind this one, or is in shared memory and read behind a
+  // barrier; so no fence is needed. A caller who writes boxes meanwhile could make two rows take one cell: what does
+  // not fit is left out.
   __device__ void append(int32_t cell, const Box<float> &truth, float weight) const {
     const int32_t at = atomicAdd(count, 1);
+    if (at >= capacity) {
+      atomicAdd(count, -1);
+      return;
+    }
     cells[at] = cell;
     truths[at] = truth;
     weights[at] = weight;

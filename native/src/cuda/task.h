@@ -86,7 +86,7 @@ struct Task {
   int32_t boxes_per_image;
   bool refuse_bad_boxes;
   bool places_boxes;  // the blocks of stage cells place the boxes of the only image: there is no launch of stage truths
-  bool overlaps;      // the device can start the blocks of a launch before the launch before has ended
+  bool overlaps;      // the kernels that are loaded can start before the launch before has ended (YOLOLOSS_CUDA_PDL)
   int32_t normaliser;
   double normaliser_value, grad_scale;
   const float *normaliser_at, *grad_scale_at;
@@ -101,10 +101,15 @@ int64_t tiles_per_image(const Task &task, int32_t size);
 
 // The functions below return a cudaError_t as int. stream is a cudaStream_t. None of them waits.
 //
-// Load the kernels of a call, so that its first launch may be captured in a graph. They fail if this build has no
-// kernels for the current device.
+// Load the kernels of a plan, so that its first launches may be captured in a graph. They fail if this build has no
+// kernels for the current device. load_cells needs type and layout of the task, and sets overlaps.
 int load_truths();
-int load_cells(const Task &task);
+int load_cells(Task &task);
+// Returns whether a call launches stage truths. Without rows of boxes there is nothing to launch: the lists are empty
+// and the counts are 0 between calls.
+inline bool launches_truths(const Task &task) {
+  return task.layers[0].y_true || (task.boxes_per_image > 0 && !task.places_boxes);
+}
 // Launches stage truths: fills the lists and the counters of the workspace.
 int launch_truths(const Task &task, void *stream);
 // Launches stages cells, sum and result, after launch_truths on the same stream.

@@ -106,18 +106,19 @@ int64_t tiles_per_image(const Task &task, int32_t size) {
 // allowed while a stream is captured. It also fails if this build has no code for the device.
 int load_truths() {
   cudaFuncAttributes attributes;
-  const int error = cudaFuncGetAttributes(&attributes, dense_truths_kernel);
-  return error ? error : cudaFuncGetAttributes(&attributes, box_truths_kernel);
+  int error = cudaFuncGetAttributes(&attributes, dense_truths_kernel);
+  if (!error) error = cudaFuncGetAttributes(&attributes, box_truths_kernel);
+  if (!error) error = cudaFuncGetAttributes(&attributes, write_y_true_kernel);
+  return error ? error : cudaFuncGetAttributes(&attributes, finish_truths_kernel);
 }
 
 int launch_truths(const Task &task, void *stream) {
-  if (task.places_boxes) return cudaSuccess;
+  if (!launches_truths(task)) return cudaSuccess;
   if (task.layers[0].y_true) {
     const auto blocks = static_cast<int32_t>(tiles_per_image(task, kTruthsTile));
     return launch(dense_truths_kernel, int64_t(task.batch) * blocks, kTile, false, stream, task, blocks);
   }
-  // Without rows there is nothing to launch: the lists are empty and the counts are 0 between calls.
-  const int32_t blocks = task.boxes_per_image > 0 ? task.layer_count : 0;
+  const int32_t blocks = task.layer_count;
   return launch(box_truths_kernel, int64_t(task.batch) * blocks, kBoxRows, false, stream, task, blocks);
 }
 

@@ -88,7 +88,6 @@ class DevicePlan {
     base_.layout = shape_.layout;
     base_.f32_grads = shape_.f32_grads;
     base_.rules = shape_.rules.cells;
-    base_.overlaps = cuda_properties(device_).compute_capability >= 90;
   }
 
   // Copies the constants to the device in one allocation and one copy, each array aligned like an allocation of its
@@ -204,7 +203,7 @@ class DevicePlan {
   const int64_t slots_;
   DeviceBytes constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
-  size_t counter_bytes_ = 0;     // of the workspace, from counts on
+  size_t counter_bytes_ = 0;     // of the workspace, from row_counters on
   bool cleared_ = false;         // the counters are as the next call needs them
   Task base_{};
 };

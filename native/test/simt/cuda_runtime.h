@@ -227,8 +227,12 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs;
 };
 
-struct cudaFuncAttributes {};
-template <class... Parameters> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *, void (*)(Parameters...)) {
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
+template <class... Parameters>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, void (*)(Parameters...)) {
+  attributes->ptxVersion = 90;
   return cudaSuccess;
 }
 const char *cudaGetErrorString(cudaError_t error);

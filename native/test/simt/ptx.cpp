@@ -11,8 +11,8 @@
 // instruction that this file does not know end the program with a sentence. Environment:
 //
 //   SIMT_PTX         files of PTX, separated by colons: every launch runs the kernel of that name in one of them
-//   SIMT_PTX_ULP     -1, 1 or random: changes results of the approximate instructions, whose error a GPU may choose, by
-//                    one unit in the last place (random: by -1, 0 or 1, as a hash of the operand says)
+//   SIMT_PTX_ULP     -1, 1 or random: changes results of rcp.approx.f64, whose error a GPU may choose, by one unit in
+//                    the last place that it has (random: by -1, 0 or 1, as a hash of the operand says)
 //
 // read_function reads a kernel, Decoder says what each instruction does, run_ptx runs a launch. count_ptx counts what
 // launches do; the test test_ptx.cpp limits it.
@@ -56,7 +56,7 @@ using Action = std::function<void(Warp &, const Instruction &, uint32_t lanes)>;
 
 enum class Kind : uint8_t { kCompute, kBranch, kEnd, kBlockBarrier, kWarpBarrier };
 // How keep_score counts an instruction.
-enum class Memory : uint8_t { kNone, kLoad, kStore, kFence, kOrdered };  // kOrdered: a fence, then a load
+enum class Memory : uint8_t { kNone, kLoad, kStore, kFence, kAtomic, kOrdered };  // kOrdered: a fence, then kAtomic
 
 struct Instruction {
   Action action;  // of the lanes that the guard lets through
@@ -66,10 +66,9 @@ struct Instruction {
   Operand guard;
   std::array<Operand, 5> to, from;
   int outputs = 0, inputs = 0;
-  int64_t offset = 0;   // of an address
-  int target = 0;       // of a branch
-  bool uniform = true;  // a branch without a guard
-  int line = 0;         // in the file
+  int64_t offset = 0;  // of an address
+  int target = 0;      // of a branch
+  int line = 0;        // in the file
 };
 
 struct Parameter {
@@ -138,35 +137,12 @@ template <class To, class From> To bits(From value) {
   return to;
 }
 
-// Returns a + b in float, rounded down, or towards zero. Both are exact in double: a product of two floats is.
-float directed_sum(double a, double b, bool towards_zero) {
-  const double sum = a + b, part = sum - a;
-  const double error = (a - (sum - part)) + (b - part);  // the exact sum is sum + error
-  const auto value = static_cast<float>(sum);
-  if (!std::isfinite(value)) return value;
-  const double wide = value;
-  const bool above = wide > sum || (wide == sum && error < 0), below = wide < sum || (wide == sum && error > 0);
-  if (above && (!towards_zero || value > 0)) return std::nextafter(value, -std::numeric_limits<float>::infinity());
-  if (below && towards_zero && value < 0) return std::nextafter(value, std::numeric_limits<float>::infinity());
-  return value;
-}
-
 // Returns by how many units in the last place to change the approximation of an operand (SIMT_PTX_ULP).
 int units_off(uint64_t operand) {
   static const char *const setting = std::getenv("SIMT_PTX_ULP");
   if (!setting) return 0;
   if (std::strcmp(setting, "random") != 0) return std::atoi(setting);
   return static_cast<int>((operand * 0x9E3779B97F4A7C15u >> 40) % 3) - 1;
-}
-
-// Computes ex2.approx.ftz.f32. Powers of whole exponents are exact on every GPU.
-float exp2_approximately(float value) {
-  constexpr float kLeast = std::numeric_limits<float>::min();
-  if (std::fabs(value) < kLeast) value = 0;
-  auto power = static_cast<float>(std::exp2(static_cast<double>(value)));
-  if (std::isfinite(power) && power >= kLeast && value != std::floor(value))
-    power = bits<float>(bits<uint32_t>(power) + static_cast<uint32_t>(units_off(bits<uint32_t>(value))));
-  return power < kLeast ? 0 : power;
 }
 
 // Computes rcp.approx.ftz.f64, which is the upper half of the result.
@@ -205,9 +181,8 @@ double to_integer(double value, const std::string &rounding) {
   return std::nearbyint(value);
 }
 
-// Returns an integral number in an integer type, saturated; NaN is 0.
+// Returns an integral number in an integer type, saturated.
 uint64_t saturated(double value, int bytes, bool is_signed) {
-  if (value != value) return 0;
   const int magnitude = 8 * bytes - is_signed;
   const double limit = std::ldexp(1.0, magnitude);
   if (value >= limit) return magnitude == 64 ? ~uint64_t(0) : (uint64_t(1) << magnitude) - 1;
@@ -377,7 +352,7 @@ class Decoder {
   // Makes the instruction compute f of its inputs, as numbers of types From, in each lane.
   template <class To, class... From, class F> void each(F function) {
     constexpr int sizes[] = {static_cast<int>(sizeof(From))...};
-    if (text_->operands.size() != 1 + sizeof...(From)) unknown();
+    if (text_->operands.size() != 1 + sizeof...(From) || text_->operands[0].size() != 1) unknown();
     output(token(0));
     for (size_t i = 0; i < sizeof...(From); ++i) {
       input(token(1 + i), sizes[i]);
@@ -498,9 +473,16 @@ class Decoder {
 
   void compute(const std::string &op, const Type &type) {
     const bool is_float = type.kind == 'f';
-    if (op == "add" && has("rz"))
-      each<float, float, float>([](float a, float b) { return directed_sum(a, b, true); });
-    else if (op == "add" && is_float)
+    for (size_t i = 1; i + 1 < text_->words.size(); ++i) {  // a modifier must not be passed over
+      const std::string &modifier = word(i);
+      const bool of_reciprocal = op == "rcp" && (modifier == "approx" || modifier == "ftz");
+      const bool of_product =
+          (op == "mul" || op == "mad") && (modifier == "lo" || modifier == "hi" || modifier == "wide");
+      if (!(modifier == "rn" && is_float) && !of_reciprocal && !of_product &&
+          !(op == "bfind" && modifier == "shiftamt"))
+        unknown();
+    }
+    if (op == "add" && is_float)
       of_floats(type, [](auto a, auto b) { return a + b; });
     else if (op == "add")
       of_bits(type, [](auto a, auto b) { return a + b; });
@@ -512,8 +494,6 @@ class Decoder {
       of_floats(type, [](auto a, auto b) { return a * b; });
     else if (op == "mul" || op == "mad")
       multiply(op == "mad", type);
-    else if (op == "fma" && has("rm"))
-      each<float, float, float, float>([](float a, float b, float c) { return directed_sum(double(a) * b, c, false); });
     else if (op == "fma" && has("rn"))
       with_float(type, [&](auto zero) {
         using T = decltype(zero);
@@ -527,7 +507,7 @@ class Decoder {
       of_integers(type, [](auto a, auto b) { return b == 0 ? a : a % b; });
     else if (op == "min" || op == "max")
       extreme(op == "max", type);
-    else if (op == "neg" && is_float)  // changes the sign bit, also of a NaN
+    else if (op == "neg" && is_float)
       with_float(type, [&](auto zero) {
         using T = decltype(zero);
         each<T, T>([](T a) { return -a; });
@@ -558,7 +538,7 @@ class Decoder {
       shift(op == "shl", type);
     else if (op == "popc")
       raw(4, [](const uint64_t *from) { return static_cast<uint64_t>(__builtin_popcountll(from[0])); });
-    else if (op == "clz")
+    else if (op == "clz" && type.bytes == 4)
       raw(4,
           [](const uint64_t *from) { return uint64_t(from[0] ? __builtin_clz(static_cast<unsigned>(from[0])) : 32); });
     else if (op == "brev" && type.bytes == 4)
@@ -571,8 +551,6 @@ class Decoder {
       raw(4, [](const uint64_t *from) {
         return from[0] ? static_cast<uint64_t>(__builtin_clz(static_cast<unsigned>(from[0]))) : ~uint64_t(0);
       });
-    else if (op == "ex2" && has("approx") && has("ftz") && type.bytes == 4)
-      each<float, float>(exp2_approximately);
     else if (op == "rcp" && has("approx") && has("ftz") && type.bytes == 8)
       each<double, double>(reciprocal_approximately);
     else
@@ -593,7 +571,7 @@ class Decoder {
         const uint64_t a = extended(warp.get(instruction.from[0], i), bytes, is_signed),
                        b = extended(warp.get(instruction.from[1], i), bytes, is_signed);
         uint64_t product = a * b;
-        if (high && bytes == 4) product >>= 32;
+        if (high && bytes < 8) product >>= 8 * bytes;
         if (high && bytes == 8) product = upper_half(a, b, is_signed);
         if (adds) product += warp.get(instruction.from[2], i);
         warp.set(instruction.to[0], i, product);
@@ -632,8 +610,7 @@ class Decoder {
     };
   }
 
-  // setp: a comparison, and its opposite where there are two results. A comparison of floats that ends with u is true
-  // if either is NaN; the others are false.
+  // setp: a comparison. One of floats that ends with u is true if either is NaN; the others are false.
   void set_predicate(const Type &type) {
     if (text_->words.size() != 3) unknown();
     const std::string &how = word(1);
@@ -679,18 +656,19 @@ class Decoder {
     }
     for (const std::string &part : to) output(part);
     for (const std::string &part : from) input(part, type.bytes);
-    in->action = [](Warp &warp, const Instruction &instruction, uint32_t lanes) {
+    const int parts = std::max(in->inputs, in->outputs), shift_of_part = 8 * type.bytes / parts;
+    in->action = [shift_of_part](Warp &warp, const Instruction &instruction, uint32_t lanes) {
       for (int i = 0; i < kLanes; ++i) {
         if (!(lanes >> i & 1)) continue;
         uint64_t whole = 0;
         int shift = 0;
         for (size_t k = 0; k < static_cast<size_t>(instruction.inputs); ++k) {
           whole |= warp.get(instruction.from[k], i) << shift;
-          shift += 8 * instruction.from[k].bytes;
+          shift += shift_of_part;
         }
         for (size_t k = 0; k < static_cast<size_t>(instruction.outputs); ++k) {
           warp.set(instruction.to[k], i, whole);
-          if (instruction.to[k].bytes < 8) whole >>= 8 * instruction.to[k].bytes;
+          whole >>= shift_of_part;
         }
       }
     };
@@ -730,7 +708,7 @@ class Decoder {
     if ((saturates && !(to_float && from_float && to.bytes == 4)) || to.kind == 'b' || from.kind == 'b') unknown();
     raw(from.bytes, [=](const uint64_t *values) -> uint64_t {
       const uint64_t given = extended(values[0], from.bytes, from.kind == 's');
-      if (!to_float && !from_float) return given;
+      if (!to_float && !from_float) return extended(given, to.bytes, to.kind == 's');
       if (!from_float && to.bytes == 4)
         return bits<uint32_t>(from.kind == 's' ? static_cast<float>(static_cast<int64_t>(given))
                                                : static_cast<float>(given));
@@ -741,7 +719,9 @@ class Decoder {
                       : from.bytes == 4 ? double(bits<float>(static_cast<uint32_t>(given)))
                                         : double(from_half(static_cast<uint16_t>(given)));
       if (integral) number = to_integer(number, rounding);
-      if (!to_float) return saturated(number, to.bytes, to.kind == 's');
+      if (!to_float && number != number)
+        return from.bytes == 8 || to.bytes == 8 ? uint64_t(1) << (8 * to.bytes - 1) : 0;
+      if (!to_float) return extended(saturated(number, to.bytes, to.kind == 's'), to.bytes, to.kind == 's');
       if (saturates) number = number >= 0 ? std::min(number, 1.0) : 0;  // NaN: 0
       if (to.bytes == 8) return bits<uint64_t>(number);
       if (to.bytes == 4) return bits<uint32_t>(static_cast<float>(number));
@@ -841,7 +821,7 @@ class Decoder {
     address(token(returns));
     input(token(returns + size_t(1)), type.bytes);
     const Space where = space();
-    in->memory = !is_far(where) ? Memory::kNone : has("acq_rel") ? Memory::kOrdered : Memory::kLoad;
+    in->memory = !is_far(where) ? Memory::kNone : has("acq_rel") ? Memory::kOrdered : Memory::kAtomic;
     in->action = [=](Warp &warp, const Instruction &instruction, uint32_t lanes) {
       for (int i = 0; i < kLanes; ++i) {
         if (!(lanes >> i & 1)) continue;
@@ -1144,6 +1124,10 @@ void keep_score(Warp &warp, const Instruction &instruction, uint32_t lanes) {
     case Memory::kNone: break;
     case Memory::kLoad: trip = leaves(warp, instruction, lanes); break;
     case Memory::kStore: warp.stored = warp.now + 1; break;
+    case Memory::kAtomic:
+      trip = leaves(warp, instruction, lanes);
+      cached.clear();  // its sector is not kept, and others are not worth a list
+      break;
     case Memory::kOrdered:
     case Memory::kFence:
       warp.now = std::max(warp.now, warp.stored);
