@@ -17,10 +17,10 @@ import org.junit.jupiter.api.io.TempDir;
 class ReadmeTest {
   @TempDir Path folder;
 
-  private static String block(String language) throws Exception {
+  private static String block(String document, String language) throws Exception {
     Matcher block =
         Pattern.compile("```" + language + "\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("README.md")));
+            .matcher(Files.readString(Path.of(document)));
     assertTrue(block.find(), "a block of " + language);
     return block.group(1);
   }
@@ -34,7 +34,7 @@ class ReadmeTest {
 
   @Test
   void theJavaExampleRuns() throws Exception {
-    Path source = Files.writeString(folder.resolve("Example.java"), block("java"));
+    Path source = Files.writeString(folder.resolve("Example.java"), block("README.md", "java"));
     String java = Path.of(System.getProperty("java.home"), "bin/java").toString();
     String text =
         run(
@@ -90,11 +90,7 @@ class ReadmeTest {
 
   @Test
   void theGpuExampleRuns() throws Exception {
-    Matcher example =
-        Pattern.compile("## On a GPU.*?```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("README.md")));
-    assertTrue(example.find());
-    Path source = Files.writeString(folder.resolve("Gpu.java"), example.group(1));
+    Path source = Files.writeString(folder.resolve("Gpu.java"), block("docs/using.md", "java"));
     String text = runOnTheHost(source);
     assertTrue(text.matches("loss \\S+\n"), text);
   }
@@ -107,7 +103,7 @@ class ReadmeTest {
 
   @Test
   void theCExampleRuns() throws Exception {
-    Path source = Files.writeString(folder.resolve("example.c"), block("c"));
+    Path source = Files.writeString(folder.resolve("example.c"), block("docs/using.md", "c"));
     String program = folder.resolve("example").toString();
     String library = Path.of("target/native").toAbsolutePath().toString();
     run(
@@ -130,7 +126,7 @@ class ReadmeTest {
 
   @Test
   void theFirstBlockHoldsTheTwoCommands() throws Exception {
-    List<String> commands = block("sh").lines().map(line -> line.replaceAll(" *#.*", "")).toList();
+    List<String> commands = block("README.md", "sh").lines().map(line -> line.replaceAll(" *#.*", "")).toList();
     assertEquals(List.of("bin/yololoss loss --sample", "mvn verify"), commands);
   }
 }
