@@ -42,7 +42,7 @@ using Clock = std::chrono::steady_clock;
 const bool kRehearsal = std::getenv("REHEARSE") != nullptr;
 const int kTurns = kRehearsal ? 1 : 15;
 const int kWarmUps = kRehearsal ? 0 : 3;
-const int kCalls = kRehearsal ? 2 : 20;  // of a graph, or enqueued together
+const int kCalls = kRehearsal ? 2 : 20;  // calls that a graph holds, or that are enqueued together
 bool is_wrong = false;
 
 void ok(cudaError_t error, int line) {
@@ -242,7 +242,7 @@ struct Variant {
            (dense ? "dense" : "boxes") + "\", \"refresh\": " + (refresh ? "true" : "false");
   }
 };
-// What a training does first.
+// Lists what is timed; what a training needs comes first.
 const Variant kVariants[] = {
     {true, true, false}, {true, false, false}, {false, true, false}, {false, false, false}, {false, true, true}};
 
@@ -478,7 +478,7 @@ void calls(const Problem &p, const Libraries &libraries, cudaStream_t stream) {
     const yl_call call = arrays.call(variant), first = arrays.call({variant.dense, variant.gradient, false});
     Replays replays;
     for (size_t i = 0; i < libraries.size(); ++i) {
-      callers[i]->block(first);  // of which the refresh is
+      callers[i]->block(first);  // the gradient that the refresh is valid for
       check_loss(libraries[i], p, variant, callers[i]->block(call), want);
       callers[i]->enqueue_and_wait(first);
       replays.push_back(std::make_unique<Replay>(*callers[i], std::vector<yl_call>(static_cast<size_t>(kCalls), call)));
@@ -563,7 +563,7 @@ void apart(const Problem &p, const Libraries &libraries, cudaStream_t stream) {
     cudaGraph_t graph = caller.capture({call});
     size_t count = 0, edges = 0;
     OK(cudaGraphGetNodes(graph, nullptr, &count));
-    std::vector<cudaGraphNode_t> nodes(count);  // of a chain, in the order of capture
+    std::vector<cudaGraphNode_t> nodes(count);  // a chain, in the order of capture
     OK(cudaGraphGetNodes(graph, nodes.data(), &count));
     OK(cudaGraphGetEdges(graph, nullptr, nullptr, nullptr, &edges));
     if (edges + 1 != count) {

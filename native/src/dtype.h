@@ -23,18 +23,6 @@ struct Bfloat16 {
   uint16_t bits;
 };
 
-// Both copy bits: memcpy is the one way to do so that C++ defines, and it compiles to a move.
-YL_HOST_DEVICE inline uint32_t bits_of(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-YL_HOST_DEVICE inline float float_of(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 // load returns a stored value as a number of the arithmetic. Every conversion is exact.
 YL_HOST_DEVICE inline double load(double value) { return value; }
 YL_HOST_DEVICE inline float load(float value) { return value; }

@@ -31,14 +31,31 @@ template <class T> YL_HOST_DEVICE inline T larger(T a, T b) { return select(a > 
 // Subtracting an infinity or a NaN from itself yields NaN, which equals nothing.
 template <class T> YL_HOST_DEVICE inline bool finite(T a) { return a - a == T(0); }
 
-// Returns the number whose sign and exponent are the lowest 9 bits of a, as bits, and whose fraction is 0.
-YL_HOST_DEVICE inline float exponent_of(float a) {
+// Return the bits of a number, and the number of bits. memcpy is the one way to copy bits that C++ defines, and it
+// compiles to a move.
+YL_HOST_DEVICE inline uint32_t bits_of(float value) {
   uint32_t bits;
-  memcpy(&bits, &a, sizeof bits);
-  bits <<= 23;
-  memcpy(&a, &bits, sizeof bits);
-  return a;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
 }
+YL_HOST_DEVICE inline float float_of(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+YL_HOST_DEVICE inline uint64_t bits_of(double value) {
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+YL_HOST_DEVICE inline double double_of(uint64_t bits) {
+  double value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Returns the number whose sign and exponent are the lowest 9 bits of a, as bits, and whose fraction is 0.
+YL_HOST_DEVICE inline float exponent_of(float a) { return float_of(bits_of(a) << 23); }
 
 // Returns e^x, for T of float, as 2^n * e^r, with n whole and |r| <= ln(2)/2: a polynomial for 2 e^r times 2^(n-1),
 // which is composed of bits. Halving the power and doubling the polynomial lets the result reach the largest number and

@@ -1,4 +1,4 @@
-// What a caller that uses CUDA itself relies on: its current context stays as it was, its captures go on, and its
+// Tests what a caller that uses CUDA itself relies on: its current context stays as it was, its captures go on, and its
 // memory is checked. This file needs the runtime of the library that it is linked with, and is compiled for each.
 //
 // The contexts are observed by functions of the driver, which are fetched as the library fetches them.

@@ -1,4 +1,4 @@
-// What a call costs on a GPU, as far as it can be counted without one: launches, instructions, and round trips to
+// Counts what a call costs on a GPU, as far as that needs none: launches, instructions, and round trips to
 // memory that follow each other, of the kernels as nvcc compiled them (simt/ptx.cpp). The limits keep what has been
 // achieved: lower them when a change does better. What they mean on a GPU is for bench/gpu-check to find out.
 #include <algorithm>
@@ -78,7 +78,7 @@ TEST(ptx, a_call_of_two_images_issues_few_instructions) {
   }
 }
 
-// What the last block does that the others do not: it adds the tiles, the rows and the layers, and writes the result.
+// The last block adds the tiles, the rows and the layers, and writes the result; the others do not.
 // Without objects the blocks differ in nothing else.
 TEST(ptx, the_last_block_waits_for_few_round_trips) {
   for (const int32_t batch : {1, 2, 64}) {

@@ -279,7 +279,7 @@ __device__ inline TileOutcome compute_tile(const Task &task, const Tile &tile, c
   if (overwrite && !over_feats) view.feats.clear(tile.first, tile.count);
   const int32_t cell = view.feats.cell_of(tile.first + (inside ? thread : tile.count - 1));
   const T objectness = inside ? view.feats.read(cell, kObjectness) : T(0);
-  // From here on the block needs what stage truths has found.
+  // The block needs the lists of stage truths from here on.
   wait_for_launch_before();
   const int32_t objects = *lists.count;
   const int64_t at = int64_t(tile.image) * layer.cells + tile.first + thread;  // among the cells of the batch
@@ -389,8 +389,8 @@ template <class F> __device__ inline void place_boxes_of_layer(const Task &task,
   __syncthreads();
 }
 
-// What an instance of the kernel is for: loss alone; loss and gradient; either, for one image whose boxes it places
-// itself (task.places_boxes); everything, that is extras and rules too.
+// Names what an instance of the kernel computes: loss alone; loss and gradient; either, for one image whose boxes it
+// places itself (task.places_boxes); everything, that is extras and rules too.
 enum class Mode { kLoss, kGradient, kPlaces, kExtras };
 
 // Returns the number of blocks that an instance lets run on a multiprocessor, which has 65,536 registers. Four blocks

@@ -184,18 +184,6 @@ __device__ inline void complete(const Task &task, const Control &counters, bool 
   *task.work.control = YL_CLEARED_CONTROL;
 }
 
-// Return the bits of a double and the double of bits.
-__device__ inline uint64_t as_bits(double value) {
-  uint64_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-__device__ inline double as_double(uint64_t bits) {
-  double value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 // Returns the mask or a class target of an object: from its row of y_true, or from the row that its boxes stand for.
 // The channels of the box are in the list of objects instead.
 __device__ inline float target_of(const Task &task, const LayerTask &layer, const Lists &lists, int32_t image,

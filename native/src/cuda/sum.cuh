@@ -102,27 +102,27 @@ __device__ inline void write_result(const Task &task, const Control &control) {
     for (int32_t i = 0; i < images && thread < fields; ++i) {
       const uint64_t value = staged[i * fields + thread];
       if (is_sum)
-        sum += as_double(value);
+        sum += double_of(value);
       else
         count += value;
     }
     image += images;
   }
   if (thread < fields) {
-    totals[thread] = is_sum ? as_bits(sum) : count;
+    totals[thread] = is_sum ? bits_of(sum) : count;
     if (task.result.layers)
-      reinterpret_cast<uint64_t *>(task.result.layers)[thread] = is_sum ? as_bits(sum / normaliser) : count;
+      reinterpret_cast<uint64_t *>(task.result.layers)[thread] = is_sum ? bits_of(sum / normaliser) : count;
   }
   // Orders the totals of the layers before they are added below.
   __syncthreads();
   yl_summary &summary = *task.result.summary;
   if (thread == 0) {
-    const auto sum_at = [&](int32_t l, int32_t field) { return as_double(totals[l * kFields + field]); };
+    const auto sum_at = [&](int32_t l, int32_t field) { return double_of(totals[l * kFields + field]); };
     summary.total = raw_total(task.layer_count, sum_at) / normaliser;
     summary.normaliser = normaliser;
     summary.boxes = boxes;
   }
-  const int32_t field = thread - kWarp;  // of the counts, by threads of another warp
+  const int32_t field = thread - kWarp;  // number of a count, which a thread of another warp adds
   if (field < 0 || field >= kCounts) return;
   uint64_t total = 0;
   for (int32_t l = 0; l < task.layer_count; ++l) total += totals[l * kFields + kSums + field];

@@ -203,7 +203,7 @@ class DevicePlan {
   const int64_t slots_;
   DeviceBytes constants_, workspace_;
   Control *controls_ = nullptr;  // (slots), on the device
-  size_t counter_bytes_ = 0;     // of the workspace, from row_counters on
+  size_t counter_bytes_ = 0;     // the size of row_counters, which is cleared
   bool cleared_ = false;         // the counters are as the next call needs them
   Task base_{};
 };

@@ -95,7 +95,7 @@ void run(dim3 grid, dim3 block, void (*thread)(const void *body), const void *bo
 bool run_ptx(const void *kernel, dim3 grid, dim3 block, const void *const *arguments, const size_t *sizes,
              size_t count);
 
-// What a launch of a kernel as PTX did.
+// Holds what a launch of a kernel as PTX did.
 struct PtxLaunch {
   std::string kernel;  // its mangled name
   unsigned blocks;

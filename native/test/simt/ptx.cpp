@@ -47,7 +47,7 @@ constexpr uint32_t kFull = ~uint32_t(0);
 struct Operand {
   uint32_t offset = 0;
   uint8_t bytes = 0;
-  int32_t number = 0;  // of the register, for Warp::ready
+  int32_t number = 0;  // index in Warp::ready; -1: not a register
 };
 
 struct Warp;
@@ -66,8 +66,8 @@ struct Instruction {
   Operand guard;
   std::array<Operand, 5> to, from;
   int outputs = 0, inputs = 0;
-  int64_t offset = 0;  // of an address
-  int target = 0;      // of a branch
+  int64_t offset = 0;  // bytes that are added to an address
+  int target = 0;      // index of the instruction that a branch goes to
   int line = 0;        // in the file
 };
 
@@ -473,7 +473,7 @@ class Decoder {
 
   void compute(const std::string &op, const Type &type) {
     const bool is_float = type.kind == 'f';
-    for (size_t i = 1; i + 1 < text_->words.size(); ++i) {  // a modifier must not be passed over
+    for (size_t i = 1; i + 1 < text_->words.size(); ++i) {  // an unknown modifier must not be ignored
       const std::string &modifier = word(i);
       const bool of_reciprocal = op == "rcp" && (modifier == "approx" || modifier == "ftz");
       const bool of_product =

@@ -19,7 +19,7 @@ import java.nio.ByteBuffer;
 final class TensorPointer {
   private static final String LIBRARY = "ai.djl.pytorch.jni.PyTorchLibrary";
 
-  private final MethodHandle directBuffer; // of a tensor's handle
+  private final MethodHandle directBuffer; // takes a tensor's handle
 
   /**
    * Looks the method up.
