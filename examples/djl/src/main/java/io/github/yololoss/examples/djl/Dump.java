@@ -2,7 +2,7 @@ package io.github.yololoss.examples.djl;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
-import io.github.yololoss.Npy;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Dataset.Batch;
 import java.io.IOException;

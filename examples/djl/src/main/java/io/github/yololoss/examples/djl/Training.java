@@ -14,7 +14,7 @@ import ai.djl.training.Trainer;
 import ai.djl.training.loss.Loss;
 import ai.djl.training.tracker.Tracker;
 import io.github.yololoss.Layout;
-import io.github.yololoss.LossLog;
+import io.github.yololoss.kit.LossLog;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;

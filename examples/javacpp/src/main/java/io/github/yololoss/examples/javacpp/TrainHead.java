@@ -5,7 +5,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import io.github.yololoss.Device;
 import io.github.yololoss.DeviceBuffer;
 import io.github.yololoss.Layout;
-import io.github.yololoss.LossLog;
+import io.github.yololoss.kit.LossLog;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Memory;

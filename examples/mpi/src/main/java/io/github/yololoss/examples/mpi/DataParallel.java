@@ -22,7 +22,7 @@ import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.Npy;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Anchors;
 import io.github.yololoss.examples.djl.Dataset;

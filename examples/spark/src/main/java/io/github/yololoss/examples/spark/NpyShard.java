@@ -2,7 +2,7 @@ package io.github.yololoss.examples.spark;
 
 import io.github.yololoss.DataType;
 import io.github.yololoss.Layout;
-import io.github.yololoss.Npy;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloSpec;
 import java.io.IOException;

@@ -6,7 +6,7 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.Npy;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;

@@ -8,7 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.github.yololoss.Layout;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.Npy;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.Targets.BoxPolicy;
 import io.github.yololoss.YoloLoss;
