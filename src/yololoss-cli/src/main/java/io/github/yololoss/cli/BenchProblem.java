@@ -2,14 +2,14 @@ package io.github.yololoss.cli;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -55,7 +55,7 @@ record BenchProblem(
       MemorySegment.copy(row, 0, boxes, ValueLayout.JAVA_FLOAT, 20L * i, 5);
     }
     MemorySegment[] yTrue = spec.allocate(arena, batch);
-    try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).open()) {
+    try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(LossDevice.CPU).open()) {
       loss.buildYTrue(batch, Targets.boxes(boxes, perImage), yTrue);
     }
     return new BenchProblem(spec, batch, feats, yTrue, boxes, perImage, Double.NaN);
@@ -80,8 +80,7 @@ record BenchProblem(
     int input = meta.get("input").asInt();
     int batch = meta.get("batch").asInt();
     int[][] masks = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
-    YoloSpec spec =
-        YoloSpec.of(anchors, masks, meta.get("classes").asInt(), 0.5f, input, input);
+    YoloSpec spec = YoloSpec.of(anchors, masks, meta.get("classes").asInt(), 0.5f, input, input);
     MemorySegment[] feats = new MemorySegment[masks.length];
     MemorySegment[] yTrue = new MemorySegment[masks.length];
     for (int l = 0; l < masks.length; l++) {
@@ -125,7 +124,7 @@ record BenchProblem(
     private final BenchProblem problem;
     private final Arena arena = Arena.ofShared();
     private final YoloLoss loss;
-    private final Targets targets;
+    private final Targets<MemorySegment> targets;
     private final MemorySegment[] grads;
     private final LossResult result;
     private final LossOptions options;
@@ -133,7 +132,7 @@ record BenchProblem(
     /**
      * @param variant dense, boxes, or boxes-refresh
      */
-    Run(BenchProblem problem, String variant, boolean gradient, Device device, int threads) {
+    Run(BenchProblem problem, String variant, boolean gradient, LossDevice device, int threads) {
       this.problem = problem;
       targets =
           switch (variant) {

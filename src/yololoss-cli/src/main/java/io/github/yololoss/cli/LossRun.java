@@ -2,19 +2,19 @@ package io.github.yololoss.cli;
 
 import io.github.yololoss.Audit;
 import io.github.yololoss.CellMaps;
-import io.github.yololoss.DataType;
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossRules;
-import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
+import io.github.yololoss.kit.Npy;
 import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -65,7 +65,7 @@ final class LossRun {
       defaultValue = "auto",
       converter = Converters.OfDevice.class,
       description = "auto, cpu, cuda, cuda:N or reference (double precision); default auto.")
-  Device device;
+  LossDevice device;
 
   @Option(
       names = "--layout",
@@ -74,7 +74,7 @@ final class LossRun {
       description =
           "Order of feats and gradient: (B,H,W,A*(5+C)) as in Keras (default), or (B,A*(5+C),H,W)"
               + " as in Darknet and PyTorch.")
-  Layout layout;
+  FeatsLayout layout;
 
   @Option(
       names = "--normaliser",
@@ -126,12 +126,12 @@ final class LossRun {
   String deviceWhy;
   Totals result;
   MemorySegment[] grads; // null: loss only
-  DataType gradientType;
+  FeatsType gradientType;
   CellMaps<MemorySegment> cellMaps; // null: none
 
-  private DataType dataType;
+  private FeatsType dataType;
   private MemorySegment[] feats;
-  private Targets truths;
+  private Targets<MemorySegment> truths;
 
   /** What looks at a chunk while its maps are there: image first of the batch is their image 0. */
   interface Visitor {
@@ -212,7 +212,8 @@ final class LossRun {
               feats(first, images),
               truths(first, images),
               gradients == null ? null : slice(gradients, first, images),
-              options.withMaps(ofChunk),
+              options,
+              ofChunk,
               call);
         } catch (YoloLossException e) {
           throw first == 0 ? e : inWholeBatch(e);
@@ -236,7 +237,7 @@ final class LossRun {
     if (e.status() != YoloLossException.Status.INVALID_BOXES) {
       return e;
     }
-    int rows = ((Targets.Boxes) truths).perImage();
+    int rows = ((Targets.Boxes<MemorySegment>) truths).perImage();
     int most = (int) Math.min(4L * rows * batch, Integer.MAX_VALUE); // reasons that a row may have
     return audit(0, most).findings().stream()
         .filter(f -> f.action() == Audit.Action.REFUSED)
@@ -269,7 +270,7 @@ final class LossRun {
       return YoloLoss.builder(spec)
           .maxBatch(maxBatch)
           .device(device)
-          .dataType(dataType)
+          .featsType(dataType)
           .layout(layout)
           .float32Gradients(float32Gradients)
           .rules(rules)
@@ -285,7 +286,7 @@ final class LossRun {
   }
 
   /** Truths of some images. */
-  Targets truths(int first, int images) {
+  Targets<MemorySegment> truths(int first, int images) {
     return BatchFiles.slice(truths, batch, first, images);
   }
 
@@ -308,13 +309,13 @@ final class LossRun {
   }
 
   /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */
-  Layout layoutOfFiles() throws IOException {
+  FeatsLayout layoutOfFiles() throws IOException {
     YoloSpec read = SpecFile.read(specFile);
     Path file = folder.resolve("feats_0.npy");
     if (!Files.exists(file)) {
       return layout; // compute says what is missing
     }
-    Layout other = layout == Layout.NHWC ? Layout.NCHW : Layout.NHWC;
+    FeatsLayout other = layout == FeatsLayout.NHWC ? FeatsLayout.NCHW : FeatsLayout.NHWC;
     try (Arena arena = Arena.ofConfined()) {
       long[] shape = Npy.map(file, arena).shape();
       int images = shape.length > 0 ? (int) Math.clamp(shape[0], 0, Integer.MAX_VALUE) : 0;
@@ -345,7 +346,7 @@ final class LossRun {
     }
   }
 
-  private Targets readTargets(BatchFiles files) throws IOException {
+  private Targets<MemorySegment> readTargets(BatchFiles files) throws IOException {
     Path dense = folder.resolve("y_true_0.npy");
     Path boxes = folder.resolve("boxes.npy");
     if (targets == null && !Files.exists(dense) && !Files.exists(boxes)) {

@@ -10,10 +10,10 @@ import io.github.yololoss.LossResult;
 import io.github.yololoss.LossRules;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.kit.Detections.Box;
 import io.github.yololoss.cli.ReportData.Heat;
 import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.Detections;
+import io.github.yololoss.kit.Detections.Box;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -60,7 +60,7 @@ final class OneImage implements AutoCloseable {
     image = newImage;
     LossOptions options = new LossOptions(Normaliser.NONE, 1);
     MemorySegment[] feats = run.feats(image, 1);
-    loss.compute(1, feats, run.truths(image, 1), null, options.withMaps(maps), result);
+    loss.compute(1, feats, run.truths(image, 1), null, options, maps, result);
     cells.load(run, loss, image, 1, maps);
     detections.load(loss, feats);
     for (Part part : Part.ALL) {
@@ -71,7 +71,8 @@ final class OneImage implements AutoCloseable {
               feats,
               run.truths(image, 1),
               null,
-              options.withMaps(new CellMaps<>(null, null, partMaps.get(part))),
+              options,
+              new CellMaps<>(null, null, partMaps.get(part)),
               result);
     }
     confidence = new double[spec.layers().size()][];

@@ -2,15 +2,15 @@ package io.github.yololoss.cli;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
-import io.github.yololoss.kit.Npy;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.kit.SpecFile;
 import io.github.yololoss.kit.Annotations;
+import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -100,7 +100,7 @@ final class TargetsCommand implements Callable<Integer> {
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(batch.images()).device(Device.CPU).open()) {
+          YoloLoss.builder(spec).maxBatch(batch.images()).device(LossDevice.CPU).open()) {
         yTrue = spec.allocate(arena, batch.images());
         counts = loss.buildYTrue(batch.images(), batch.boxes(), yTrue);
       } catch (YoloLossException e) {
@@ -117,7 +117,7 @@ final class TargetsCommand implements Callable<Integer> {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            BatchFiles.shape("y_true", spec, Layout.NHWC, l, batch.images()));
+            BatchFiles.shape("y_true", spec, FeatsLayout.NHWC, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(
@@ -158,7 +158,7 @@ final class TargetsCommand implements Callable<Integer> {
         MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
       }
     }
-    return new BatchFiles.Boxes(images.size(), new Targets.Boxes(packed, rows, policy));
+    return new BatchFiles.Boxes(images.size(), new Targets.Boxes<>(packed, rows, policy));
   }
 
   private static long objects(MemorySegment yTrue, int channels) {

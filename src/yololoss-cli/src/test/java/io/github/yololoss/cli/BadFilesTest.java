@@ -2,17 +2,15 @@ package io.github.yololoss.cli;
 
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.yololoss.DataType;
-import io.github.yololoss.kit.Npy;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.Main.InputException;
-import io.github.yololoss.kit.SpecFile;
 import io.github.yololoss.kit.Annotations;
+import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.awt.image.BufferedImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.Writer;
 import java.lang.foreign.Arena;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -161,7 +159,7 @@ class BadFilesTest {
 
   private void arrays() throws IOException {
     try (Arena arena = Arena.ofConfined()) {
-      for (DataType type : DataType.values()) {
+      for (FeatsType type : FeatsType.values()) {
         Path file = folder.resolve("good.npy");
         Npy.write(file, type, arena.allocate(2L * 3 * type.bytes()), 2, 3);
         Reader reader =
@@ -207,7 +205,10 @@ class BadFilesTest {
       Files.write(folder.resolve("picture." + format), out.toByteArray());
       lines.add("picture." + format + " 1,2,30,20,1 5,5,9,9,0");
       each( // a picture that is damaged
-          "picture", out.toByteArray(), FILES / 32, path -> Annotations.read(one, spec, (i, n) -> {}));
+          "picture",
+          out.toByteArray(),
+          FILES / 32,
+          path -> Annotations.read(one, spec, (i, n) -> {}));
     }
     byte[] text = String.join("\n", lines).getBytes(StandardCharsets.UTF_8);
     each("train.txt", text, FILES / 8, path -> Annotations.read(path, spec, (i, n) -> {}));

@@ -8,9 +8,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.yololoss.DataType;
-import io.github.yololoss.kit.Npy;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.internal.Part;
+import io.github.yololoss.kit.Npy;
 import java.awt.Color;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
@@ -171,7 +171,7 @@ class ReportCommandTest extends CommandTest {
       OptionsCommandTest.asPlanes(
           sample.resolve("feats_" + l + ".npy"),
           planes.resolve("feats_" + l + ".npy"),
-          DataType.FLOAT32);
+          FeatsType.FLOAT32);
     }
     JsonNode nchw = report(planes, spec, "--layout", "nchw").json;
     for (String same : List.of("images", "cells", "histograms", "shares", "image_loss")) {
@@ -181,7 +181,7 @@ class ReportCommandTest extends CommandTest {
       OptionsCommandTest.asPlanes(
           sample.resolve("feats_" + l + ".npy"),
           planes.resolve("feats_" + l + ".npy"),
-          DataType.FLOAT16);
+          FeatsType.FLOAT16);
     }
     assertEquals(
         json(
