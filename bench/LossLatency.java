@@ -1,6 +1,7 @@
-package io.github.yololoss.cli; // of BenchProblem
+package io.github.yololoss.bench;
 
 import io.github.yololoss.LossDevice;
+import io.github.yololoss.cli.run.BenchProblem;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;

@@ -1,6 +1,17 @@
 package io.github.yololoss.cli;
 
 import io.github.yololoss.YoloLossException;
+import io.github.yololoss.cli.commands.AuditCommand;
+import io.github.yololoss.cli.commands.BenchCommand;
+import io.github.yololoss.cli.commands.CompareCommand;
+import io.github.yololoss.cli.commands.InfoCommand;
+import io.github.yololoss.cli.commands.LossCommand;
+import io.github.yololoss.cli.commands.ReportCommand;
+import io.github.yololoss.cli.commands.SampleCommand;
+import io.github.yololoss.cli.commands.TargetsCommand;
+import io.github.yololoss.cli.commands.VerifyCommand;
+import io.github.yololoss.cli.files.ExitCode;
+import io.github.yololoss.cli.files.InputException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.AccessDeniedException;
@@ -11,9 +22,8 @@ import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
 /**
- * The command line. Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 comparison
- * failed or faults found, 2 usage, 3 bad input or output that cannot be written, 4 device or
- * library unavailable, 70 internal.
+ * The command line. Results go to stdout, everything else to stderr. The exit codes are those of
+ * {@link ExitCode}.
  */
 @Command(
     name = "yololoss",
@@ -21,14 +31,6 @@ import picocli.CommandLine.Command;
     versionProvider = InfoCommand.Version.class,
     description = "The YOLOv3 training loss and its gradient.",
     exitCodeListHeading = "%nExit codes:%n",
-    exitCodeList = {
-      "0:ok",
-      "1:a comparison failed, or an audit found faults",
-      "2:usage",
-      "3:bad input, or output that cannot be written",
-      "4:device or native library unavailable",
-      "70:internal fault"
-    },
     subcommands = {
       LossCommand.class,
       TargetsCommand.class,
@@ -42,21 +44,6 @@ import picocli.CommandLine.Command;
       CommandLine.HelpCommand.class
     })
 public final class Main {
-  static final int COMPARISON_FAILED = 1;
-  static final int USAGE = 2;
-  static final int BAD_INPUT = 3;
-  static final int UNAVAILABLE = 4;
-  static final int INTERNAL = 70;
-
-  /** Bad input: one sentence that names file and fault. */
-  static final class InputException extends RuntimeException {
-    private static final long serialVersionUID = 1;
-
-    InputException(String sentence) {
-      super(sentence);
-    }
-  }
-
   private Main() {}
 
   /** Runs a command and exits with its code. */
@@ -66,44 +53,45 @@ public final class Main {
   }
 
   /** Runs a command; for tests too. */
-  static int run(PrintWriter out, PrintWriter err, String... args) {
+  public static int run(PrintWriter out, PrintWriter err, String... args) {
     CommandLine line = new CommandLine(new Main());
+    line.getCommandSpec().usageMessage().exitCodeList(ExitCode.help());
     line.setOut(out).setErr(err).setCaseInsensitiveEnumValuesAllowed(true);
     line.setParameterExceptionHandler(
         (e, ignored) -> {
           err.println("yololoss: " + e.getMessage().lines().findFirst().orElse("usage"));
           err.println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
-          return USAGE;
+          return ExitCode.USAGE.code();
         });
     line.setExecutionExceptionHandler((e, command, parsed) -> failed(e, err));
     if (args.length == 0) {
       line.usage(err);
-      return USAGE;
+      return ExitCode.USAGE.code();
     }
     try {
       int code = line.execute(args);
       out.flush();
-      return out.checkError() ? BAD_INPUT : code;
+      return out.checkError() ? ExitCode.BAD_INPUT.code() : code;
     } catch (OutOfMemoryError e) {
       err.println(
           "yololoss: not enough memory: " + e.getMessage() + "; use fewer images at a time");
-      return BAD_INPUT;
+      return ExitCode.BAD_INPUT.code();
     }
   }
 
   private static int failed(Exception e, PrintWriter err) {
-    int code =
+    ExitCode code =
         switch (e) {
-          case InputException input -> BAD_INPUT;
-          case IOException io -> BAD_INPUT;
-          case ArithmeticException tooLarge -> BAD_INPUT; // multiplyExact of sizes
+          case InputException input -> ExitCode.BAD_INPUT;
+          case IOException io -> ExitCode.BAD_INPUT;
+          case ArithmeticException tooLarge -> ExitCode.BAD_INPUT; // multiplyExact of sizes
           case YoloLossException refused ->
               switch (refused.status()) {
-                case INVALID_ARGUMENT, INVALID_BOXES, OUT_OF_MEMORY -> BAD_INPUT;
-                case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> UNAVAILABLE;
-                default -> INTERNAL;
+                case INVALID_ARGUMENT, INVALID_BOXES, OUT_OF_MEMORY -> ExitCode.BAD_INPUT;
+                case NO_DEVICE, NO_LIBRARY, UNSUPPORTED -> ExitCode.UNAVAILABLE;
+                default -> ExitCode.INTERNAL;
               };
-          default -> INTERNAL;
+          default -> ExitCode.INTERNAL;
         };
     err.println(
         "yololoss: "
@@ -118,7 +106,7 @@ public final class Main {
     if (System.getProperty("yololoss.debug") != null) {
       e.printStackTrace(err);
     }
-    return code;
+    return code.code();
   }
 
   /** The JDK's file exceptions name the file and, by their class or reason, the fault. */

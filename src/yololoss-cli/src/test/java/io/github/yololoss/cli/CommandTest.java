@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.github.yololoss.cli.files.ExitCode;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -15,13 +16,13 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.io.TempDir;
 
 /** A copy of the sample to spoil, and how to run a command and see it refused. */
-abstract class CommandTest {
-  static final Path GOLDEN = Path.of("src/test/resources/golden");
+public abstract class CommandTest {
+  protected static final Path GOLDEN = Path.of("src/test/resources/golden");
 
-  @TempDir Path folder;
+  @TempDir protected Path folder;
 
-  Path sample; // a copy of the sample, to spoil
-  Path spec;
+  protected Path sample; // a copy of the sample, to spoil
+  protected Path spec;
 
   @BeforeEach
   void writeSample() {
@@ -31,9 +32,10 @@ abstract class CommandTest {
     assertEquals(0, ended.code(), ended.err());
   }
 
-  record Ended(int code, String out, String err) {}
+  /** What a command left. */
+  protected record Ended(int code, String out, String err) {}
 
-  static Ended run(Object... arguments) {
+  protected static Ended run(Object... arguments) {
     StringWriter out = new StringWriter();
     StringWriter err = new StringWriter();
     int code =
@@ -44,18 +46,20 @@ abstract class CommandTest {
     return new Ended(code, out.toString(), err.toString());
   }
 
-  static void refused(int code, String words, Object... arguments) {
+  protected static void refused(int code, String words, Object... arguments) {
     Ended ended = run(arguments);
     assertEquals(code, ended.code(), ended.err());
     assertTrue(ended.err().startsWith("yololoss: ") && ended.err().contains(words), ended.err());
     assertEquals(
-        code == Main.USAGE ? 2 : 1, ended.err().lines().count(), "one sentence: " + ended.err());
+        code == ExitCode.USAGE.code() ? 2 : 1,
+        ended.err().lines().count(),
+        "one sentence: " + ended.err());
     assertFalse(ended.err().contains("Exception"), ended.err());
     assertEquals("", ended.out());
   }
 
   /** What a command that succeeds writes to stdout. */
-  static JsonNode json(Object... arguments) throws IOException {
+  protected static JsonNode json(Object... arguments) throws IOException {
     Ended ended = run(arguments);
     assertEquals(0, ended.code(), ended.err());
     return new ObjectMapper().readTree(ended.out());

@@ -18,12 +18,12 @@ import org.w3c.dom.NodeList;
 import org.xml.sax.InputSource;
 
 /** A page of the command line, as a parser reads it. */
-record Page(String source, Element root) {
+public record Page(String source, Element root) {
   /** Elements and classes whose text may hold digits that are no numbers of the report. */
   private static final Set<String> NAMES =
       Set.of("style", "title", "th", "label", "name", "tick", "advice");
 
-  static Page read(Path file) throws Exception {
+  public static Page read(Path file) throws Exception {
     String source = Files.readString(file);
     assertTrue(source.startsWith("<!DOCTYPE html><html lang=\"en\">"), source.substring(0, 99));
     return new Page(
@@ -34,7 +34,7 @@ record Page(String source, Element root) {
             .getDocumentElement());
   }
 
-  List<Element> elements(String tag) {
+  public List<Element> elements(String tag) {
     NodeList nodes = root.getElementsByTagName(tag);
     List<Element> found = new ArrayList<>();
     for (int i = 0; i < nodes.getLength(); i++) {
@@ -44,7 +44,7 @@ record Page(String source, Element root) {
   }
 
   /** The texts of the elements of a class. */
-  List<String> texts(String styleClass) {
+  public List<String> texts(String styleClass) {
     return elements("*").stream()
         .filter(e -> List.of(e.getAttribute("class").split(" ")).contains(styleClass))
         .map(Element::getTextContent)
@@ -52,7 +52,7 @@ record Page(String source, Element root) {
   }
 
   /** Every number is that of the tree, rounded; nothing else looks like one. Returns how many. */
-  int assertNumbersAreThoseOf(JsonNode json) {
+  public int assertNumbersAreThoseOf(JsonNode json) {
     List<Element> numbers = elements("data");
     for (Element number : numbers) {
       String at = number.getAttribute("data-at");
@@ -90,7 +90,7 @@ record Page(String source, Element root) {
   }
 
   /** Nothing is run, and nothing is fetched. */
-  void assertStandsAlone() {
+  public void assertStandsAlone() {
     assertEquals(List.of(), elements("script"));
     assertEquals(List.of(), elements("link"));
     assertEquals(List.of(), elements("a"));

@@ -126,7 +126,8 @@ class ReadmeTest {
 
   @Test
   void theFirstBlockHoldsTheTwoCommands() throws Exception {
-    List<String> commands = block("README.md", "sh").lines().map(line -> line.replaceAll(" *#.*", "")).toList();
+    List<String> commands =
+        block("README.md", "sh").lines().map(line -> line.replaceAll(" *#.*", "")).toList();
     assertEquals(List.of("bin/yololoss loss --sample", "mvn verify"), commands);
   }
 }

@@ -1,0 +1,222 @@
+package io.github.yololoss.cli.files;
+
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
+import io.github.yololoss.Targets;
+import io.github.yololoss.YoloLossException;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.kit.Npy;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+
+/**
+ * The arrays of a batch in a folder, each checked against the spec; memory belongs to the arena.
+ */
+public final class BatchFiles {
+  private final Path folder;
+  private final YoloSpec spec;
+  private final Arena arena;
+  private final FeatsLayout layout;
+  private FeatsType dataType; // of feats; null until they have been read
+  private int batch; // 0 until the first array has been read
+
+  public BatchFiles(Path folder, YoloSpec spec, FeatsLayout layout, Arena arena) {
+    if (!Files.isDirectory(folder)) {
+      throw new InputException(
+          folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
+    }
+    this.folder = folder;
+    this.spec = spec;
+    this.arena = arena;
+    this.layout = layout;
+  }
+
+  /** Type of feats. */
+  public FeatsType dataType() {
+    return dataType;
+  }
+
+  /** B of the arrays that have been read. */
+  public int batch() {
+    return batch;
+  }
+
+  /**
+   * The arrays of all layers, feats in the type of the files, others in float32; the first decides
+   * the batch.
+   */
+  public MemorySegment[] layers(String name) throws IOException {
+    MemorySegment[] segments = new MemorySegment[spec.layers().size()];
+    Path surplus = folder.resolve(name + "_" + segments.length + ".npy");
+    if (Files.exists(surplus)) {
+      throw new InputException(surplus + ": the spec has only " + segments.length + " layers");
+    }
+    for (int l = 0; l < segments.length; l++) {
+      Path file = folder.resolve(name + "_" + l + ".npy");
+      Npy array = Npy.map(file, arena);
+      if (batch == 0
+          && array.shape().length > 0
+          && array.shape()[0] >= 1
+          && array.shape()[0] <= Integer.MAX_VALUE) {
+        batch = (int) array.shape()[0];
+      }
+      long[] expected = shape(name, spec, layout, l, batch);
+      if (batch == 0 || !Arrays.equals(array.shape(), expected)) {
+        throw new InputException(
+            file
+                + ": shape "
+                + array.shapeText()
+                + ", expected "
+                + shapeText(expected)
+                + " "
+                + meaning(name, l));
+      }
+      if (name.equals("feats") && dataType != null && dataType != array.type()) {
+        throw new InputException(
+            file
+                + ": is "
+                + array.type()
+                + ", feats_0.npy is "
+                + dataType
+                + "; one type is expected");
+      }
+      if (name.equals("feats")) {
+        dataType = array.type();
+        segments[l] = array.aligned(arena);
+      } else {
+        segments[l] = array.floats(arena);
+      }
+    }
+    return segments;
+  }
+
+  public static long[] shape(String name, YoloSpec spec, FeatsLayout layout, int l, int batch) {
+    YoloSpec.Layer layer = spec.layers().get(l);
+    int anchors = layer.anchorMask().size();
+    long height = layer.gridHeight();
+    long width = layer.gridWidth();
+    int channels = 5 + spec.numClasses();
+    boolean planes = layout == FeatsLayout.NCHW;
+    return switch (name) {
+      case "y_true" -> new long[] {batch, height, width, anchors, channels};
+      case "feats", "grad" ->
+          planes
+              ? new long[] {batch, (long) anchors * channels, height, width}
+              : new long[] {batch, height, width, (long) anchors * channels};
+      default -> // a map
+          planes
+              ? new long[] {batch, anchors, height, width}
+              : new long[] {batch, height, width, anchors};
+    };
+  }
+
+  /** As NumPy writes it; a batch that is not known yet is B. */
+  private static String shapeText(long[] shape) {
+    return Arrays.toString(shape).replace("[0,", "[B,").replace('[', '(').replace(']', ')');
+  }
+
+  private String meaning(String name, int l) {
+    int anchors = spec.layers().get(l).anchorMask().size();
+    String planes = "(B, A*(5+C), H, W)";
+    String rows = "(B, H, W, A*(5+C))";
+    return (name.equals("y_true")
+            ? "(B, H, W, A, 5+C)"
+            : layout == FeatsLayout.NCHW ? planes : rows)
+        + " with A = "
+        + anchors
+        + " and C = "
+        + spec.numClasses()
+        + " of the spec";
+  }
+
+  /** The boxes of the batch, with their weights where box_weights.npy is there. */
+  public Targets.Boxes<MemorySegment> boxes(Targets.BoxPolicy policy) throws IOException {
+    Targets.Boxes<MemorySegment> boxes =
+        boxes(folder.resolve("boxes.npy"), batch, policy, arena).boxes();
+    Path file = folder.resolve("box_weights.npy");
+    if (!Files.exists(file)) {
+      return boxes;
+    }
+    Npy weights = Npy.map(file, arena);
+    long[] expected = {batch, boxes.perImage()};
+    if (!Arrays.equals(weights.shape(), expected)) {
+      throw new InputException(
+          file + ": shape " + weights.shapeText() + ", expected " + shapeText(expected));
+    }
+    return new Targets.Boxes<>(boxes.boxes(), boxes.perImage(), policy, weights.floats(arena));
+  }
+
+  /** Boxes and how many images they are of. */
+  public record Boxes(int images, Targets.Boxes<MemorySegment> boxes) {}
+
+  /** Boxes of a file of shape (B, T, 5); batch 0 takes any B. */
+  public static Boxes boxes(Path file, int batch, Targets.BoxPolicy policy, Arena arena)
+      throws IOException {
+    Npy array = Npy.map(file, arena);
+    long[] shape = array.shape();
+    if (shape.length != 3
+        || shape[2] != 5
+        || shape[0] < 1
+        || batch > 0 && shape[0] != batch
+        || shape[0] > Integer.MAX_VALUE
+        || shape[1] > Integer.MAX_VALUE) {
+      throw new InputException(
+          file
+              + ": shape "
+              + array.shapeText()
+              + ", expected ("
+              + (batch > 0 ? batch : "B")
+              + ", T, 5): x_min, y_min, x_max, y_max, class");
+    }
+    return new Boxes(
+        (int) shape[0], new Targets.Boxes<>(array.floats(arena), (int) shape[1], policy));
+  }
+
+  /** So many images that their dense truths take 64 MiB, and at least 8. */
+  public static int chunkSize(YoloSpec spec) {
+    long bytes = 0;
+    for (int l = 0; l < spec.layers().size(); l++) {
+      bytes += spec.bytes(l, 1);
+    }
+    return (int) Math.max(8, (64L << 20) / bytes);
+  }
+
+  /** Some images of arrays that hold a batch. */
+  public static MemorySegment[] slice(MemorySegment[] layers, int batch, int first, int images) {
+    return Arrays.stream(layers)
+        .map(layer -> slice(layer, batch, first, images))
+        .toArray(MemorySegment[]::new);
+  }
+
+  private static MemorySegment slice(MemorySegment all, int batch, int first, int images) {
+    long bytes = all.byteSize() / batch; // of an image
+    return all.asSlice(first * bytes, images * bytes);
+  }
+
+  /** Some images of truths. */
+  public static Targets<MemorySegment> slice(
+      Targets<MemorySegment> all, int batch, int first, int images) {
+    return switch (all) {
+      case Targets.Dense(MemorySegment[] yTrue) ->
+          Targets.dense(slice(yTrue, batch, first, images));
+      case Targets.Boxes<MemorySegment> b ->
+          new Targets.Boxes<>(
+              slice(b.boxes(), batch, first, images),
+              b.perImage(),
+              b.policy(),
+              b.weights() == null ? null : slice(b.weights(), batch, first, images));
+      default -> throw new AssertionError(all); // files are read into host memory
+    };
+  }
+
+  /** Refused boxes with the file that they came from; other exceptions as they are. */
+  public static RuntimeException naming(Path boxes, YoloLossException e) {
+    return e.status() == YoloLossException.Status.INVALID_BOXES
+        ? new InputException(boxes + ": " + e.getMessage())
+        : e;
+  }
+}

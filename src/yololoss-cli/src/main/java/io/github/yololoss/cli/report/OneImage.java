@@ -1,0 +1,218 @@
+package io.github.yololoss.cli.report;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.CellMaps;
+import io.github.yololoss.LossOptions;
+import io.github.yololoss.LossOptions.Normaliser;
+import io.github.yololoss.LossResult;
+import io.github.yololoss.LossRules;
+import io.github.yololoss.YoloLoss;
+import io.github.yololoss.YoloSpec;
+import io.github.yololoss.cli.report.ReportData.Heat;
+import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.internal.Part;
+import io.github.yololoss.kit.Detections;
+import io.github.yololoss.kit.Detections.Box;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.List;
+
+/**
+ * One image of a run, cell by cell. The parts of a cell are computed by the library: the loss with
+ * the weights of all parts but one at 0 is that part.
+ */
+public final class OneImage implements AutoCloseable {
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  private final LossRun run;
+  private final YoloSpec spec;
+  private final YoloLoss loss;
+  private final LossResult result;
+  private final CellMaps<MemorySegment> maps;
+  private final ImageCells cells;
+  private final Detections detections;
+  private final EnumMap<Part, YoloLoss> byPart = new EnumMap<>(Part.class);
+  private final EnumMap<Part, MemorySegment[]> partMaps = new EnumMap<>(Part.class);
+  private int image;
+  private double[][] confidence; // the confidence part of each cell of each layer
+
+  public OneImage(LossRun run, Arena arena) throws IOException {
+    this.run = run;
+    spec = run.spec;
+    LossRules rules = run.rules();
+    loss = run.open(1, rules);
+    result = loss.newResult();
+    maps = run.allocateMaps(arena, 1);
+    cells = new ImageCells(run, 1, arena);
+    detections = new Detections(spec, arena);
+    for (Part part : Part.ALL) {
+      byPart.put(part, run.open(1, part.only(rules)));
+      partMaps.put(part, spec.allocateMap(arena, 1));
+    }
+  }
+
+  /** Computes an image of the batch. */
+  public void load(int newImage) {
+    image = newImage;
+    LossOptions options = new LossOptions(Normaliser.NONE, 1);
+    MemorySegment[] feats = run.feats(image, 1);
+    loss.compute(1, feats, run.truths(image, 1), null, options, maps, result);
+    cells.load(run, loss, image, 1, maps);
+    detections.load(loss, feats);
+    for (Part part : Part.ALL) {
+      byPart
+          .get(part)
+          .compute(
+              1,
+              feats,
+              run.truths(image, 1),
+              null,
+              options,
+              new CellMaps<>(null, null, partMaps.get(part)),
+              result);
+    }
+    confidence = new double[spec.layers().size()][];
+    for (int l = 0; l < confidence.length; l++) {
+      confidence[l] = new double[cells.count(l)];
+      for (int cell = 0; cell < confidence[l].length; cell++) {
+        confidence[l][cell] =
+            part(Part.CONFIDENCE_OBJECT, l, cell) + part(Part.CONFIDENCE_BACKGROUND, l, cell);
+      }
+    }
+  }
+
+  public int image() {
+    return image;
+  }
+
+  private double part(Part part, int l, int cell) {
+    return cells.map(partMaps.get(part), l, 0, cell);
+  }
+
+  public double loss(int l, int cell) {
+    return cells.loss(l, 0, cell);
+  }
+
+  /** A cell with its address and all its numbers; boxes in input pixels. */
+  public ObjectNode cellNode(int l, int cell) {
+    boolean object = cells.isObject(l, 0, cell);
+    ObjectNode node =
+        JSON.createObjectNode()
+            .put("image", image)
+            .put("layer", l)
+            .put("row", cells.row(l, cell))
+            .put("column", cells.column(l, cell))
+            .put("anchor", cells.anchor(l, cell))
+            .put("object", object)
+            .put("loss", cells.loss(l, 0, cell));
+    for (Part part : Part.ALL) {
+      node.put(part.jsonName, part(part, l, cell));
+    }
+    node.put("objectness", cells.objectness(l, 0, cell)).put("best_iou", cells.bestIou(l, 0, cell));
+    put(node.putObject("predicted"), detections.at(l, cell));
+    if (object) {
+      put(node.putObject("truth"), truth(l, cell));
+    }
+    return node;
+  }
+
+  /** Boxes in input pixels: true ones, as the objects of y_true stand for them, and predicted. */
+  public void putBoxes(ObjectNode node, double leastScore) {
+    ArrayNode truths = node.putArray("truths");
+    for (int l = 0; l < spec.layers().size(); l++) {
+      for (int cell = 0; cell < cells.count(l); cell++) {
+        if (cells.isObject(l, 0, cell)) {
+          put(truths.addObject(), truth(l, cell));
+        }
+      }
+    }
+    ArrayNode predictions = node.putArray("predictions");
+    detections.best(leastScore).forEach(box -> put(predictions.addObject(), box));
+  }
+
+  private Box truth(int l, int cell) {
+    int best = 0;
+    for (int c = 1; c < spec.numClasses(); c++) {
+      best = cells.truth(l, 0, cell, 5 + c) > cells.truth(l, 0, cell, 5 + best) ? c : best;
+    }
+    return Box.centred(
+        spec,
+        cells.truth(l, 0, cell, 0),
+        cells.truth(l, 0, cell, 1),
+        cells.truth(l, 0, cell, 2),
+        cells.truth(l, 0, cell, 3),
+        best,
+        cells.truth(l, 0, cell, 4));
+  }
+
+  /** For a truth the score is its mask. */
+  private static void put(ObjectNode node, Box box) {
+    node.put("x_min", box.x0())
+        .put("y_min", box.y0())
+        .put("x_max", box.x1())
+        .put("y_max", box.y1())
+        .put("class", box.classId())
+        .put("score", box.score());
+  }
+
+  /** The largest confidence part of a place of any layer; 0 if none is finite. */
+  public double confidenceScale() {
+    double largest = 0;
+    for (int l = 0; l < confidence.length; l++) {
+      for (double[] row : grid(l, Heat.CONFIDENCE_LOSS)) {
+        for (double value : row) {
+          largest = Double.isFinite(value) ? Math.max(largest, value) : largest;
+        }
+      }
+    }
+    return largest;
+  }
+
+  public List<EnumMap<Heat, String>> heatMaps() {
+    List<EnumMap<Heat, String>> layers = new ArrayList<>();
+    double scale = confidenceScale();
+    for (int l = 0; l < confidence.length; l++) {
+      int anchors = spec.layers().get(l).anchorMask().size();
+      EnumMap<Heat, String> layer = new EnumMap<>(Heat.class);
+      for (Heat heat : Heat.values()) {
+        double largest =
+            switch (heat) {
+              case OBJECTNESS -> 1;
+              case CONFIDENCE_LOSS -> scale;
+              case IGNORED, POSITIVES -> anchors;
+            };
+        layer.put(heat, HeatMap.dataUri(grid(l, heat), largest));
+      }
+      layers.add(layer);
+    }
+    return layers;
+  }
+
+  /** Row by row of the grid, over the anchors. */
+  private double[][] grid(int l, Heat heat) {
+    YoloSpec.Layer layer = spec.layers().get(l);
+    double[][] grid = new double[layer.gridHeight()][layer.gridWidth()];
+    for (int cell = 0; cell < cells.count(l); cell++) {
+      double[] row = grid[cells.row(l, cell)];
+      int x = cells.column(l, cell);
+      switch (heat) {
+        case OBJECTNESS -> row[x] = Math.max(row[x], cells.objectness(l, 0, cell));
+        case CONFIDENCE_LOSS -> row[x] += confidence[l][cell];
+        case IGNORED -> row[x] += cells.ignored(l, 0, cell) && !cells.isObject(l, 0, cell) ? 1 : 0;
+        case POSITIVES -> row[x] += cells.isObject(l, 0, cell) ? 1 : 0;
+      }
+    }
+    return grid;
+  }
+
+  @Override
+  public void close() {
+    loss.close();
+    byPart.values().forEach(YoloLoss::close);
+  }
+}
