@@ -195,8 +195,8 @@ public record SpecFile(YoloSpec spec, LossRules rules) {
       root.putObject("weights")
           .put("xy", rules.xy())
           .put("wh", rules.wh())
-          .put("object", rules.object())
-          .put("background", rules.background())
+          .put("object", rules.confidenceObject())
+          .put("background", rules.confidenceBackground())
           .put("class", rules.classes());
     }
     if (!rules.classWeights().isEmpty()) {

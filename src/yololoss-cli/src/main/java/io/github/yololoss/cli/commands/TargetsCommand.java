@@ -2,8 +2,8 @@ package io.github.yololoss.cli.commands;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
@@ -77,7 +77,7 @@ public final class TargetsCommand implements Callable<Integer> {
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(batch.images()).device(Device.CPU).open()) {
+          YoloLoss.builder(spec).maxBatch(batch.images()).device(LossDevice.CPU).open()) {
         yTrue = spec.allocate(arena, batch.images());
         counts = loss.buildYTrue(batch.images(), batch.boxes(), yTrue);
       } catch (YoloLossException e) {
@@ -94,7 +94,7 @@ public final class TargetsCommand implements Callable<Integer> {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            BatchFiles.shape("y_true", spec, Layout.NHWC, l, batch.images()));
+            BatchFiles.shape("y_true", spec, FeatsLayout.NHWC, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(

@@ -1,6 +1,6 @@
 package io.github.yololoss.cli.commands;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossRules.IgnoreScope;
 import io.github.yololoss.cli.files.ExitCode;
@@ -82,7 +82,7 @@ public final class VerifyCommand implements Callable<Integer> {
   private double gradAtol;
 
   /** What programs do differently with the same loss. */
-  private record Convention(Layout layout, Normaliser normaliser, IgnoreScope scope) {
+  private record Convention(FeatsLayout layout, Normaliser normaliser, IgnoreScope scope) {
     /** How many of the three differ. */
     int departures(Convention other) {
       return (layout == other.layout ? 0 : 1)
@@ -121,7 +121,7 @@ public final class VerifyCommand implements Callable<Integer> {
     Convention asked =
         new Convention(
             run.layout, run.normaliser, SpecFile.read(run.specFile).rules().ignoreScope());
-    Layout ofFiles = run.layoutOfFiles();
+    FeatsLayout ofFiles = run.layoutOfFiles();
     if (ofFiles != asked.layout) {
       out.println("feats are " + ofFiles + " by their shape, and compared so");
     }
@@ -140,7 +140,7 @@ public final class VerifyCommand implements Callable<Integer> {
   }
 
   /** Computes by a convention, but reads the files in the order that their shapes show. */
-  private Comparison compare(Convention convention, Layout layout, PrintWriter out)
+  private Comparison compare(Convention convention, FeatsLayout layout, PrintWriter out)
       throws IOException {
     run.layout = layout;
     run.normaliser = convention.normaliser;
@@ -156,7 +156,7 @@ public final class VerifyCommand implements Callable<Integer> {
   }
 
   /** The convention with the fewest departures by which everything agrees, or null. */
-  private Convention agreeing(Convention asked, Layout ofFiles) throws IOException {
+  private Convention agreeing(Convention asked, FeatsLayout ofFiles) throws IOException {
     List<Convention> candidates = new ArrayList<>();
     for (IgnoreScope scope : IgnoreScope.values()) {
       Set<Normaliser> normalisers =
