@@ -2,7 +2,7 @@ package io.github.yololoss.kit;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.YoloSpec;
 import java.awt.Color;
 import java.awt.Graphics2D;
@@ -182,15 +182,15 @@ public record Letterbox(int pictureWidth, int pictureHeight, int inputWidth, int
    * Writes the colours of an image as a network reads them: red, green, blue as float32 in 0..1.
    *
    * @param image in the input, as {@link #draw} makes it; H x W pixels
-   * @param layout {@link Layout#NHWC} for (H, W, 3), {@link Layout#NCHW} for (3, H, W)
+   * @param layout {@link FeatsLayout#NHWC} for (H, W, 3), {@link FeatsLayout#NCHW} for (3, H, W)
    * @param to 12*H*W bytes
    * @throws IndexOutOfBoundsException if there is less memory
    */
-  public static void values(BufferedImage image, Layout layout, MemorySegment to) {
+  public static void values(BufferedImage image, FeatsLayout layout, MemorySegment to) {
     int width = image.getWidth();
     int height = image.getHeight();
     int[] pixels = image.getRGB(0, 0, width, height, null, 0, width);
-    boolean planes = layout == Layout.NCHW;
+    boolean planes = layout == FeatsLayout.NCHW;
     long pixelStride = planes ? 1 : 3;
     long colourStride = planes ? pixels.length : 1;
     for (int p = 0; p < pixels.length; p++) {
