@@ -1,9 +1,8 @@
 import io.github.yololoss.CudaStream;
-import io.github.yololoss.Device;
+import io.github.yololoss.CudaYoloLoss;
 import io.github.yololoss.DeviceBuffer;
-import io.github.yololoss.LossOptions;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.Memory;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
@@ -47,12 +46,12 @@ public final class CudaLatency {
 
   public static void main(String[] arguments) {
     double seconds = Double.parseDouble(arguments[0]);
-    Device device = Device.cuda(0);
+    LossDevice device = LossDevice.cuda(0);
     for (int classes : new int[] {1, 20, 80}) {
       YoloSpec spec = YoloSpec.yolov3(classes, 416, 416);
       try (Arena arena = Arena.ofConfined();
           CudaStream stream = CudaStream.open(device);
-          YoloLoss loss = YoloLoss.builder(spec).memory(Memory.DEVICE).device(device).open()) {
+          CudaYoloLoss loss = YoloLoss.builder(spec).openCuda(0)) {
         DeviceBuffer[] feats = spec.allocate(device, 1);
         DeviceBuffer[] grads = spec.allocate(device, 1);
         MemorySegment[] host = spec.allocate(arena, 1);
@@ -62,14 +61,13 @@ public final class CudaLatency {
         MemorySegment rows = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 48, 60, 220, 310, 0);
         DeviceBuffer box = DeviceBuffer.allocate(device, rows.byteSize());
         box.copyFrom(rows);
-        Targets targets = Targets.boxes(box, 1);
+        Targets<DeviceBuffer> targets = Targets.boxes(box, 1);
         LossResult result = loss.newResult();
         for (DeviceBuffer[] gradient : new DeviceBuffer[][] {null, grads}) {
-          Runnable blocking =
-              () -> loss.compute(1, feats, targets, gradient, LossOptions.DEFAULT, result);
+          Runnable blocking = () -> loss.compute(1, feats, targets, gradient, result);
           Runnable enqueued =
               () -> {
-                loss.computeAsync(1, feats, targets, gradient, LossOptions.DEFAULT, stream, result);
+                loss.computeAsync(1, feats, targets, gradient, stream, result);
                 result.await();
               };
           System.out.printf(

@@ -1,6 +1,6 @@
 package io.github.yololoss.bench;
 
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.cli.run.BenchProblem;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -38,7 +38,9 @@ public class LossLatency {
   @Setup
   public void open() throws IOException {
     Path folder = Path.of(System.getenv("INPUTS"), "input" + input);
-    run = new BenchProblem.Run(BenchProblem.read(folder, arena), "boxes", gradient, Device.CPU, 1);
+    run =
+        new BenchProblem.Run(
+            BenchProblem.read(folder, arena), "boxes", gradient, LossDevice.CPU, 1);
     if (!recording.equals("none")) {
       recorder = new Recording();
       recorder.setMaxSize(64 << 20);

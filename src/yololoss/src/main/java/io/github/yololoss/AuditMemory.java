@@ -22,16 +22,11 @@ final class AuditMemory {
   private final MemorySegment bestIou;
   private final MemorySegment struct;
 
-  AuditMemory(YoloSpec spec, int batch, Targets targets, int capacity, Arena arena) {
+  AuditMemory(YoloSpec spec, int batch, int rows, int capacity, Arena arena) {
     this.spec = spec;
     this.batch = batch;
     this.capacity = capacity;
-    rows =
-        switch (targets) {
-          case Targets.Boxes b -> b.perImage();
-          case Targets.DeviceBoxes b -> b.perImage();
-          default -> 0;
-        };
+    this.rows = rows;
     findings = arena.allocate(Abi.Finding.LAYOUT, capacity);
     counts = arena.allocate(JAVA_LONG, Abi.YL_REASON_COUNT);
     anchorUse = arena.allocate(JAVA_LONG, (long) spec.layers().size() * spec.anchors().size());

@@ -58,7 +58,7 @@ public record CudaDevice(
   }
 
   /** {@return the device as {@link YoloLoss.Builder#device} takes it} */
-  public Device device() {
-    return Device.cuda(index);
+  public LossDevice device() {
+    return LossDevice.cuda(index);
   }
 }

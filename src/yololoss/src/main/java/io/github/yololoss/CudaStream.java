@@ -10,12 +10,12 @@ import java.lang.foreign.MemorySegment;
  * framework's ({@link #of}).
  */
 public final class CudaStream implements AutoCloseable {
-  private final Device device;
+  private final LossDevice device;
   private final boolean owned;
   private final MemorySegment handle;
   private volatile boolean closed;
 
-  private CudaStream(Device device, boolean owned, MemorySegment handle) {
+  private CudaStream(LossDevice device, boolean owned, MemorySegment handle) {
     this.device = device;
     this.owned = owned;
     this.handle = handle;
@@ -28,8 +28,8 @@ public final class CudaStream implements AutoCloseable {
    * @return the stream, to be closed
    * @throws YoloLossException if there is no such device
    */
-  public static CudaStream open(Device device) {
-    Device.requireCuda(device);
+  public static CudaStream open(LossDevice device) {
+    LossDevice.requireCuda(device);
     NativeLibrary.get();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
@@ -46,14 +46,14 @@ public final class CudaStream implements AutoCloseable {
    * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
    * @return the stream, whose closing destroys nothing
    */
-  public static CudaStream of(Device device, long handle) {
-    Device.requireCuda(device);
+  public static CudaStream of(LossDevice device, long handle) {
+    LossDevice.requireCuda(device);
     NativeLibrary.get();
     return new CudaStream(device, false, MemorySegment.ofAddress(handle));
   }
 
   /** {@return its device} */
-  public Device device() {
+  public LossDevice device() {
     return device;
   }
 

@@ -15,12 +15,12 @@ import java.util.Objects;
  * uses it, it is freed when the device has done with it.
  */
 public final class DeviceBuffer implements AutoCloseable {
-  private final Device device;
+  private final LossDevice device;
   private final Arena arena; // null: not ours, or a part of another
   private final MemorySegment address; // of length 0
   private final long byteSize;
 
-  private DeviceBuffer(Device device, Arena arena, MemorySegment address, long byteSize) {
+  private DeviceBuffer(LossDevice device, Arena arena, MemorySegment address, long byteSize) {
     this.device = device;
     this.arena = arena;
     this.address = address;
@@ -35,8 +35,8 @@ public final class DeviceBuffer implements AutoCloseable {
    * @return the memory, to be closed
    * @throws YoloLossException if there is no such device or not that much memory
    */
-  public static DeviceBuffer allocate(Device device, long byteSize) {
-    Device.requireCuda(device);
+  public static DeviceBuffer allocate(LossDevice device, long byteSize) {
+    LossDevice.requireCuda(device);
     NativeLibrary.get();
     Arena arena = Arena.ofShared();
     try (Arena scratch = Arena.ofConfined()) {
@@ -60,8 +60,8 @@ public final class DeviceBuffer implements AutoCloseable {
    * @param byteSize how long it is
    * @return the memory as a buffer, whose closing frees nothing
    */
-  public static DeviceBuffer of(Device device, long address, long byteSize) {
-    Device.requireCuda(device);
+  public static DeviceBuffer of(LossDevice device, long address, long byteSize) {
+    LossDevice.requireCuda(device);
     if (address == 0 || byteSize < 1) {
       throw new IllegalArgumentException(
           "device memory of "
@@ -89,7 +89,7 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /** {@return the device that it belongs to} */
-  public Device device() {
+  public LossDevice device() {
     return device;
   }
 
@@ -135,23 +135,24 @@ public final class DeviceBuffer implements AutoCloseable {
     return host;
   }
 
-  boolean fits(Device wanted, long needed) {
+  boolean fits(LossDevice wanted, long needed) {
     return byteSize >= needed && device.index() == wanted.index() && address.scope().isAlive();
   }
 
-  /** Address for a call on a device; refuses what does not fit. */
-  MemorySegment checked(String name, Device wanted, long needed) {
-    if (byteSize < needed) {
-      throw new IllegalArgumentException(Segments.tooShort(name, byteSize, needed));
-    }
-    if (device.index() != wanted.index()) {
+  /** Throws the exception that says which of the rules of {@link #fits} is broken. */
+  static void refuse(String name, DeviceBuffer buffer, LossDevice wanted, long needed) {
+    if (buffer == null) {
       throw new IllegalArgumentException(
-          name + " is memory of " + device + ", this YoloLoss is on " + wanted);
+          name + " is null, device memory of " + needed + " bytes is expected");
     }
-    if (!address.scope().isAlive()) {
-      throw new IllegalStateException(name + " is closed");
+    if (buffer.byteSize < needed) {
+      throw new IllegalArgumentException(Segments.tooShort(name, buffer.byteSize, needed));
     }
-    return address;
+    if (buffer.device.index() != wanted.index()) {
+      throw new IllegalArgumentException(
+          name + " is memory of " + buffer.device + ", this CudaYoloLoss is on " + wanted);
+    }
+    throw new IllegalStateException(name + " is closed");
   }
 
   /**

@@ -1,9 +1,11 @@
 package io.github.yololoss;
 
+import java.util.Locale;
 import java.util.Objects;
 
 /**
- * How sums become the loss and the gradient, and what a call gives besides.
+ * How a call computes loss and gradient, and what it computes besides. Options hold no memory and
+ * may be shared by any number of objects and threads.
  *
  * <p>A loss scale for float16 gradients:
  *
@@ -11,21 +13,16 @@ import java.util.Objects;
  *
  * @param normaliser what the sums are divided by
  * @param gradientScale factor of the gradient (upstream gradient, loss scale), finite
- * @param gradientScaleAt null, or device memory of one float32 that the device reads as the scale
- *     when it runs, instead of gradientScale; CUDA only
  * @param gradientMode how the gradient is written
- * @param statistics whether {@link LossResult#statistics} are wanted
- * @param search whether the first value that is not finite is looked for, and where
- * @param maps what is wanted of each cell, or null
+ * @param statistics whether {@link LossResult#statistics} are computed
+ * @param search which values are searched for the first one that is not finite
  */
 public record LossOptions(
     Normaliser normaliser,
     double gradientScale,
-    DeviceBuffer gradientScaleAt,
     GradientMode gradientMode,
     boolean statistics,
-    Search search,
-    CellMaps<?> maps) {
+    Search search) {
 
   /** In the order of the native header's {@code YL_GRAD_...}. */
   public enum GradientMode {
@@ -75,78 +72,70 @@ public record LossOptions(
   }
 
   /**
-   * With a scale by value, writing the whole gradient.
+   * Makes options that write the whole gradient and compute nothing besides.
    *
    * @param normaliser what the sums are divided by
    * @param gradientScale factor of the gradient, finite
+   * @throws NullPointerException if normaliser is null
+   * @throws IllegalArgumentException if gradientScale is not finite
    */
   public LossOptions(Normaliser normaliser, double gradientScale) {
-    this(normaliser, gradientScale, null, GradientMode.OVERWRITE, false, Search.NONE, null);
+    this(normaliser, gradientScale, GradientMode.OVERWRITE, false, Search.NONE);
   }
 
   /**
-   * The same with a scale in device memory.
+   * {@return the same options with another normaliser}
    *
-   * @param at its place, a float32
-   * @return a copy
+   * @param value what the sums are divided by
    */
-  public LossOptions withGradientScaleAt(DeviceBuffer at) {
-    return new LossOptions(normaliser, gradientScale, at, gradientMode, statistics, search, maps);
+  public LossOptions withNormaliser(Normaliser value) {
+    return new LossOptions(value, gradientScale, gradientMode, statistics, search);
   }
 
   /**
-   * The same, writing the gradient in another way.
+   * {@return the same options with another factor of the gradient}
    *
-   * @param mode how
-   * @return a copy
+   * @param value the factor, finite
+   * @throws IllegalArgumentException if it is not finite
    */
-  public LossOptions withGradientMode(GradientMode mode) {
-    return new LossOptions(
-        normaliser, gradientScale, gradientScaleAt, mode, statistics, search, maps);
+  public LossOptions withGradientScale(double value) {
+    return new LossOptions(normaliser, value, gradientMode, statistics, search);
   }
 
   /**
-   * The same with statistics, or without.
+   * {@return the same options with another way to write the gradient}
    *
-   * @param wanted whether there are any
-   * @return a copy
+   * @param value how the gradient is written
    */
-  public LossOptions withStatistics(boolean wanted) {
-    return new LossOptions(
-        normaliser, gradientScale, gradientScaleAt, gradientMode, wanted, search, maps);
+  public LossOptions withGradientMode(GradientMode value) {
+    return new LossOptions(normaliser, gradientScale, value, statistics, search);
   }
 
   /**
-   * The same with another search.
+   * {@return the same options with or without statistics}
    *
-   * @param where which values are looked at
-   * @return a copy
+   * @param value whether {@link LossResult#statistics} are computed
    */
-  public LossOptions withSearch(Search where) {
-    return new LossOptions(
-        normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, where, maps);
+  public LossOptions withStatistics(boolean value) {
+    return new LossOptions(normaliser, gradientScale, gradientMode, value, search);
   }
 
   /**
-   * The same with maps of the cells; null: none.
+   * {@return the same options with another search}
    *
-   * @param wanted where they go, or null
-   * @return a copy
+   * @param value which values are searched
    */
-  public LossOptions withMaps(CellMaps<?> wanted) {
-    return new LossOptions(
-        normaliser, gradientScale, gradientScaleAt, gradientMode, statistics, search, wanted);
+  public LossOptions withSearch(Search value) {
+    return new LossOptions(normaliser, gradientScale, gradientMode, statistics, value);
   }
 
   /**
-   * What sums are divided by.
+   * What sums are divided by. For a value in device memory see {@link CudaYoloLoss.Scalars}.
    *
    * @param kind the rule
-   * @param value for {@link Kind#VALUE}: finite and above 0; otherwise 1
-   * @param at for {@link Kind#VALUE}: null, or device memory of one float32 that the device reads
-   *     when it runs, instead of value; CUDA only
+   * @param value for {@link Kind#VALUE} the divisor, finite and above 0; otherwise 1
    */
-  public record Normaliser(Kind kind, double value, DeviceBuffer at) {
+  public record Normaliser(Kind kind, double value) {
 
     /** The rules, in the order of the native header's {@code YL_NORMALISER_...}. */
     public enum Kind {
@@ -154,12 +143,12 @@ public record LossOptions(
       BATCH(Abi.YL_NORMALISER_BATCH),
       /** 1: raw sums. */
       NONE(Abi.YL_NORMALISER_NONE),
-      /** The objects of the call, at least 1. */
+      /** The number of objects of the call, at least 1. */
       OBJECTS(Abi.YL_NORMALISER_OBJECTS),
-      /** A value of the caller's, for a batch that is spread over several calls. */
+      /** The caller's value, for a batch that is spread over several calls. */
       VALUE(Abi.YL_NORMALISER_VALUE);
 
-      /** On the native boundary. */
+      /** The value of {@code yl_call.normaliser}. */
       final int value;
 
       Kind(int value) {
@@ -168,59 +157,47 @@ public record LossOptions(
     }
 
     /** {@link Kind#BATCH}. */
-    public static final Normaliser BATCH = new Normaliser(Kind.BATCH, 1, null);
+    public static final Normaliser BATCH = new Normaliser(Kind.BATCH, 1);
 
     /** {@link Kind#NONE}. */
-    public static final Normaliser NONE = new Normaliser(Kind.NONE, 1, null);
+    public static final Normaliser NONE = new Normaliser(Kind.NONE, 1);
 
     /** {@link Kind#OBJECTS}. */
-    public static final Normaliser OBJECTS = new Normaliser(Kind.OBJECTS, 1, null);
+    public static final Normaliser OBJECTS = new Normaliser(Kind.OBJECTS, 1);
 
-    /** Checks the value. */
+    /**
+     * Checks that the value is a divisor, and that only {@link Kind#VALUE} has one.
+     *
+     * @throws NullPointerException if kind is null
+     * @throws IllegalArgumentException if the value is not finite and above 0, or is not 1 for
+     *     another kind than VALUE
+     */
     public Normaliser {
       Objects.requireNonNull(kind, "kind");
       if (!(value > 0) || Double.isInfinite(value)) {
         throw new IllegalArgumentException(
             "normaliser is " + value + ", a finite number > 0 is expected");
       }
-      if (kind != Kind.VALUE && (value != 1 || at != null)) {
+      if (kind != Kind.VALUE && value != 1) {
         throw new IllegalArgumentException(
-            "normaliser "
-                + kind
-                + " has the value "
-                + (at == null ? value : at)
-                + ", only VALUE takes one");
+            "normaliser " + kind + " has the value " + value + ", only VALUE takes one");
       }
     }
 
     /**
-     * By value.
+     * {@return a normaliser that divides by the caller's value}
      *
-     * @param kind which
-     * @param value finite and > 0
-     */
-    public Normaliser(Kind kind, double value) {
-      this(kind, value, null);
-    }
-
-    /**
-     * A value of the caller's.
-     *
-     * @param value finite and > 0
-     * @return the normaliser
+     * @param value finite and above 0
+     * @throws IllegalArgumentException if it is not
      */
     public static Normaliser value(double value) {
-      return new Normaliser(Kind.VALUE, value, null);
+      return new Normaliser(Kind.VALUE, value);
     }
 
-    /**
-     * A float32 in device memory, read when the device runs; it is not checked.
-     *
-     * @param value its place
-     * @return the normaliser
-     */
-    public static Normaliser at(DeviceBuffer value) {
-      return new Normaliser(Kind.VALUE, 1, Objects.requireNonNull(value, "value"));
+    /** {@return the rule as the command line takes it, or the value} */
+    @Override
+    public String toString() {
+      return kind == Kind.VALUE ? Double.toString(value) : kind.name().toLowerCase(Locale.ROOT);
     }
   }
 }

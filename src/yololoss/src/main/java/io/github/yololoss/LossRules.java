@@ -14,8 +14,8 @@ import java.util.Objects;
  *
  * @param xy weight of the centre part
  * @param wh weight of the size part
- * @param object weight of the confidence of objects
- * @param background weight of the confidence of background
+ * @param confidenceObject weight of the confidence of objects
+ * @param confidenceBackground weight of the confidence of background
  * @param classes weight of the class part
  * @param classWeights a weight for each class; empty: all 1
  * @param labelSmoothing e in 0..1: class targets become y*(1-e) + e/2
@@ -25,8 +25,8 @@ import java.util.Objects;
 public record LossRules(
     float xy,
     float wh,
-    float object,
-    float background,
+    float confidenceObject,
+    float confidenceBackground,
     float classes,
     List<Float> classWeights,
     float labelSmoothing,
@@ -93,8 +93,8 @@ public record LossRules(
     return new LossRules(
         xy,
         wh,
-        object,
-        background,
+        confidenceObject,
+        confidenceBackground,
         classes,
         weights,
         labelSmoothing,
@@ -112,8 +112,8 @@ public record LossRules(
     return new LossRules(
         xy,
         wh,
-        object,
-        background,
+        confidenceObject,
+        confidenceBackground,
         classes,
         classWeights,
         smoothing,
@@ -129,7 +129,15 @@ public record LossRules(
    */
   public LossRules withIgnoreScope(IgnoreScope scope) {
     return new LossRules(
-        xy, wh, object, background, classes, classWeights, labelSmoothing, scope, ignoreThresholds);
+        xy,
+        wh,
+        confidenceObject,
+        confidenceBackground,
+        classes,
+        classWeights,
+        labelSmoothing,
+        scope,
+        ignoreThresholds);
   }
 
   /**
@@ -140,7 +148,15 @@ public record LossRules(
    */
   public LossRules withIgnoreThresholds(List<Float> thresholds) {
     return new LossRules(
-        xy, wh, object, background, classes, classWeights, labelSmoothing, ignoreScope, thresholds);
+        xy,
+        wh,
+        confidenceObject,
+        confidenceBackground,
+        classes,
+        classWeights,
+        labelSmoothing,
+        ignoreScope,
+        thresholds);
   }
 
   /** A yl_rules. */
@@ -152,8 +168,8 @@ public record LossRules(
     Abi.Rules.setIgnoreThreshes(rules, floats(ignoreThresholds, arena));
     Abi.Rules.setWeightXy(rules, xy);
     Abi.Rules.setWeightWh(rules, wh);
-    Abi.Rules.setWeightObject(rules, object);
-    Abi.Rules.setWeightBackground(rules, background);
+    Abi.Rules.setWeightObject(rules, confidenceObject);
+    Abi.Rules.setWeightBackground(rules, confidenceBackground);
     Abi.Rules.setWeightClass(rules, classes);
     Abi.Rules.setLabelSmoothing(rules, labelSmoothing);
     Abi.Rules.setIgnoreScope(rules, ignoreScope.value);

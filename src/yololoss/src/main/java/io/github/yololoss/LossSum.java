@@ -184,7 +184,6 @@ public final class LossSum implements Serializable {
    * {@return the loss: all parts of all layers, divided}
    *
    * @param normaliser by what: batch stands for all images, objects for all objects, at least 1
-   * @throws IllegalArgumentException if it lies in device memory
    */
   public double total(Normaliser normaliser) {
     return total() / divisor(normaliser);
@@ -194,13 +193,8 @@ public final class LossSum implements Serializable {
    * {@return what a normaliser divides these sums by}
    *
    * @param normaliser batch stands for all images, objects for all objects, at least 1
-   * @throws IllegalArgumentException if it lies in device memory
    */
   public double divisor(Normaliser normaliser) {
-    if (normaliser.at() != null) {
-      throw new IllegalArgumentException(
-          "the normaliser lies in device memory, a value is expected; use Normaliser.value");
-    }
     return switch (normaliser.kind()) {
       case BATCH -> Math.max(1, images());
       case NONE -> 1;

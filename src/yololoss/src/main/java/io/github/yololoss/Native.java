@@ -38,13 +38,18 @@ final class Native {
   private static final MethodHandle DEVICE_COUNT =
       bind("yl_device_count", FunctionDescriptor.of(JAVA_INT, JAVA_INT, ADDRESS));
   private static final MethodHandle DEVICE_GET_PROPERTIES =
-      bind("yl_device_get_properties", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
+      bind(
+          "yl_device_get_properties", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
   private static final MethodHandle DEVICE_MALLOC =
-      bind("yl_device_malloc", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
+      bind(
+          "yl_device_malloc",
+          FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
   private static final MethodHandle DEVICE_MALLOC_HOST =
       bind("yl_device_malloc_host", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_LONG, ADDRESS));
   private static final MethodHandle DEVICE_COPY =
-      bind("yl_device_copy", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG));
+      bind(
+          "yl_device_copy",
+          FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS, ADDRESS, JAVA_LONG));
   private static final MethodHandle STREAM_CREATE =
       bind("yl_stream_create", FunctionDescriptor.of(JAVA_INT, JAVA_INT, JAVA_INT, ADDRESS));
   private static final MethodHandle STREAM_DESTROY =
@@ -271,7 +276,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_device_get_properties(int32_t device, int32_t device_index, yl_device_properties *properties)}. */
+  /**
+   * {@code yl_status yl_device_get_properties(int32_t device, int32_t device_index,
+   * yl_device_properties *properties)}.
+   */
   static int cudaDeviceInfo(int index, MemorySegment info) {
     try {
       return (int) DEVICE_GET_PROPERTIES.invokeExact(CUDA, index, info);
@@ -280,7 +288,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void **memory)}. */
+  /**
+   * {@code yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void
+   * **memory)}.
+   */
   static int cudaMalloc(int index, long bytes, MemorySegment memory) {
     try {
       return (int) DEVICE_MALLOC.invokeExact(CUDA, index, bytes, memory);
@@ -299,8 +310,8 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void *from, int64_t
-   * bytes)}.
+   * {@code yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void
+   * *from, int64_t bytes)}.
    */
   static int cudaCopy(int index, MemorySegment to, MemorySegment from, long bytes) {
     try {
@@ -328,7 +339,9 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream)}. */
+  /**
+   * {@code yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream)}.
+   */
   static int cudaStreamSynchronize(int index, MemorySegment stream) {
     try {
       return (int) STREAM_SYNCHRONIZE.invokeExact(CUDA, index, stream);
@@ -338,8 +351,8 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_free(int32_t device, void *memory)}; as a cleanup, which has nobody to tell of a
-   * failure.
+   * {@code yl_status yl_device_free(int32_t device, void *memory)}; as a cleanup, which has nobody
+   * to tell of a failure.
    */
   static void cudaFree(MemorySegment memory) {
     try {
@@ -350,8 +363,8 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_free_host(int32_t device, void *memory)}; as a cleanup, which has nobody to tell of a
-   * failure.
+   * {@code yl_status yl_device_free_host(int32_t device, void *memory)}; as a cleanup, which has
+   * nobody to tell of a failure.
    */
   static void cudaFreeHost(MemorySegment memory) {
     try {

@@ -37,7 +37,6 @@ final class NativeLibrary {
   static final String CACHE_PROPERTY = "yololoss.cache";
   static final String SYSTEM_NAME = "libyololoss.so.0";
 
-
   private static final String FIX =
       "; set -D" + PROPERTY + " or " + ENVIRONMENT + " to a libyololoss.so of this version";
 
@@ -131,7 +130,8 @@ final class NativeLibrary {
                     unavailable(origin + " is not yololoss: it has no yl_abi_version" + FIX, null));
     if (version != Abi.YL_ABI_VERSION) {
       throw unavailable(
-          origin + " has ABI version " + version + ", this jar needs " + Abi.YL_ABI_VERSION + FIX, null);
+          origin + " has ABI version " + version + ", this jar needs " + Abi.YL_ABI_VERSION + FIX,
+          null);
     }
     return new NativeLibrary(symbols, origin);
   }

@@ -2,40 +2,60 @@ package io.github.yololoss;
 
 import java.io.Serializable;
 import java.lang.foreign.MemorySegment;
+import java.util.Locale;
 import java.util.Objects;
 
 /**
  * The truths of a batch: dense {@code y_true}, or boxes. Boxes give the same bits as the dense
- * truths they stand for.
+ * truths that they stand for.
+ *
+ * @param <M> {@link MemorySegment} for {@link YoloLoss}, {@link DeviceBuffer} for {@link
+ *     CudaYoloLoss}
  */
-public sealed interface Targets {
+public sealed interface Targets<M> {
 
   /**
    * Dense truths.
    *
+   * @param <M> type of the memory
    * @param yTrue for each layer (B, H, W, A, 5+C), float32: centre x, centre y, width, height as
    *     fractions of the input, object mask, C class targets
    */
-  record Dense(MemorySegment... yTrue) implements Targets {
-    /** Refuses null. */
+  record Dense<M>(M[] yTrue) implements Targets<M> {
+    /**
+     * Checks that there is an array of memory.
+     *
+     * @throws NullPointerException if yTrue is null
+     */
     public Dense {
       Objects.requireNonNull(yTrue, "yTrue");
+    }
+
+    /** {@return the kind of truths and the number of layers} */
+    @Override
+    public String toString() {
+      return "dense truths of " + yTrue.length + " layers";
     }
   }
 
   /**
-   * Sparse truths.
+   * Sparse truths: boxes in rows, the same number of rows for each image.
    *
-   * @param boxes (B, T, 5), float32: x_min, y_min, x_max, y_max in input pixels, class; unused rows
-   *     are zero
+   * @param <M> type of the memory
+   * @param boxes (B, T, 5), float32: x_min, y_min, x_max, y_max in pixels of the network's input
+   *     (not in 0..1), class; unused rows are zero
    * @param perImage T, rows of an image
-   * @param policy what happens to a row that names no object
+   * @param policy what happens to a row that is not a valid object
    * @param weights (B, T), float32: factor of the row's object, at least 0 (the score of mixup), or
-   *     null: 1. Of rows that share a cell the last counts
+   *     null: 1. If rows share a cell, the weight of the last one counts
    */
-  record Boxes(MemorySegment boxes, int perImage, BoxPolicy policy, MemorySegment weights)
-      implements Targets {
-    /** Refuses null and a negative number of rows. */
+  record Boxes<M>(M boxes, int perImage, BoxPolicy policy, M weights) implements Targets<M> {
+    /**
+     * Checks what can be checked without the memory.
+     *
+     * @throws NullPointerException if boxes or policy is null
+     * @throws IllegalArgumentException if perImage is negative
+     */
     public Boxes {
       Objects.requireNonNull(boxes, "boxes");
       Objects.requireNonNull(policy, "policy");
@@ -45,58 +65,24 @@ public sealed interface Targets {
     }
 
     /**
-     * Of weight 1.
+     * Makes boxes of weight 1.
      *
      * @param boxes (B, T, 5), as above
      * @param perImage T, rows of an image
-     * @param policy what happens to a row that names no object
+     * @param policy what happens to a row that is not a valid object
      */
-    public Boxes(MemorySegment boxes, int perImage, BoxPolicy policy) {
+    public Boxes(M boxes, int perImage, BoxPolicy policy) {
       this(boxes, perImage, policy, null);
     }
-  }
 
-  /**
-   * Dense truths in device memory.
-   *
-   * @param yTrue for each layer as in {@link Dense}
-   */
-  record DeviceDense(DeviceBuffer... yTrue) implements Targets {
-    /** Refuses null. */
-    public DeviceDense {
-      Objects.requireNonNull(yTrue, "yTrue");
-    }
-  }
-
-  /**
-   * Sparse truths in device memory. The device looks at the rows itself; with {@link
-   * BoxPolicy#ERROR} an enqueued call tells of a refused row when its result is read.
-   *
-   * @param boxes as in {@link Boxes}
-   * @param perImage T, rows of an image
-   * @param policy what happens to a row that names no object
-   * @param weights as in {@link Boxes}
-   */
-  record DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy, DeviceBuffer weights)
-      implements Targets {
-    /** Refuses null and a negative number of rows. */
-    public DeviceBoxes {
-      Objects.requireNonNull(boxes, "boxes");
-      Objects.requireNonNull(policy, "policy");
-      if (perImage < 0) {
-        throw new IllegalArgumentException("perImage is " + perImage + ", at least 0 is expected");
-      }
-    }
-
-    /**
-     * Of weight 1.
-     *
-     * @param boxes (B, T, 5), as above
-     * @param perImage T, rows of an image
-     * @param policy what happens to a row that names no object
-     */
-    public DeviceBoxes(DeviceBuffer boxes, int perImage, BoxPolicy policy) {
-      this(boxes, perImage, policy, null);
+    /** {@return the rows of an image and what happens to bad ones} */
+    @Override
+    public String toString() {
+      return "boxes, "
+          + perImage
+          + " rows an image, bad rows: "
+          + policy.name().toLowerCase(Locale.ROOT)
+          + (weights == null ? "" : ", weighted");
     }
   }
 
@@ -105,17 +91,20 @@ public sealed interface Targets {
    * input, a bad weight, or a NaN.
    */
   enum BoxPolicy {
-    /** The call fails, naming image and row, and writes nothing. */
+    /**
+     * The call fails, naming image and row, and writes nothing. In device memory the device checks
+     * the rows itself; an enqueued call reports a refused row when its result is read.
+     */
     ERROR(Abi.YL_BOXES_ERROR),
     /** The row is left out and counted. */
     SKIP(Abi.YL_BOXES_SKIP),
     /**
-     * A row whose centre lies outside the input is cut to it and counted; what then still names no
-     * object, and any other bad row, is left out.
+     * A row whose centre lies outside the input is cut to it and counted; a row that is then still
+     * not a valid object, and any other bad row, is left out.
      */
     CLAMP(Abi.YL_BOXES_CLAMP);
 
-    /** On the native boundary. */
+    /** The value of {@code YL_BOXES_...}. */
     final int value;
 
     BoxPolicy(int value) {
@@ -124,56 +113,71 @@ public sealed interface Targets {
   }
 
   /**
-   * What became of the boxes of a call.
+   * Counts of what became of the boxes of a call.
    *
-   * @param used rows that name an object
+   * @param used rows that are valid objects
    * @param skipped rows left out
    * @param clamped used rows that were cut to the input
    * @param dropped used rows whose best anchor is in no layer
    * @param collided times that a used row took a cell which an earlier row of the image had
    */
   record BoxCounts(long used, long skipped, long clamped, long dropped, long collided)
-      implements Serializable {}
-
-  /**
-   * Dense truths, one segment for each layer.
-   *
-   * @param yTrue for each layer (B, H, W, A, 5+C)
-   * @return the targets
-   */
-  static Dense dense(MemorySegment... yTrue) {
-    return new Dense(yTrue);
+      implements Serializable {
+    /** {@return the counts as a phrase} */
+    @Override
+    public String toString() {
+      return used
+          + " used ("
+          + clamped
+          + " clamped, "
+          + dropped
+          + " dropped, "
+          + collided
+          + " collided), "
+          + skipped
+          + " skipped";
+    }
   }
 
   /**
-   * Boxes, refusing rows that name no object.
+   * Makes dense truths of the host's memory.
    *
-   * @param boxes (B, T, 5), as above
+   * @param yTrue for each layer (B, H, W, A, 5+C), float32
+   * @return the targets
+   */
+  static Dense<MemorySegment> dense(MemorySegment... yTrue) {
+    return new Dense<>(yTrue);
+  }
+
+  /**
+   * Makes dense truths of device memory.
+   *
+   * @param yTrue for each layer (B, H, W, A, 5+C), float32
+   * @return the targets
+   */
+  static Dense<DeviceBuffer> dense(DeviceBuffer... yTrue) {
+    return new Dense<>(yTrue);
+  }
+
+  /**
+   * Makes boxes of the host's memory, with {@link BoxPolicy#ERROR}.
+   *
+   * @param boxes (B, T, 5), float32, as in {@link Boxes}
    * @param perImage T, rows of an image
    * @return the targets
    */
-  static Boxes boxes(MemorySegment boxes, int perImage) {
-    return new Boxes(boxes, perImage, BoxPolicy.ERROR, null);
+  static Boxes<MemorySegment> boxes(MemorySegment boxes, int perImage) {
+    return new Boxes<>(boxes, perImage, BoxPolicy.ERROR, null);
   }
 
   /**
-   * Dense truths in device memory, one buffer for each layer.
+   * Makes boxes of device memory, with {@link BoxPolicy#ERROR}.
    *
-   * @param yTrue for each layer (B, H, W, A, 5+C)
-   * @return the targets
-   */
-  static DeviceDense dense(DeviceBuffer... yTrue) {
-    return new DeviceDense(yTrue);
-  }
-
-  /**
-   * Boxes in device memory, refusing rows that name no object.
-   *
-   * @param boxes (B, T, 5), as above
+   * @param boxes (B, T, 5), float32, as in {@link Boxes}
    * @param perImage T, rows of an image
    * @return the targets
    */
-  static DeviceBoxes boxes(DeviceBuffer boxes, int perImage) {
-    return new DeviceBoxes(boxes, perImage, BoxPolicy.ERROR, null);
+  static Boxes<DeviceBuffer> boxes(DeviceBuffer boxes, int perImage) {
+    return new Boxes<>(boxes, perImage, BoxPolicy.ERROR, null);
   }
 }

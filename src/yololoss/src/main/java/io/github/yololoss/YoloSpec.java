@@ -14,8 +14,8 @@ import java.util.Objects;
  * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
  *
  * <p>Shapes (C order): {@code feats[l]} is (B, H, W, A*(5+C)), or (B, A*(5+C), H, W) for {@link
- * Layout#NCHW}, and {@code y_true[l]} is (B, H, W, A, 5+C), with B the batch, H and W the grid of
- * layer l, A its anchors and C the classes.
+ * FeatsLayout#NCHW}, and {@code y_true[l]} is (B, H, W, A, 5+C), with B the batch, H and W the grid
+ * of layer l, A its anchors and C the classes.
  *
  * {@snippet class="io.github.yololoss.SnippetsTest" region="spec"}
  *
@@ -246,7 +246,7 @@ public record YoloSpec(
    * @param type of a value
    * @throws ArithmeticException if they cannot be addressed
    */
-  public long bytes(int layer, int batch, DataType type) {
+  public long bytes(int layer, int batch, FeatsType type) {
     return product(product(cells(layer), 5L + numClasses), (long) type.bytes() * batch);
   }
 
@@ -257,7 +257,7 @@ public record YoloSpec(
    * @param batch B
    */
   public long bytes(int layer, int batch) {
-    return bytes(layer, batch, DataType.FLOAT32);
+    return bytes(layer, batch, FeatsType.FLOAT32);
   }
 
   /**
@@ -268,7 +268,7 @@ public record YoloSpec(
    * @param batch B
    * @param type of a value
    */
-  public MemorySegment[] allocate(Arena arena, int batch, DataType type) {
+  public MemorySegment[] allocate(Arena arena, int batch, FeatsType type) {
     MemorySegment[] segments = new MemorySegment[layers.size()];
     for (int l = 0; l < segments.length; l++) {
       segments[l] = arena.allocate(bytes(l, batch, type), 64);
@@ -283,7 +283,7 @@ public record YoloSpec(
    * @param batch B
    */
   public MemorySegment[] allocate(Arena arena, int batch) {
-    return allocate(arena, batch, DataType.FLOAT32);
+    return allocate(arena, batch, FeatsType.FLOAT32);
   }
 
   /**
@@ -306,8 +306,8 @@ public record YoloSpec(
    * @param device a CUDA device
    * @param batch B
    */
-  public DeviceBuffer[] allocate(Device device, int batch) {
-    return allocate(device, batch, DataType.FLOAT32);
+  public DeviceBuffer[] allocate(LossDevice device, int batch) {
+    return allocate(device, batch, FeatsType.FLOAT32);
   }
 
   /**
@@ -319,7 +319,7 @@ public record YoloSpec(
    * @param type of a value
    * @throws YoloLossException if there is no such device or not that much memory
    */
-  public DeviceBuffer[] allocate(Device device, int batch, DataType type) {
+  public DeviceBuffer[] allocate(LossDevice device, int batch, FeatsType type) {
     DeviceBuffer[] buffers = new DeviceBuffer[layers.size()];
     try {
       for (int l = 0; l < buffers.length; l++) {

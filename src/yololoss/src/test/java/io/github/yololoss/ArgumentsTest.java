@@ -23,7 +23,7 @@ class ArgumentsTest {
 
   @BeforeEach
   void open() {
-    loss = g.open(Device.CPU, 2);
+    loss = g.open(LossDevice.CPU, 2);
   }
 
   @AfterEach
@@ -47,13 +47,14 @@ class ArgumentsTest {
     return changed;
   }
 
-  private void compute(MemorySegment[] feats, Targets targets, MemorySegment[] gradients) {
+  private void compute(
+      MemorySegment[] feats, Targets<MemorySegment> targets, MemorySegment[] gradients) {
     loss.compute(g.batch, feats, targets, gradients);
   }
 
   @Test
   void segments() throws Exception {
-    Targets dense = Targets.dense(g.yTrue);
+    Targets<MemorySegment> dense = Targets.dense(g.yTrue);
     long size = g.feats[1].byteSize();
     MemorySegment small = arena.allocate(size - 1, 64);
     MemorySegment heap = MemorySegment.ofArray(new float[(int) size / 4]);
@@ -109,7 +110,7 @@ class ArgumentsTest {
 
   @Test
   void numbers() {
-    Targets dense = Targets.dense(g.yTrue);
+    Targets<MemorySegment> dense = Targets.dense(g.yTrue);
     Class<IllegalArgumentException> bad = IllegalArgumentException.class;
     refused(bad, "batch is 0, expected 1..2", () -> loss.compute(0, g.feats, dense, null));
     refused(bad, "batch is 3", () -> loss.compute(3, g.feats, dense, null));
@@ -159,7 +160,7 @@ class ArgumentsTest {
     assertEquals(YoloLossException.Status.INVALID_BOXES, e.status());
     assertTrue(e.getMessage().contains("image 1, row 0 [5, 5, 9, 9, 3]"), e.getMessage());
     LossResult result =
-        loss.compute(g.batch, g.feats, new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP), null);
+        loss.compute(g.batch, g.feats, new Targets.Boxes<>(rows, 2, Targets.BoxPolicy.SKIP), null);
     assertEquals(new Targets.BoxCounts(1, 1, 0, 0, 0), result.boxes());
     assertEquals(1, result.objects());
   }
@@ -187,7 +188,7 @@ class ArgumentsTest {
         YoloLossException.class,
         "threads is 9999",
         () -> YoloLoss.builder(g.spec).threads(9999).open());
-    Device absent = Device.cuda(99);
+    LossDevice absent = LossDevice.cuda(99);
     YoloLossException e =
         assertThrows(YoloLossException.class, () -> YoloLoss.builder(g.spec).device(absent).open());
     assertEquals(YoloLossException.Status.NO_DEVICE, e.status());
@@ -195,14 +196,18 @@ class ArgumentsTest {
         YoloLossException.Status.NO_DEVICE,
         assertThrows(YoloLossException.class, () -> YoloLoss.checkDevice(absent)).status());
     refused(
-        YoloLossException.class,
-        "only a cuda device can reach",
-        () -> YoloLoss.builder(g.spec).device(Device.CPU).memory(Memory.DEVICE).open());
-    for (Device device : new Device[] {Device.AUTO, Device.CPU, Device.REFERENCE, Device.cuda(3)}) {
-      assertEquals(device, Device.parse(device.toString()));
+        bad,
+        "device is cpu, but openCuda(0) opens cuda:0",
+        () -> YoloLoss.builder(g.spec).device(LossDevice.CPU).openCuda(0));
+    refused(YoloLossException.class, "cuda", () -> YoloLoss.builder(g.spec).openCuda(99));
+    for (LossDevice device :
+        new LossDevice[] {
+          LossDevice.AUTO, LossDevice.CPU, LossDevice.REFERENCE, LossDevice.cuda(3)
+        }) {
+      assertEquals(device, LossDevice.parse(device.toString()));
     }
-    refused(bad, "unknown device 'gpu'", () -> Device.parse("gpu"));
-    refused(bad, "device index 1", () -> new Device(Device.Kind.CPU, 1));
+    refused(bad, "unknown device 'gpu'", () -> LossDevice.parse("gpu"));
+    refused(bad, "device index 1", () -> new LossDevice(LossDevice.Kind.CPU, 1));
     assertEquals(4L * 2 * 52 * 52 * 3 * 8, YoloSpec.yolov3(3, 416, 416).bytes(2, 2));
   }
 }

@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -42,11 +41,10 @@ final class BadCalls extends CallMemory {
     MemorySegment[] grads = withGrads ? outputs("grads", l -> SPEC.bytes(l, right)) : null;
     MemorySegment[] map = withMap ? outputs("map", l -> SPEC.cells(l) * 4 * right) : null;
     int perImage = ROWS;
-    Targets other; // in place of the truths above
     boolean without; // any truths
-    LossOptions options = options(map);
+    CellMaps<MemorySegment> maps = withMap ? new CellMaps<>(null, map, null) : null;
+    LossOptions options = options(withMap);
     LossResult result = open.newResult();
-    String way = "";
 
     Compute() {
       spoilBatchAndLoss();
@@ -72,18 +70,9 @@ final class BadCalls extends CallMemory {
           BAD,
           () -> feats = Arrays.copyOf(feats == null ? yTrue : feats, pick(0, 2, 4)));
       spoil("targets null", BAD, () -> without = true);
-      spoil("device truths", BAD, () -> other = Targets.dense(device, device, device));
-      spoil("device boxes", BAD, () -> other = Targets.boxes(device, ROWS));
       spoil("options null", BAD, () -> options = null);
-      LossOptions scaleAt = LossOptions.DEFAULT.withGradientScaleAt(device);
-      spoil("scale on a device", BAD, () -> options = scaleAt);
-      LossOptions.Normaliser at = LossOptions.Normaliser.at(device);
-      spoil("normaliser on a device", BAD, () -> options = new LossOptions(at, 1));
       spoil("result null", BAD, () -> result = null);
       spoil("result of another", BAD, () -> result = otherResult);
-      for (String bad : new String[] {"device memory", "enqueued", "no stream"}) {
-        spoil(bad, BAD, () -> way = bad);
-      }
       if (withGrads) {
         spoilSegments("grads", grads, true);
         spoil("grads few", BAD, () -> grads = Arrays.copyOf(grads, pick(0, 2, 4)));
@@ -94,13 +83,10 @@ final class BadCalls extends CallMemory {
       }
     }
 
-    private LossOptions options(MemorySegment[] map) {
-      return map == null
-          ? LossOptions.DEFAULT
-          : LossOptions.DEFAULT
-              .withStatistics(true)
-              .withSearch(LossOptions.Search.ALL)
-              .withMaps(new CellMaps<>(null, map, null));
+    private static LossOptions options(boolean withMap) {
+      return withMap
+          ? LossOptions.DEFAULT.withStatistics(true).withSearch(LossOptions.Search.ALL)
+          : LossOptions.DEFAULT;
     }
 
     private MemorySegment shared(MemorySegment[] inputs, int l) {
@@ -112,9 +98,9 @@ final class BadCalls extends CallMemory {
       options = options.withGradientMode(LossOptions.GradientMode.ACCUMULATE);
     }
 
-    private Targets targets() {
-      if (without || other != null) {
-        return without ? null : other;
+    private Targets<MemorySegment> targets() {
+      if (without) {
+        return null;
       }
       return kind == 0
           ? Targets.dense(yTrue)
@@ -123,14 +109,7 @@ final class BadCalls extends CallMemory {
 
     @Override
     void run() {
-      Targets given = targets();
-      DeviceBuffer[] buffers = {device, device, device};
-      switch (way) {
-        case "device memory" -> loss.compute(batch, buffers, given, null, options, result);
-        case "enqueued" -> loss.computeAsync(batch, buffers, given, null, options, stream, result);
-        case "no stream" -> loss.computeAsync(batch, buffers, given, null, options, null, result);
-        default -> loss.compute(batch, feats, given, grads, options, result);
-      }
+      loss.compute(batch, feats, targets(), grads, options, maps, result);
     }
 
     /** The bits of the same call in plain memory, on one thread. */
@@ -146,12 +125,14 @@ final class BadCalls extends CallMemory {
     private Expected inPlainMemory() {
       MemorySegment[] g = withGrads ? SPEC.allocate(memory, right) : null;
       MemorySegment[] m = withMap ? SPEC.allocateMap(memory, right) : null;
-      Targets truths =
+      Targets<MemorySegment> truths =
           kind == 0
               ? Targets.dense(each(l -> plain.get("y_true" + l)))
               : boxes(plain.get("boxes0"), ROWS, kind == 2 ? plain.get("weights0") : null);
       LossResult r = oneThread.newResult();
-      oneThread.compute(right, each(l -> plain.get("feats" + l)), truths, g, options(m), r);
+      CellMaps<MemorySegment> all = withMap ? new CellMaps<>(null, m, null) : null;
+      MemorySegment[] f = each(l -> plain.get("feats" + l));
+      oneThread.compute(right, f, truths, g, options(withMap), all, r);
       return new Expected(r.total(), g, m);
     }
 
@@ -291,13 +272,13 @@ final class BadCalls extends CallMemory {
 
     @Override
     void run() {
-      Targets given = dense ? Targets.dense(yTrue) : boxes(rows[0], ROWS, null);
+      Targets<MemorySegment> given = dense ? Targets.dense(yTrue) : boxes(rows[0], ROWS, null);
       got = loss.audit(batch, without ? null : given, poorIou, maxFindings);
     }
 
     @Override
     void requireRight(String what) {
-      Targets given =
+      Targets<MemorySegment> given =
           dense
               ? Targets.dense(each(l -> plain.get("y_true" + l)))
               : boxes(plain.get("boxes0"), ROWS, null);
@@ -317,9 +298,9 @@ final class BadCalls extends CallMemory {
   private final class Opening extends Call {
     int maxBatch = 1;
     int threads = 1;
-    Device device = Device.CPU;
-    Memory where = Memory.HOST;
+    LossDevice device = LossDevice.CPU;
     LossRules rules = LossRules.DEFAULT;
+    boolean onDevice;
     String name = "";
 
     Opening() {
@@ -328,7 +309,7 @@ final class BadCalls extends CallMemory {
       int[] bad = {0, -1, Integer.MIN_VALUE, Integer.MAX_VALUE};
       spoil("maxBatch", refused, () -> maxBatch = pick(bad));
       spoil("threads", refused, () -> threads = pick(-1, 1025, Integer.MAX_VALUE));
-      spoil("memory", refused, () -> where = Memory.DEVICE);
+      spoil("device memory", BAD, () -> onDevice = true);
       spoil("device", NullPointerException.class, () -> device = null);
       spoil("rules", NullPointerException.class, () -> rules = null);
       spoil(
@@ -343,9 +324,12 @@ final class BadCalls extends CallMemory {
 
     @Override
     void run() {
-      YoloLoss.Builder builder =
-          YoloLoss.builder(SPEC).maxBatch(maxBatch).threads(threads).memory(where);
-      try (YoloLoss made = builder.device(device).rules(rules).open()) {
+      YoloLoss.Builder builder = YoloLoss.builder(SPEC).maxBatch(maxBatch).threads(threads);
+      builder.device(device).rules(rules);
+      if (onDevice) { // which the cpu device does not have
+        builder.openCuda(0).close();
+      }
+      try (YoloLoss made = builder.open()) {
         name = made.deviceName();
       }
     }
@@ -380,9 +364,9 @@ final class BadCalls extends CallMemory {
               one("row", outside, () -> result.row(bad, 0)),
               one("statistics", state, () -> result.statistics(0)),
               one("offender", state, result::offender),
-              one("buffer at 0", BAD, () -> DeviceBuffer.of(Device.cuda(0), 0, 8)),
-              one("buffer of -1", BAD, () -> DeviceBuffer.of(Device.cuda(0), 8, -1)),
-              one("buffer of cpu", BAD, () -> DeviceBuffer.of(Device.CPU, 8, 8)),
+              one("buffer at 0", BAD, () -> DeviceBuffer.of(LossDevice.cuda(0), 0, 8)),
+              one("buffer of -1", BAD, () -> DeviceBuffer.of(LossDevice.cuda(0), 8, -1)),
+              one("buffer of cpu", BAD, () -> DeviceBuffer.of(LossDevice.CPU, 8, 8)),
               one("buffer of null", nothing, () -> DeviceBuffer.of(null, 8, 8)),
               one("slice", outside, () -> device.slice(1 << 20, 1)),
               one("slice of -1", outside, () -> device.slice(-1, 1)),
@@ -397,12 +381,15 @@ final class BadCalls extends CallMemory {
               one("copy of more", BAD, () -> device.copyTo(some.reinterpret(huge))),
               one("pinned -1", BAD, () -> PinnedArena.ofAuto().allocate(-1, 1)),
               one("pinned odd", BAD, () -> PinnedArena.ofAuto().allocate(8, 3)),
-              one("stream of cpu", BAD, () -> CudaStream.open(Device.CPU)),
-              one("cuda:99", YoloLossException.class, () -> YoloLoss.checkDevice(Device.cuda(99))),
+              one("stream of cpu", BAD, () -> CudaStream.open(LossDevice.CPU)),
+              one(
+                  "cuda:99",
+                  YoloLossException.class,
+                  () -> YoloLoss.checkDevice(LossDevice.cuda(99))),
               one(
                   "99 memory",
                   YoloLossException.class,
-                  () -> DeviceBuffer.allocate(Device.cuda(99), huge)),
+                  () -> DeviceBuffer.allocate(LossDevice.cuda(99), huge)),
               one("anchor", BAD, () -> new YoloSpec.Anchor(Float.NaN, 1)),
               one("grid", BAD, () -> new YoloSpec.Layer(0, bad, List.of(0))),
               one("spec null", nothing, () -> YoloLoss.open(null, 1)),
@@ -415,9 +402,12 @@ final class BadCalls extends CallMemory {
               one("dense null", nothing, () -> Targets.dense((MemorySegment[]) null)),
               one("scale", BAD, () -> new LossOptions(LossOptions.Normaliser.BATCH, Double.NaN)),
               one("normaliser", BAD, () -> LossOptions.Normaliser.value(-1.0 - (any >>> 1))),
-              one("value", outside, () -> DataType.FLOAT64.get(some, 1L << 40)),
-              one("device index", BAD, () -> new Device(Device.Kind.CPU, bad == 0 ? 1 : bad)),
-              one("device name", BAD, () -> Device.parse("cuda:" + huge)));
+              one("value", outside, () -> FeatsType.FLOAT64.get(some, 1L << 40)),
+              one(
+                  "device index",
+                  BAD,
+                  () -> new LossDevice(LossDevice.Kind.CPU, bad == 0 ? 1 : bad)),
+              one("device name", BAD, () -> LossDevice.parse("cuda:" + huge)));
       chosen = all.get(random.nextInt(all.size()));
       done.add(chosen);
     }

@@ -40,8 +40,7 @@ abstract class CallMemory implements AutoCloseable {
   final YoloLoss oneThread = YoloLoss.builder(SPEC).maxBatch(MAX_BATCH).threads(1).open();
   final YoloLoss closed = YoloLoss.open(SPEC, MAX_BATCH);
   final LossResult otherResult;
-  final DeviceBuffer device = DeviceBuffer.of(Device.cuda(0), 4096, 1 << 20);
-  final CudaStream stream = CudaStream.of(Device.cuda(0), 0);
+  final DeviceBuffer device = DeviceBuffer.of(LossDevice.cuda(0), 4096, 1 << 20);
   final MemorySegment closedMemory;
   final MemorySegment foreignMemory;
   final MemorySegment untouched = memory.allocate(1 << 16).fill(UNTOUCHED);
@@ -76,8 +75,9 @@ abstract class CallMemory implements AutoCloseable {
     }
   }
 
-  static Targets.Boxes boxes(MemorySegment rows, int perImage, MemorySegment weights) {
-    return new Targets.Boxes(rows, perImage, Targets.BoxPolicy.SKIP, weights);
+  static Targets.Boxes<MemorySegment> boxes(
+      MemorySegment rows, int perImage, MemorySegment weights) {
+    return new Targets.Boxes<>(rows, perImage, Targets.BoxPolicy.SKIP, weights);
   }
 
   /** The guards of the memory of the last call, and what it was only to read. */

@@ -28,7 +28,7 @@ import org.junit.jupiter.params.provider.MethodSource;
  */
 @Tag("cuda")
 class CudaTest {
-  private static final Device CUDA = Device.cuda(0);
+  private static final LossDevice CUDA = LossDevice.cuda(0);
 
   @BeforeAll
   static void requireCuda() {
@@ -48,7 +48,7 @@ class CudaTest {
     final DeviceBuffer[] feats;
     final DeviceBuffer[] yTrue;
     final DeviceBuffer[] grads;
-    final Targets boxes;
+    final Targets.Boxes<DeviceBuffer> boxes;
 
     OnDevice(Golden g) {
       this.g = g;
@@ -77,8 +77,8 @@ class CudaTest {
       return host;
     }
 
-    YoloLoss open() {
-      return YoloLoss.builder(g.spec).maxBatch(g.batch).memory(Memory.DEVICE).open();
+    CudaYoloLoss open() {
+      return YoloLoss.builder(g.spec).maxBatch(g.batch).openCuda(0);
     }
 
     @Override
@@ -110,22 +110,22 @@ class CudaTest {
       Golden g = new Golden(name, arena);
       try (OnDevice d = new OnDevice(g);
           YoloLoss host = g.open(CUDA, 1);
-          YoloLoss loss = d.open()) {
+          CudaYoloLoss loss = d.open()) {
         assertEquals("cuda:0", loss.deviceName());
-        assertTrue(loss.deviceWhy().startsWith("auto: device memory"), loss.deviceWhy());
-        assertEquals(Memory.DEVICE, loss.memory());
+        assertEquals(CUDA, loss.device());
         MemorySegment[] grads = g.garbage(arena);
         LossResult want = host.compute(g.batch, g.feats, Targets.dense(g.yTrue), grads);
         assertEquals(
             g.expected.get("total").doubleValue(), want.total(), 1e-5 * want.total() + 1e-6);
         LossResult result = loss.newResult();
-        Targets dense = Targets.dense(d.yTrue);
-        for (Targets targets : d.boxes == null ? List.of(dense) : List.of(dense, d.boxes)) {
-          loss.compute(g.batch, d.feats, targets, d.grads, LossOptions.DEFAULT, result);
+        Targets<DeviceBuffer> dense = Targets.dense(d.yTrue);
+        for (Targets<DeviceBuffer> targets :
+            d.boxes == null ? List.of(dense) : List.of(dense, d.boxes)) {
+          loss.compute(g.batch, d.feats, targets, d.grads, result);
           assertEquals(want.total(), result.total());
+          assertEquals(want.total(), loss.compute(g.batch, d.feats, targets, null).total());
           assertSame(grads, d.gradients(arena));
-          loss.computeAsync(
-              g.batch, d.feats, targets, d.grads, LossOptions.DEFAULT, stream, result);
+          loss.computeAsync(g.batch, d.feats, targets, d.grads, stream, result);
           for (int l = 0; l < want.layers(); l++) {
             assertEquals(want.layer(l), result.layer(l));
             assertEquals(want.row(g.batch - 1, l), result.row(g.batch - 1, l));
@@ -144,11 +144,11 @@ class CudaTest {
           d.feats[l].copyTo(inPlace[l]);
         }
         assertSame(grads, inPlace);
-        if (d.boxes instanceof Targets.DeviceBoxes boxes) {
+        if (d.boxes != null) {
           assertEquals(result.boxes().dropped(), 0);
           assertEquals(
               host.buildYTrue(g.batch, g.boxes, g.garbage(arena)),
-              loss.buildYTrue(g.batch, boxes, d.grads));
+              loss.buildYTrue(g.batch, d.boxes, d.grads));
           assertSame(g.yTrue, d.gradients(arena));
         }
       }
@@ -188,7 +188,7 @@ class CudaTest {
       refused(
           IllegalArgumentException.class,
           "a CUDA device is expected",
-          () -> DeviceBuffer.allocate(Device.CPU, 8));
+          () -> DeviceBuffer.allocate(LossDevice.CPU, 8));
       refused(YoloLossException.class, "bytes is 0", () -> DeviceBuffer.allocate(CUDA, 0));
       refused(
           YoloLossException.class, "out of memory", () -> DeviceBuffer.allocate(CUDA, 1L << 60));
@@ -208,7 +208,7 @@ class CudaTest {
     refused(
         YoloLossException.class,
         "numbered from 0",
-        () -> YoloLoss.checkDevice(Device.cuda(devices.size())));
+        () -> YoloLoss.checkDevice(LossDevice.cuda(devices.size())));
   }
 
   @Test
@@ -263,11 +263,11 @@ class CudaTest {
         CudaStream stream = CudaStream.open(CUDA)) {
       Golden g = new Golden("e_empty_and_crowded", arena);
       try (OnDevice d = new OnDevice(g);
-          YoloLoss loss = d.open()) {
+          CudaYoloLoss loss = d.open()) {
         MemorySegment rows = arena.allocate(g.boxes.boxes().byteSize()).copyFrom(g.boxes.boxes());
         rows.setAtIndex(JAVA_FLOAT, 5L * (g.boxes.perImage() + 3) + 2, -1); // image 1, row 3
         DeviceBuffer bad = d.upload(rows);
-        Targets boxes = Targets.boxes(bad, g.boxes.perImage());
+        Targets<DeviceBuffer> boxes = Targets.boxes(bad, g.boxes.perImage());
         LossResult result = loss.newResult();
         loss.computeAsync(g.batch, d.feats, boxes, d.grads, LossOptions.DEFAULT, stream, result);
         refused(YoloLossException.class, "boxes: image 1, row 3 names no object", result::total);
@@ -277,7 +277,8 @@ class CudaTest {
             YoloLossException.class,
             "image 1, row 3 [",
             () -> loss.compute(g.batch, d.feats, boxes, d.grads, LossOptions.DEFAULT, result));
-        Targets skipped = new Targets.DeviceBoxes(bad, g.boxes.perImage(), Targets.BoxPolicy.SKIP);
+        Targets<DeviceBuffer> skipped =
+            new Targets.Boxes<>(bad, g.boxes.perImage(), Targets.BoxPolicy.SKIP);
         loss.computeAsync(g.batch, d.feats, skipped, d.grads, LossOptions.DEFAULT, stream, result);
         assertEquals(1, result.boxes().skipped());
       }
@@ -290,61 +291,48 @@ class CudaTest {
         PinnedArena pinned = PinnedArena.ofConfined()) {
       Golden g = new Golden("a_small_3scale", arena);
       try (OnDevice d = new OnDevice(g);
-          YoloLoss loss = d.open();
-          YoloLoss cpu = g.open(Device.CPU, 1)) {
+          CudaYoloLoss loss = d.open()) {
         MemorySegment host = pinned.allocateFrom(JAVA_FLOAT, 12.5f, -8);
         DeviceBuffer values = d.upload(host);
         LossResult result = loss.newResult();
-        Targets targets = Targets.dense(d.yTrue);
+        Targets<DeviceBuffer> targets = Targets.dense(d.yTrue);
         LossOptions byValue = new LossOptions(LossOptions.Normaliser.value(12.5), -8);
         loss.compute(g.batch, d.feats, targets, d.grads, byValue, result);
         final MemorySegment[] want = d.gradients(arena);
         final double total = result.total();
-        LossOptions onDevice =
-            new LossOptions(LossOptions.Normaliser.at(values.slice(0, 4)), 1)
-                .withGradientScaleAt(values.slice(4, 4));
-        loss.compute(g.batch, d.feats, targets, d.grads, onDevice, result);
+        CudaYoloLoss.Scalars both =
+            new CudaYoloLoss.Scalars(values.slice(0, 4), values.slice(4, 4));
+        LossOptions none = LossOptions.DEFAULT;
+        loss.compute(g.batch, d.feats, targets, d.grads, none, null, both, result);
         assertEquals(12.5, result.normaliser());
         assertEquals(total, result.total());
         assertSame(want, d.gradients(arena));
-        LossResult hostResult = cpu.newResult();
+        CudaYoloLoss.Scalars scale = new CudaYoloLoss.Scalars(null, values.slice(4, 4));
+        LossOptions normaliser = none.withNormaliser(LossOptions.Normaliser.value(12.5));
+        loss.compute(g.batch, d.feats, targets, d.grads, normaliser, null, scale, result);
+        assertEquals(total, result.total());
+        assertSame(want, d.gradients(arena));
+        CudaYoloLoss.Scalars small = new CudaYoloLoss.Scalars(values.slice(0, 2), null);
         refused(
             IllegalArgumentException.class,
-            "normaliser is device memory, which only a CUDA device reads",
-            () ->
-                cpu.compute(g.batch, g.feats, Targets.dense(g.yTrue), null, onDevice, hostResult));
+            "normaliser holds 2 bytes, 4 are expected",
+            () -> loss.compute(g.batch, d.feats, targets, null, none, null, small, result));
       }
     }
   }
 
   @Test
-  void memoryOfTheWrongKindIsRefused() {
+  void memoryThatDoesNotFitIsRefused() {
     try (Arena arena = Arena.ofConfined();
         CudaStream stream = CudaStream.open(CUDA)) {
       Golden g = new Golden("a_small_3scale", arena);
       try (OnDevice d = new OnDevice(g);
-          YoloLoss loss = d.open();
+          CudaYoloLoss loss = d.open();
           YoloLoss host = g.open(CUDA, 1)) {
         LossResult result = loss.newResult();
         LossOptions options = LossOptions.DEFAULT;
-        Targets dense = Targets.dense(d.yTrue);
-        refused(
-            IllegalArgumentException.class,
-            "feats[0] is host memory, device memory of",
-            () -> loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), null));
-        refused(
-            IllegalArgumentException.class,
-            "y_true[0] is host memory",
-            () -> loss.compute(g.batch, d.feats, Targets.dense(g.yTrue), null, options, result));
-        refused(
-            IllegalArgumentException.class,
-            "boxes is host memory",
-            () -> loss.compute(g.batch, d.feats, g.boxes, null, options, result));
+        Targets<DeviceBuffer> dense = Targets.dense(d.yTrue);
         LossResult hostResult = host.newResult();
-        refused(
-            IllegalArgumentException.class,
-            "feats[0] is device memory, a segment of",
-            () -> host.compute(g.batch, d.feats, dense, null, options, hostResult));
         refused(
             IllegalArgumentException.class,
             "result is null or of another",
@@ -355,7 +343,7 @@ class CudaTest {
             () -> loss.computeAsync(g.batch, d.feats, dense, null, options, null, result));
         refused(
             IllegalArgumentException.class,
-            "stream is of cuda:1, this YoloLoss is on cuda:0",
+            "stream is of cuda:1, this CudaYoloLoss is on cuda:0",
             () ->
                 loss.computeAsync(
                     g.batch,
@@ -363,26 +351,22 @@ class CudaTest {
                     dense,
                     null,
                     options,
-                    CudaStream.of(Device.cuda(1), 0),
+                    CudaStream.of(LossDevice.cuda(1), 0),
                     result));
         refused(
             IllegalArgumentException.class,
             "device is cpu, a CUDA device is expected",
-            () -> CudaStream.open(Device.CPU));
-        refused(
-            IllegalArgumentException.class,
-            "decode with one",
-            () -> loss.yoloHead(0, 1, g.feats[0], new YoloHead(null, null, null, null, null)));
+            () -> CudaStream.open(LossDevice.CPU));
         DeviceBuffer[] feats = d.feats.clone();
         feats[1] = feats[1].slice(0, 8);
         refused(
             IllegalArgumentException.class,
             "feats[1] holds 8 bytes",
             () -> loss.compute(g.batch, feats, dense, null, options, result));
-        feats[1] = DeviceBuffer.of(Device.cuda(1), 4096, 1 << 20);
+        feats[1] = DeviceBuffer.of(LossDevice.cuda(1), 4096, 1 << 20);
         refused(
             IllegalArgumentException.class,
-            "feats[1] is memory of cuda:1, this YoloLoss is on cuda:0",
+            "feats[1] is memory of cuda:1, this CudaYoloLoss is on cuda:0",
             () -> loss.compute(g.batch, feats, dense, null, options, result));
         feats[1] = DeviceBuffer.of(CUDA, g.feats[1].address(), g.feats[1].byteSize());
         refused(
@@ -433,9 +417,9 @@ class CudaTest {
       Golden g = new Golden("c_tiny_2scale", arena);
       LossResult kept;
       try (OnDevice d = new OnDevice(g);
-          YoloLoss loss = d.open()) {
+          CudaYoloLoss loss = d.open()) {
         LossResult[] results = Stream.generate(loss::newResult).limit(4).toArray(LossResult[]::new);
-        Targets dense = Targets.dense(d.yTrue);
+        Targets<DeviceBuffer> dense = Targets.dense(d.yTrue);
         LossOptions options = LossOptions.DEFAULT;
         CudaStream legacy = CudaStream.of(CUDA, 0);
         loss.computeAsync(g.batch, d.feats, dense, d.grads, options, a, results[0]);
@@ -451,6 +435,32 @@ class CudaTest {
       assertTrue(kept.total() > 0, "a result outlives its YoloLoss and its memory");
       assertEquals(a.device(), CUDA);
       assertTrue(a.handle() != 0);
+    }
+  }
+
+  /** The snippet of {@link CudaYoloLoss}. */
+  @Test
+  void aLossOnTheGpu() {
+    YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
+    MemorySegment rows = Arena.ofAuto().allocate(8 * 20 * 5 * 4);
+    // @start region="cuda"
+    LossDevice gpu = LossDevice.cuda(0);
+    DeviceBuffer[] feats = spec.allocate(gpu, 8); // or your framework's, by DeviceBuffer.of
+    DeviceBuffer[] grads = spec.allocate(gpu, 8);
+    try (CudaYoloLoss loss = YoloLoss.builder(spec).maxBatch(8).openCuda(0);
+        CudaStream stream = CudaStream.open(gpu); // or your framework's, by CudaStream.of
+        DeviceBuffer boxes = DeviceBuffer.allocate(gpu, 8 * 20 * 5 * 4)) { // 20 an image
+      boxes.copyFrom(rows);
+      LossResult result = loss.newResult();
+      loss.computeAsync(8, feats, Targets.boxes(boxes, 20), grads, stream, result);
+      // ... enqueue the backward pass of the network
+      double total = result.total(); // waits for the call
+      // @end
+      assertTrue(total >= 0 || Double.isNaN(total)); // feats hold anything
+    }
+    for (int l = 0; l < feats.length; l++) {
+      feats[l].close();
+      grads[l].close();
     }
   }
 }

@@ -36,7 +36,7 @@ final class Golden {
   final MemorySegment[] feats;
   final MemorySegment[] yTrue;
   final MemorySegment[] wantedGrads;
-  final Targets.Boxes boxes; // null if the truths were not made from boxes
+  final Targets.Boxes<MemorySegment> boxes; // null if the truths were not made from boxes
 
   Golden(String name, Arena arena) {
     Path folder = ROOT.resolve(name);
@@ -61,7 +61,7 @@ final class Golden {
     }
   }
 
-  private Targets.Boxes boxes(MemorySegment rows) {
+  private Targets.Boxes<MemorySegment> boxes(MemorySegment rows) {
     return Targets.boxes(rows, (int) (rows.byteSize() / (5 * Float.BYTES) / batch));
   }
 
@@ -100,7 +100,7 @@ final class Golden {
     return rows;
   }
 
-  YoloLoss open(Device device, int threads) {
+  YoloLoss open(LossDevice device, int threads) {
     return YoloLoss.builder(spec).maxBatch(batch).device(device).threads(threads).open();
   }
 

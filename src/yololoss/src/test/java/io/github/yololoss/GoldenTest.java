@@ -20,10 +20,10 @@ import org.junit.jupiter.params.provider.MethodSource;
 class GoldenTest {
   static Stream<Arguments> cases() {
     List<Object[]> devices = new ArrayList<>();
-    devices.add(new Object[] {Device.REFERENCE, 0});
-    devices.add(new Object[] {Device.AUTO, 0});
-    devices.add(new Object[] {Device.CPU, 1});
-    devices.add(new Object[] {Device.CPU, 3});
+    devices.add(new Object[] {LossDevice.REFERENCE, 0});
+    devices.add(new Object[] {LossDevice.AUTO, 0});
+    devices.add(new Object[] {LossDevice.CPU, 1});
+    devices.add(new Object[] {LossDevice.CPU, 3});
     CudaDevice.list().forEach(d -> devices.add(new Object[] {d.device(), 0}));
     return Golden.NAMES.stream()
         .flatMap(name -> devices.stream().map(d -> Arguments.of(name, d[0], d[1])));
@@ -31,7 +31,7 @@ class GoldenTest {
 
   @ParameterizedTest(name = "{0}, {1}, {2} threads")
   @MethodSource("cases")
-  void lossAndGradient(String name, Device device, int threads) {
+  void lossAndGradient(String name, LossDevice device, int threads) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden(name, arena);
       try (YoloLoss loss = g.open(device, threads)) {
@@ -103,7 +103,7 @@ class GoldenTest {
 
   @ParameterizedTest(name = "{0}, {1}, {2} threads")
   @MethodSource("cases")
-  void gradientOverFeats(String name, Device device, int threads) {
+  void gradientOverFeats(String name, LossDevice device, int threads) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden(name, arena);
       MemorySegment[] inPlace = g.garbage(arena);
@@ -135,7 +135,7 @@ class GoldenTest {
 
   @ParameterizedTest(name = "{0}, {1}, {2} threads")
   @MethodSource("cases")
-  void options(String name, Device device, int threads) {
+  void options(String name, LossDevice device, int threads) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden(name, arena);
       MemorySegment[] grads = g.garbage(arena);

@@ -34,7 +34,7 @@ class LifecycleTest {
   void useAfterCloseIsRefused() {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("a_small_3scale", arena);
-      YoloLoss loss = g.open(Device.CPU, 2);
+      YoloLoss loss = g.open(LossDevice.CPU, 2);
       LossResult result = loss.compute(g.batch, g.feats, g.boxes, null);
       double total = result.total();
       loss.close();
@@ -66,7 +66,7 @@ class LifecycleTest {
         Arena memory = Arena.ofShared()) {
       int refused = 0;
       for (int round = 0; round < 200 && refused < 3; round++) {
-        YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open();
+        YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(LossDevice.REFERENCE).open();
         MemorySegment[] feats = SPEC.allocate(memory, batch);
         AtomicBoolean started = new AtomicBoolean();
         Future<Double> call =
@@ -102,7 +102,8 @@ class LifecycleTest {
   void closingTheMemoryOfARunningCallIsRefused(int scopes) throws Exception {
     int batch = 64;
     try (ExecutorService caller = Executors.newSingleThreadExecutor();
-        YoloLoss loss = YoloLoss.builder(SPEC).maxBatch(batch).device(Device.REFERENCE).open()) {
+        YoloLoss loss =
+            YoloLoss.builder(SPEC).maxBatch(batch).device(LossDevice.REFERENCE).open()) {
       int refused = 0;
       for (int round = 0; round < 200 && refused < 3; round++) {
         Arena[] arenas = new Arena[scopes];
@@ -152,7 +153,7 @@ class LifecycleTest {
   void memoryOfManyArenasAndOfOne() {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("a_small_3scale", arena);
-      try (YoloLoss loss = g.open(Device.CPU, 2)) {
+      try (YoloLoss loss = g.open(LossDevice.CPU, 2)) {
         MemorySegment[] want = g.garbage(arena);
         double total = loss.compute(g.batch, g.feats, Targets.dense(g.yTrue), want).total();
         Arena[] arenas = new Arena[9];
@@ -189,7 +190,7 @@ class LifecycleTest {
         segments,
         l ->
             arenas[(first + l) % arenas.length].allocate(
-                spec.bytes(l, batch, DataType.FLOAT32), 64));
+                spec.bytes(l, batch, FeatsType.FLOAT32), 64));
     return segments;
   }
 
@@ -207,7 +208,7 @@ class LifecycleTest {
     try (Arena arena = Arena.ofShared()) {
       Golden g = new Golden("a_small_3scale", arena);
       MemorySegment[] grads = g.garbage(arena);
-      try (YoloLoss loss = g.open(Device.CPU, 1)) {
+      try (YoloLoss loss = g.open(LossDevice.CPU, 1)) {
         LossResult result = loss.newResult();
         long least = Long.MAX_VALUE;
         for (int round = 0; round < 20 && least > 0; round++) { // until it is compiled
@@ -229,7 +230,7 @@ class LifecycleTest {
     try (Arena arena = Arena.ofShared();
         ExecutorService callers = Executors.newFixedThreadPool(4)) {
       Golden g = new Golden("d_nonsquare", arena);
-      try (YoloLoss loss = g.open(Device.CPU, 2)) {
+      try (YoloLoss loss = g.open(LossDevice.CPU, 2)) {
         double total = loss.compute(g.batch, g.feats, g.boxes, null).total();
         AtomicInteger right = new AtomicInteger();
         for (int t = 0; t < 4; t++) {
@@ -238,7 +239,7 @@ class LifecycleTest {
           callers.submit(
               () -> {
                 for (int i = 0; i < 100; i++) {
-                  Targets targets = i % 2 == 0 ? g.boxes : Targets.dense(g.yTrue);
+                  Targets<MemorySegment> targets = i % 2 == 0 ? g.boxes : Targets.dense(g.yTrue);
                   loss.compute(
                       g.batch,
                       g.feats,

@@ -60,7 +60,7 @@ class LossEventTest {
   @Test
   void aCallIsAnEventWhereARecordingAsksForIt() throws IOException {
     try (Arena arena = Arena.ofConfined();
-        YoloLoss loss = YoloLoss.builder(spec).maxBatch(2).device(Device.CPU).open()) {
+        YoloLoss loss = YoloLoss.builder(spec).maxBatch(2).device(LossDevice.CPU).open()) {
       MemorySegment[] feats = spec.allocate(arena, 2);
       feats[0].setAtIndex(JAVA_FLOAT, 4, Float.NaN);
       MemorySegment[] grads = spec.allocate(arena, 2);
@@ -94,10 +94,9 @@ class LossEventTest {
   @Tag("cuda")
   void anEnqueuedCall() throws IOException {
     CudaTest.requireCuda();
-    Device gpu = Device.cuda(0);
+    LossDevice gpu = LossDevice.cuda(0);
     try (Arena arena = Arena.ofConfined();
-        YoloLoss loss =
-            YoloLoss.builder(spec).maxBatch(1).memory(Memory.DEVICE).device(gpu).open();
+        CudaYoloLoss loss = YoloLoss.builder(spec).maxBatch(1).openCuda(0);
         CudaStream stream = CudaStream.open(gpu)) {
       DeviceBuffer[] feats = spec.allocate(gpu, 1);
       DeviceBuffer boxes = DeviceBuffer.allocate(gpu, 20);
@@ -111,8 +110,7 @@ class LossEventTest {
               () -> {
                 for (float right : new float[] {60, 50, -1}) { // the last names no object
                   boxes.copyFrom(arena.allocateFrom(JAVA_FLOAT, 8, 10, right, 50, 2));
-                  loss.computeAsync(
-                      1, feats, Targets.boxes(boxes, 1), null, LossOptions.DEFAULT, stream, result);
+                  loss.computeAsync(1, feats, Targets.boxes(boxes, 1), null, stream, result);
                   stream.synchronize();
                 }
                 assertThrows(YoloLossException.class, result::total);

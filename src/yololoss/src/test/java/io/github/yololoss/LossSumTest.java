@@ -116,7 +116,7 @@ class LossSumTest {
           LossSum shards = LossSum.zero(golden.spec.layers().size());
           for (int image = golden.batch - 1; image >= 0; image--) {
             MemorySegment[] feats = slice(golden.feats, golden.batch, image);
-            Targets truths = Targets.dense(slice(golden.yTrue, golden.batch, image));
+            Targets<MemorySegment> truths = Targets.dense(slice(golden.yTrue, golden.batch, image));
             shards = shards.merge(LossSum.of(loss.compute(1, feats, truths, null)));
           }
           assertEquals(whole, shards, name);
@@ -131,7 +131,7 @@ class LossSumTest {
     }
   }
 
-  private static Targets dense(Golden golden) {
+  private static Targets<MemorySegment> dense(Golden golden) {
     return Targets.dense(golden.yTrue);
   }
 
@@ -148,8 +148,8 @@ class LossSumTest {
         YoloLoss loss = YoloLoss.open(spec, 2)) {
       MemorySegment boxes =
           arena.allocateFrom(ValueLayout.JAVA_FLOAT, 8, 10, 90, 100, 2, 8, 10, 8, 10, 2);
-      Targets targets =
-          new Targets.Boxes(boxes, 1, Targets.BoxPolicy.SKIP); // the second has no area
+      Targets<MemorySegment> targets =
+          new Targets.Boxes<>(boxes, 1, Targets.BoxPolicy.SKIP); // the second has no area
       LossSum sum = LossSum.of(loss.compute(2, spec.allocate(arena, 2), targets, null));
       assertEquals(new BoxCounts(2, 2, 0, 0, 0), sum.merge(sum).boxes());
       assertEquals(4, sum.merge(sum).images());
@@ -277,7 +277,8 @@ class LossSumTest {
   @Test
   void theWordsAreAsManyAsTheHeaderSays() throws Exception {
     Matcher words =
-        Pattern.compile("YL_SUM_WORDS\\(layer_count\\) \\((\\d+) \\+ (\\d+) \\* \\(layer_count\\)\\)")
+        Pattern.compile(
+                "YL_SUM_WORDS\\(layer_count\\) \\((\\d+) \\+ (\\d+) \\* \\(layer_count\\)\\)")
             .matcher(Files.readString(Path.of("native/include/yololoss.h")));
     assertTrue(words.find());
     assertEquals(

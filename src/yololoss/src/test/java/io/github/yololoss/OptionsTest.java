@@ -25,11 +25,11 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** What a trainer can ask for beyond the loss, through Java, over every device. */
 @Tag("cuda")
 class OptionsTest {
-  static Stream<Device> devices() {
-    Stream<Device> host = Stream.of(Device.REFERENCE, Device.CPU);
+  static Stream<LossDevice> devices() {
+    Stream<LossDevice> host = Stream.of(LossDevice.REFERENCE, LossDevice.CPU);
     try {
-      YoloLoss.checkDevice(Device.cuda(0));
-      return Stream.concat(host, Stream.of(Device.cuda(0)));
+      YoloLoss.checkDevice(LossDevice.cuda(0));
+      return Stream.concat(host, Stream.of(LossDevice.cuda(0)));
     } catch (YoloLossException e) {
       return host;
     }
@@ -41,8 +41,8 @@ class OptionsTest {
   }
 
   /** Place of element i of (B, H, W, A*(5+C)) in the order of a layout. */
-  private static long place(YoloSpec spec, Layout layout, int l, long i) {
-    if (layout == Layout.NHWC) {
+  private static long place(YoloSpec spec, FeatsLayout layout, int l, long i) {
+    if (layout == FeatsLayout.NHWC) {
       return i;
     }
     long channels = 5L + spec.numClasses();
@@ -55,7 +55,7 @@ class OptionsTest {
         + cell / anchors;
   }
 
-  private static void put(MemorySegment to, DataType type, long index, double value) {
+  private static void put(MemorySegment to, FeatsType type, long index, double value) {
     switch (type) {
       case FLOAT32 -> to.setAtIndex(JAVA_FLOAT, index, (float) value);
       case FLOAT64 -> to.setAtIndex(JAVA_DOUBLE, index, value);
@@ -66,7 +66,7 @@ class OptionsTest {
   }
 
   /** The logits of a golden case in a type and order. */
-  private static MemorySegment[] feats(Golden g, DataType type, Layout layout, Arena arena) {
+  private static MemorySegment[] feats(Golden g, FeatsType type, FeatsLayout layout, Arena arena) {
     MemorySegment[] feats = g.spec.allocate(arena, g.batch, type);
     for (int l = 0; l < feats.length; l++) {
       for (long i = 0; i < g.feats[l].byteSize() / 4; i++) {
@@ -77,7 +77,7 @@ class OptionsTest {
   }
 
   private static double[] gradient(
-      Golden g, MemorySegment grads, DataType type, Layout layout, int l) {
+      Golden g, MemorySegment grads, FeatsType type, FeatsLayout layout, int l) {
     return IntStream.range(0, (int) (g.feats[l].byteSize() / 4))
         .mapToDouble(i -> type.get(grads, place(g.spec, layout, l, i)))
         .toArray();
@@ -85,35 +85,35 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void typesAndLayouts(Device device) {
+  void typesAndLayouts(LossDevice device) {
     for (String name : List.of("a_small_3scale", "f_soft_targets")) {
-      for (DataType type : DataType.values()) {
+      for (FeatsType type : FeatsType.values()) {
         try (Arena arena = Arena.ofConfined()) {
           Golden g = new Golden(name, arena);
-          MemorySegment[] rounded = feats(g, type, Layout.NHWC, arena);
-          MemorySegment[] wide = g.spec.allocate(arena, g.batch, DataType.FLOAT64);
+          MemorySegment[] rounded = feats(g, type, FeatsLayout.NHWC, arena);
+          MemorySegment[] wide = g.spec.allocate(arena, g.batch, FeatsType.FLOAT64);
           for (int l = 0; l < wide.length; l++) {
             for (long i = 0; i < g.feats[l].byteSize() / 4; i++) {
               wide[l].setAtIndex(JAVA_DOUBLE, i, type.get(rounded[l], i));
             }
           }
-          MemorySegment[] want = g.spec.allocate(arena, g.batch, DataType.FLOAT64);
+          MemorySegment[] want = g.spec.allocate(arena, g.batch, FeatsType.FLOAT64);
           double total;
           try (YoloLoss loss =
               YoloLoss.builder(g.spec)
                   .maxBatch(g.batch)
-                  .device(Device.REFERENCE)
-                  .dataType(DataType.FLOAT64)
+                  .device(LossDevice.REFERENCE)
+                  .featsType(FeatsType.FLOAT64)
                   .open()) {
             total = loss.compute(g.batch, wide, Targets.dense(g.yTrue), want).total();
           }
-          for (Layout layout : Layout.values()) {
+          for (FeatsLayout layout : FeatsLayout.values()) {
             for (boolean f32 : new boolean[] {false, true}) {
               try (YoloLoss loss =
                   YoloLoss.builder(g.spec)
                       .maxBatch(g.batch)
                       .device(device)
-                      .dataType(type)
+                      .featsType(type)
                       .layout(layout)
                       .float32Gradients(f32)
                       .open()) {
@@ -147,7 +147,7 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void rules(Device device) {
+  void rules(LossDevice device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("h_builder_edges", arena);
       LossResult plain;
@@ -200,7 +200,7 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void accumulationAndBoxWeights(Device device) {
+  void accumulationAndBoxWeights(LossDevice device) {
     try (Arena arena = Arena.ofConfined();
         YoloLoss loss = new Golden("h_builder_edges", arena).open(device, 0)) {
       Golden g = new Golden("h_builder_edges", arena);
@@ -219,8 +219,8 @@ class OptionsTest {
       }
       int rows = g.batch * g.boxes.perImage();
       MemorySegment zeros = arena.allocate(JAVA_FLOAT, rows);
-      Targets.Boxes weighted =
-          new Targets.Boxes(g.boxes.boxes(), g.boxes.perImage(), Targets.BoxPolicy.ERROR, zeros);
+      Targets.Boxes<MemorySegment> weighted =
+          new Targets.Boxes<>(g.boxes.boxes(), g.boxes.perImage(), Targets.BoxPolicy.ERROR, zeros);
       loss.compute(g.batch, g.feats, weighted, once, LossOptions.DEFAULT, result);
       assertEquals(0, result.layer(2).xy());
       assertTrue(result.objects() > 0 && result.layer(2).confidenceBackground() > 0);
@@ -231,7 +231,7 @@ class OptionsTest {
               loss.compute(
                   g.batch,
                   g.feats,
-                  new Targets.Boxes(
+                  new Targets.Boxes<>(
                       g.boxes.boxes(),
                       g.boxes.perImage(),
                       Targets.BoxPolicy.ERROR,
@@ -251,10 +251,10 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void statisticsAndMaps(Device device) {
+  void statisticsAndMaps(LossDevice device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("h_builder_edges", arena);
-      for (Layout layout : Layout.values()) {
+      for (FeatsLayout layout : FeatsLayout.values()) {
         try (YoloLoss loss =
             YoloLoss.builder(g.spec).maxBatch(g.batch).device(device).layout(layout).open()) {
           MemorySegment[] grads = g.garbage(arena);
@@ -264,9 +264,9 @@ class OptionsTest {
                   g.spec.allocateMap(arena, g.batch),
                   g.spec.allocateMap(arena, g.batch));
           LossResult result = loss.newResult();
-          MemorySegment[] feats = feats(g, DataType.FLOAT32, layout, arena);
-          LossOptions options = LossOptions.DEFAULT.withStatistics(true).withMaps(maps);
-          loss.compute(g.batch, feats, g.boxes, grads, options, result);
+          MemorySegment[] feats = feats(g, FeatsType.FLOAT32, layout, arena);
+          LossOptions options = LossOptions.DEFAULT.withStatistics(true);
+          loss.compute(g.batch, feats, g.boxes, grads, options, maps, result);
           long ignored = 0;
           for (int l = 0; l < grads.length; l++) {
             Statistics s = result.statistics(l);
@@ -307,10 +307,10 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void offenders(Device device) {
+  void offenders(LossDevice device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("d_nonsquare", arena);
-      MemorySegment[] feats = feats(g, DataType.FLOAT32, Layout.NHWC, arena);
+      MemorySegment[] feats = feats(g, FeatsType.FLOAT32, FeatsLayout.NHWC, arena);
       int channels = 5 + g.spec.numClasses();
       // Image 1, layer 2, row 30, column 51, anchor 2: background, class 1 and objectness.
       long cell = ((1L * 40 + 30) * 52 + 51) * 3 + 2;
@@ -318,7 +318,7 @@ class OptionsTest {
       LossOptions all = LossOptions.DEFAULT.withSearch(LossOptions.Search.ALL);
       try (YoloLoss loss = g.open(device, 0)) {
         LossResult result = loss.newResult();
-        Targets dense = Targets.dense(g.yTrue);
+        Targets<MemorySegment> dense = Targets.dense(g.yTrue);
         loss.compute(g.batch, feats, dense, null, all, result);
         assertNull(result.offender());
         feats[2].setAtIndex(JAVA_FLOAT, cell * channels + 6, Float.NaN);
@@ -345,17 +345,17 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void lossScaler(Device device) {
+  void lossScaler(LossDevice device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("a_small_3scale", arena);
-      MemorySegment[] feats = feats(g, DataType.FLOAT16, Layout.NCHW, arena);
-      MemorySegment[] grads = g.spec.allocate(arena, g.batch, DataType.FLOAT16);
+      MemorySegment[] feats = feats(g, FeatsType.FLOAT16, FeatsLayout.NCHW, arena);
+      MemorySegment[] grads = g.spec.allocate(arena, g.batch, FeatsType.FLOAT16);
       try (YoloLoss loss =
           YoloLoss.builder(g.spec)
               .maxBatch(g.batch)
               .device(device)
-              .dataType(DataType.FLOAT16)
-              .layout(Layout.NCHW)
+              .featsType(FeatsType.FLOAT16)
+              .layout(FeatsLayout.NCHW)
               .open()) {
         LossResult result = loss.newResult();
         double scale = 1 << 20;
@@ -368,7 +368,7 @@ class OptionsTest {
           long found = 0;
           for (MemorySegment layer : grads) {
             for (long i = 0; i < layer.byteSize() / 2; i++) {
-              found += Double.isFinite(DataType.FLOAT16.get(layer, i)) ? 0 : 1;
+              found += Double.isFinite(FeatsType.FLOAT16.get(layer, i)) ? 0 : 1;
             }
           }
           assertEquals(found, result.foundInf());
@@ -388,7 +388,7 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void audits(Device device) {
+  void audits(LossDevice device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("c_tiny_2scale", arena);
       int t = g.boxes.perImage();
@@ -407,7 +407,7 @@ class OptionsTest {
         assertEquals(0, fine.anchorUse().get(1).get(0));
 
         rows.setAtIndex(JAVA_FLOAT, 5L * t + 4, 2); // image 1, row 0: a class that is not there
-        Targets.Boxes bad = new Targets.Boxes(rows, t, Targets.BoxPolicy.SKIP);
+        Targets.Boxes<MemorySegment> bad = new Targets.Boxes<>(rows, t, Targets.BoxPolicy.SKIP);
         Audit found = loss.audit(g.batch, bad, 0, 1);
         assertEquals(1, found.faults());
         assertEquals(1, found.findings().size());
@@ -433,7 +433,7 @@ class OptionsTest {
         // A row that reaches out of the input.
         rows.copyFrom(g.boxes.boxes());
         MemorySegment.copy(new float[] {400, 20, 440, 80, 1}, 0, rows, JAVA_FLOAT, 20L * t, 5);
-        Targets.Boxes clamp = new Targets.Boxes(rows, t, Targets.BoxPolicy.CLAMP);
+        Targets.Boxes<MemorySegment> clamp = new Targets.Boxes<>(rows, t, Targets.BoxPolicy.CLAMP);
         assertEquals(1, loss.compute(g.batch, g.feats, clamp, null).boxes().clamped());
         assertEquals(
             Audit.Action.CLAMPED,
@@ -448,8 +448,8 @@ class OptionsTest {
 
   @ParameterizedTest
   @MethodSource("devices")
-  void onTheDevice(Device device) {
-    if (device.kind() != Device.Kind.CUDA) {
+  void onTheDevice(LossDevice device) {
+    if (device.kind() != LossDevice.Kind.CUDA) {
       return;
     }
     List<DeviceBuffer> all = new ArrayList<>();
@@ -469,22 +469,22 @@ class OptionsTest {
       LossResult want;
       try (YoloLoss loss = g.open(device, 1)) {
         want = loss.newResult();
-        Targets weighted =
-            new Targets.Boxes(g.boxes.boxes(), g.boxes.perImage(), Targets.BoxPolicy.ERROR, ones);
-        loss.compute(g.batch, g.feats, weighted, null, options.withMaps(hostMaps), want);
+        Targets<MemorySegment> weighted =
+            new Targets.Boxes<>(g.boxes.boxes(), g.boxes.perImage(), Targets.BoxPolicy.ERROR, ones);
+        loss.compute(g.batch, g.feats, weighted, null, options, hostMaps, want);
       }
       DeviceBuffer[] feats = upload(g.feats, device, all);
       DeviceBuffer[][] maps = {
         upload(hostMaps.ignoreMask(), device, all), upload(hostMaps.bestIou(), device, all)
       };
       DeviceBuffer[] boxes = upload(new MemorySegment[] {g.boxes.boxes(), ones}, device, all);
-      Targets weighted =
-          new Targets.DeviceBoxes(boxes[0], g.boxes.perImage(), Targets.BoxPolicy.ERROR, boxes[1]);
-      try (YoloLoss loss =
-          YoloLoss.builder(g.spec).maxBatch(g.batch).memory(Memory.DEVICE).device(device).open()) {
+      Targets<DeviceBuffer> weighted =
+          new Targets.Boxes<>(boxes[0], g.boxes.perImage(), Targets.BoxPolicy.ERROR, boxes[1]);
+      try (CudaYoloLoss loss =
+          YoloLoss.builder(g.spec).maxBatch(g.batch).device(device).openCuda(device.index())) {
         LossResult result = loss.newResult();
-        LossOptions withMaps = options.withMaps(new CellMaps<>(maps[0], maps[1], null));
-        loss.computeAsync(g.batch, feats, weighted, null, withMaps, stream, result);
+        CellMaps<DeviceBuffer> wanted = new CellMaps<>(maps[0], maps[1], null);
+        loss.computeAsync(g.batch, feats, weighted, null, options, wanted, null, stream, result);
         assertEquals(want.total(), result.total());
         assertNull(result.offender());
         for (int l = 0; l < feats.length; l++) {
@@ -497,12 +497,6 @@ class OptionsTest {
           }
         }
         assertEquals(0, loss.audit(g.batch, weighted, 0, 10).faults());
-        refused(
-            IllegalArgumentException.class,
-            "ignoreMask[0] is host memory",
-            () ->
-                loss.computeAsync(
-                    g.batch, feats, weighted, null, options.withMaps(hostMaps), stream, result));
       }
     } finally {
       all.forEach(DeviceBuffer::close);
@@ -510,7 +504,7 @@ class OptionsTest {
   }
 
   private static DeviceBuffer[] upload(
-      MemorySegment[] host, Device device, List<DeviceBuffer> all) {
+      MemorySegment[] host, LossDevice device, List<DeviceBuffer> all) {
     DeviceBuffer[] buffers =
         Arrays.stream(host)
             .map(

@@ -46,9 +46,9 @@ class SnippetsTest {
     YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
     // @start region="scale"
     try (Arena arena = Arena.ofShared();
-        YoloLoss loss = YoloLoss.builder(spec).dataType(DataType.FLOAT16).open()) {
-      MemorySegment[] feats = spec.allocate(arena, 1, DataType.FLOAT16);
-      MemorySegment[] grads = spec.allocate(arena, 1, DataType.FLOAT16);
+        YoloLoss loss = YoloLoss.builder(spec).featsType(FeatsType.FLOAT16).open()) {
+      MemorySegment[] feats = spec.allocate(arena, 1, FeatsType.FLOAT16);
+      MemorySegment[] grads = spec.allocate(arena, 1, FeatsType.FLOAT16);
       MemorySegment boxes = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 8, 10, 90, 100, 2);
       LossResult result = loss.newResult();
       double scale = 1 << 20;

@@ -89,20 +89,21 @@ class SoakTest {
       MemorySegment[] grads = g.garbage(arena);
       MemorySegment[][] first = new MemorySegment[4][];
       double[] total = new double[4];
-      Targets dense = Targets.dense(g.yTrue); // made once: no garbage that would make the heap grow
+      Targets<MemorySegment> dense =
+          Targets.dense(g.yTrue); // made once: no garbage that would make the heap grow
       LossOptions extras =
           LossOptions.DEFAULT.withStatistics(true).withSearch(LossOptions.Search.ALL);
-      YoloLoss loss = g.open(Device.CPU, 1);
+      YoloLoss loss = g.open(LossDevice.CPU, 1);
       LossResult result = loss.newResult();
       for (int i = 0; i < calls; i++) {
         if (i % EVERY == EVERY - 1) {
           loss.close();
-          loss = g.open(Device.CPU, 1 + i / EVERY % 3);
+          loss = g.open(LossDevice.CPU, 1 + i / EVERY % 3);
           result = loss.newResult();
         }
         int batch = 1 + i % 2;
         LossOptions options = i % 4 > 1 ? extras : LossOptions.DEFAULT;
-        Targets targets = i % 3 == 0 ? g.boxes : dense;
+        Targets<MemorySegment> targets = i % 3 == 0 ? g.boxes : dense;
         loss.compute(batch, g.feats, targets, grads, options, result);
         int kind = i % 4;
         if (first[kind] == null) {

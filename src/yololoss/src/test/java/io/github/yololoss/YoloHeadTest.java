@@ -17,7 +17,7 @@ class YoloHeadTest {
   void decodes(String device) {
     try (Arena arena = Arena.ofConfined()) {
       Golden g = new Golden("d_nonsquare", arena);
-      try (YoloLoss loss = g.open(Device.parse(device), 0)) {
+      try (YoloLoss loss = g.open(LossDevice.parse(device), 0)) {
         for (int l = 0; l < g.spec.layers().size(); l++) {
           decodesLayer(g, loss, l, arena);
         }

@@ -1,6 +1,6 @@
 package io.github.yololoss.kit;
 
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -31,15 +31,15 @@ import java.util.stream.Collectors;
  * @param type of the values
  * @param data the values, read-only. The file must not be shortened while it is mapped
  */
-public record Npy(long[] shape, DataType type, MemorySegment data) {
+public record Npy(long[] shape, FeatsType type, MemorySegment data) {
 
-  private static final Map<String, DataType> TYPES =
+  private static final Map<String, FeatsType> TYPES =
       Map.of(
-          "<f4", DataType.FLOAT32,
-          "<f8", DataType.FLOAT64,
-          "<f2", DataType.FLOAT16,
-          "<V2", DataType.BFLOAT16,
-          "|V2", DataType.BFLOAT16);
+          "<f4", FeatsType.FLOAT32,
+          "<f8", FeatsType.FLOAT64,
+          "<f2", FeatsType.FLOAT16,
+          "<V2", FeatsType.BFLOAT16,
+          "|V2", FeatsType.BFLOAT16);
   private static final byte[] MAGIC = {(byte) 0x93, 'N', 'U', 'M', 'P', 'Y'};
   private static final int MAX_HEADER = 1 << 16;
   // NumPy has at most 64 dimensions; without a bound, thousands would overflow the matcher's stack.
@@ -92,7 +92,7 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
                 + ": unreadable .npy header "
                 + (shown.length() > 200 ? shown.substring(0, 200) + "..." : shown));
       }
-      DataType type = TYPES.get(fields.group(1));
+      FeatsType type = TYPES.get(fields.group(1));
       if (type == null) {
         throw new IOException(
             file
@@ -184,7 +184,7 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
    * @param arena owns the memory
    */
   public MemorySegment floats(Arena arena) {
-    if (type == DataType.FLOAT32 && data.address() % Float.BYTES == 0) {
+    if (type == FeatsType.FLOAT32 && data.address() % Float.BYTES == 0) {
       return data;
     }
     MemorySegment copy = arena.allocate(ValueLayout.JAVA_FLOAT, size());
@@ -213,7 +213,7 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
    * @throws IOException as the next method
    */
   public static void write(Path file, MemorySegment data, long... shape) throws IOException {
-    write(file, DataType.FLOAT32, data, shape);
+    write(file, FeatsType.FLOAT32, data, shape);
   }
 
   /**
@@ -227,7 +227,7 @@ public record Npy(long[] shape, DataType type, MemorySegment data) {
    * @throws java.nio.file.FileSystemException if it cannot be made
    * @throws IOException with one sentence naming the file, if it cannot be written
    */
-  public static void write(Path file, DataType type, MemorySegment data, long... shape)
+  public static void write(Path file, FeatsType type, MemorySegment data, long... shape)
       throws IOException {
     long bytes = type.bytes();
     for (long size : shape) {

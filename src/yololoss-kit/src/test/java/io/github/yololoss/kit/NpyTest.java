@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -79,7 +79,7 @@ class NpyTest {
           Npy.map(
               file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", data.array()),
               arena);
-      assertEquals(DataType.FLOAT64, array.type());
+      assertEquals(FeatsType.FLOAT64, array.type());
       assertEquals("(2,)", array.shapeText());
       assertEquals(0.1, array.get(0));
       assertArrayEquals(

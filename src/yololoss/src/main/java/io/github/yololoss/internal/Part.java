@@ -19,13 +19,16 @@ public enum Part {
   WH("wh", "wh (sizes)", Parts::wh, LossRules::wh),
   /** Confidence of cells with m != 0. */
   CONFIDENCE_OBJECT(
-      "confidence_object", "confidence, objects", Parts::confidenceObject, LossRules::object),
+      "confidence_object",
+      "confidence, objects",
+      Parts::confidenceObject,
+      LossRules::confidenceObject),
   /** Confidence of cells with m = 0. */
   CONFIDENCE_BACKGROUND(
       "confidence_background",
       "confidence, background",
       Parts::confidenceBackground,
-      LossRules::background),
+      LossRules::confidenceBackground),
   /** Classes. */
   CLASS("class", "class", Parts::classes, LossRules::classes);
 

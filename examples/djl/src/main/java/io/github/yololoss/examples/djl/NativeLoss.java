@@ -7,13 +7,13 @@ import ai.djl.ndarray.types.Shape;
 import ai.djl.pytorch.engine.PtNDArray;
 import ai.djl.pytorch.jni.JniUtils;
 import ai.djl.training.loss.Loss;
-import io.github.yololoss.DataType;
-import io.github.yololoss.Device;
+import io.github.yololoss.CudaYoloLoss;
 import io.github.yololoss.DeviceBuffer;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.Memory;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
@@ -29,7 +29,9 @@ import java.util.Arrays;
 public final class NativeLoss extends Loss implements AutoCloseable {
   private final ai.djl.Device device;
   private final TensorPointer pointer; // null on the CPU
-  private final YoloLoss loss;
+  private final FeatsType type;
+  private final YoloLoss onHost; // null on a CUDA device
+  private final CudaYoloLoss onDevice; // null on the CPU
   private final LossOptions options;
   private final LossResult result;
 
@@ -44,20 +46,17 @@ public final class NativeLoss extends Loss implements AutoCloseable {
    *     are
    */
   public NativeLoss(
-      YoloSpec spec, int maxBatch, DataType type, LossOptions options, ai.djl.Device device) {
+      YoloSpec spec, int maxBatch, FeatsType type, LossOptions options, ai.djl.Device device) {
     super("yololoss");
     this.options = options;
     this.device = device;
     pointer = device.isGpu() ? new TensorPointer() : null;
-    loss =
-        YoloLoss.builder(spec)
-            .maxBatch(maxBatch)
-            .dataType(type)
-            .layout(Layout.NCHW)
-            .device(device.isGpu() ? Device.cuda(device.getDeviceId()) : Device.AUTO)
-            .memory(device.isGpu() ? Memory.DEVICE : Memory.HOST)
-            .open();
-    result = loss.newResult();
+    this.type = type;
+    YoloLoss.Builder builder =
+        YoloLoss.builder(spec).maxBatch(maxBatch).featsType(type).layout(FeatsLayout.NCHW);
+    onHost = device.isGpu() ? null : builder.open();
+    onDevice = device.isGpu() ? builder.openCuda(device.getDeviceId()) : null;
+    result = onHost != null ? onHost.newResult() : onDevice.newResult();
   }
 
   /**
@@ -110,11 +109,11 @@ public final class NativeLoss extends Loss implements AutoCloseable {
 
   /** Refuses tensors that this loss was not opened for; it would misread them. */
   private void require(NDArray boxes, NDList predictions) {
-    require("the boxes", boxes, DataType.FLOAT32);
-    predictions.forEach(prediction -> require("a prediction", prediction, loss.dataType()));
+    require("the boxes", boxes, FeatsType.FLOAT32);
+    predictions.forEach(prediction -> require("a prediction", prediction, type));
   }
 
-  private void require(String name, NDArray array, DataType type) {
+  private void require(String name, NDArray array, FeatsType type) {
     if (!array.getDevice().equals(device) || !array.getDataType().name().equals(type.name())) {
       throw new IllegalArgumentException(
           "%s: %s on %s; this NativeLoss expects %s on %s"
@@ -132,8 +131,8 @@ public final class NativeLoss extends Loss implements AutoCloseable {
   void compute(NDArray boxes, NDList predictions, NDList grads) {
     int batch = (int) boxes.getShape().get(0);
     int perImage = (int) boxes.getShape().get(1);
-    if (pointer != null) {
-      loss.compute(
+    if (onDevice != null) {
+      onDevice.compute(
           batch,
           buffers(predictions),
           Targets.boxes(buffer(boxes), perImage),
@@ -141,7 +140,7 @@ public final class NativeLoss extends Loss implements AutoCloseable {
           options,
           result);
     } else {
-      loss.compute(
+      onHost.compute(
           batch,
           segments(predictions),
           Targets.boxes(segment(boxes), perImage),
@@ -153,7 +152,7 @@ public final class NativeLoss extends Loss implements AutoCloseable {
 
   private DeviceBuffer buffer(NDArray array) {
     long bytes = array.size() * array.getDataType().getNumOfBytes();
-    return DeviceBuffer.of(Device.cuda(device.getDeviceId()), pointer.of(array), bytes);
+    return DeviceBuffer.of(LossDevice.cuda(device.getDeviceId()), pointer.of(array), bytes);
   }
 
   private DeviceBuffer[] buffers(NDList arrays) {
@@ -177,13 +176,22 @@ public final class NativeLoss extends Loss implements AutoCloseable {
     return result;
   }
 
-  /** Returns the library's loss. */
-  public YoloLoss library() {
-    return loss;
+  /** Returns the type of predictions and gradients. */
+  public FeatsType type() {
+    return type;
+  }
+
+  /** Returns the library's name of the device that it uses. */
+  public String deviceName() {
+    return onHost != null ? onHost.deviceName() : onDevice.deviceName();
   }
 
   @Override
   public void close() {
-    loss.close();
+    if (onHost != null) {
+      onHost.close();
+    } else {
+      onDevice.close();
+    }
   }
 }

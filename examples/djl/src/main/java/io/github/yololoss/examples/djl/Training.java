@@ -13,8 +13,7 @@ import ai.djl.training.GradientCollector;
 import ai.djl.training.Trainer;
 import ai.djl.training.loss.Loss;
 import ai.djl.training.tracker.Tracker;
-import io.github.yololoss.Layout;
-import io.github.yololoss.kit.LossLog;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
@@ -22,6 +21,7 @@ import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Boxes.Box;
 import io.github.yololoss.examples.djl.Dataset.Batch;
+import io.github.yololoss.kit.LossLog;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -86,8 +86,8 @@ final class Training implements AutoCloseable {
         training.size(), validation.size(), sizes.size(), spec.anchors());
     loss =
         new NativeLoss(
-            spec, options.batch, io.github.yololoss.DataType.FLOAT32, LossOptions.DEFAULT, device);
-    library = YoloLoss.builder(spec).maxBatch(options.batch).layout(Layout.NCHW).open();
+            spec, options.batch, io.github.yololoss.FeatsType.FLOAT32, LossOptions.DEFAULT, device);
+    library = YoloLoss.builder(spec).maxBatch(options.batch).layout(FeatsLayout.NCHW).open();
     operations = new OperationsLoss(library);
 
     int batches = (training.size() + options.batch - 1) / options.batch;
@@ -121,7 +121,7 @@ final class Training implements AutoCloseable {
   }
 
   void run() throws Exception {
-    say("loss by %s on %s", options.loss, loss.library().deviceName());
+    say("loss by %s on %s", options.loss, loss.deviceName());
     checkGradient();
     int last =
         options.stopAfter == null ? options.epochs : Math.min(options.stopAfter, options.epochs);

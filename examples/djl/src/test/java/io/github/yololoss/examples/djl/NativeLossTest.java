@@ -56,7 +56,7 @@ class NativeLossTest {
 
   private static NativeLoss loss(Device device) {
     return new NativeLoss(
-        SPEC, BATCH, io.github.yololoss.DataType.FLOAT32, LossOptions.DEFAULT, device);
+        SPEC, BATCH, io.github.yololoss.FeatsType.FLOAT32, LossOptions.DEFAULT, device);
   }
 
   private NDArray boxes() {
@@ -192,7 +192,7 @@ class NativeLossTest {
     List<DeviceBuffer> memory = new ArrayList<>();
     try (NativeLoss onHost = loss(Device.cpu());
         NativeLoss onDevice = loss(Device.gpu(0))) {
-      assertEquals("cuda:0", onDevice.library().deviceName());
+      assertEquals("cuda:0", onDevice.deviceName());
       NDArray boxes = boxes();
       NDList predictions = predictions();
       NDList grads = new NDList();
@@ -227,7 +227,7 @@ class NativeLossTest {
   private NDArray onDevice(NDArray array, List<DeviceBuffer> memory) {
     MemorySegment elements = NativeLoss.segment(array);
     DeviceBuffer buffer =
-        DeviceBuffer.allocate(io.github.yololoss.Device.cuda(0), elements.byteSize());
+        DeviceBuffer.allocate(io.github.yololoss.LossDevice.cuda(0), elements.byteSize());
     buffer.copyFrom(elements);
     memory.add(buffer);
     return manager.create(

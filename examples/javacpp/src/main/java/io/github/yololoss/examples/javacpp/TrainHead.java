@@ -2,16 +2,15 @@ package io.github.yololoss.examples.javacpp;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Device;
+import io.github.yololoss.CudaYoloLoss;
 import io.github.yololoss.DeviceBuffer;
-import io.github.yololoss.Layout;
-import io.github.yololoss.kit.LossLog;
-import io.github.yololoss.LossOptions;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.Memory;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.kit.LossLog;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -31,7 +30,7 @@ import org.bytedeco.pytorch.global.torch;
  * Trains two heads of convolutions on one batch: {@code TrainHead [cpu|cuda|cuda:N]}. The loss
  * reads the tensors' memory by {@code data_ptr()} and writes the gradients into tensors, which
  * {@code backward} takes: nothing is copied. On CUDA only the type of the memory differs: {@link
- * DeviceBuffer} in place of {@link MemorySegment}.
+ * CudaYoloLoss} takes {@link DeviceBuffer} where {@link YoloLoss} takes {@link MemorySegment}.
  */
 public final class TrainHead {
   private static final int BATCH = 2;
@@ -44,17 +43,11 @@ public final class TrainHead {
   private TrainHead() {}
 
   public static void main(String[] arguments) throws IOException {
-    Device on = Device.parse(arguments.length > 0 ? arguments[0] : "cpu");
-    boolean cuda = on.kind() == Device.Kind.CUDA;
+    LossDevice on = LossDevice.parse(arguments.length > 0 ? arguments[0] : "cpu");
+    boolean cuda = on.kind() == LossDevice.Kind.CUDA;
     YoloSpec spec = YoloSpec.tinyYolov3(3, 128, 128);
     try (PointerScope run = new PointerScope();
-        YoloLoss loss =
-            YoloLoss.builder(spec)
-                .maxBatch(BATCH)
-                .layout(Layout.NCHW)
-                .device(on)
-                .memory(cuda ? Memory.DEVICE : Memory.HOST)
-                .open();
+        TensorLoss loss = new TensorLoss(spec, on);
         LossLog log = LossLog.create(LOG)) { // for yololoss compare
       torch.manual_seed(1);
       org.bytedeco.pytorch.Device device =
@@ -83,7 +76,7 @@ public final class TrainHead {
             outputs[l] = heads[l].forward(images);
             grads[l] = torch.empty_like(outputs[l]);
           }
-          compute(loss, outputs, boxes, grads, result);
+          loss.compute(outputs, boxes, grads, result);
           optimizer.zero_grad();
           torch.backward(
               new TensorVector(outputs),
@@ -111,26 +104,54 @@ public final class TrainHead {
     return boxes;
   }
 
-  /** Computes loss and gradients of contiguous float32 tensors (B, A*(5+C), H, W). */
-  private static void compute(
-      YoloLoss loss, Tensor[] outputs, Tensor boxes, Tensor[] grads, LossResult result) {
-    int perImage = (int) (boxes.numel() / 5 / BATCH);
-    if (loss.memory() == Memory.DEVICE) { // ordered behind PyTorch's default, the legacy stream
-      loss.compute(
-          BATCH,
-          buffers(outputs),
-          Targets.boxes(buffer(boxes), perImage),
-          buffers(grads),
-          LossOptions.DEFAULT,
-          result);
-    } else {
-      loss.compute(
-          BATCH,
-          segments(outputs),
-          Targets.boxes(segment(boxes), perImage),
-          segments(grads),
-          LossOptions.DEFAULT,
-          result);
+  /** The loss of tensors that are on the host, or on a CUDA device. */
+  private static final class TensorLoss implements AutoCloseable {
+    private final YoloLoss onHost; // null on a CUDA device
+    private final CudaYoloLoss onDevice; // null on the host
+
+    TensorLoss(YoloSpec spec, LossDevice device) {
+      YoloLoss.Builder builder =
+          YoloLoss.builder(spec).maxBatch(BATCH).layout(FeatsLayout.NCHW).device(device);
+      boolean cuda = device.kind() == LossDevice.Kind.CUDA;
+      onHost = cuda ? null : builder.open();
+      onDevice = cuda ? builder.openCuda(device.index()) : null;
+    }
+
+    LossResult newResult() {
+      return onHost != null ? onHost.newResult() : onDevice.newResult();
+    }
+
+    String deviceName() {
+      return onHost != null ? onHost.deviceName() : onDevice.deviceName();
+    }
+
+    /** Computes loss and gradients of contiguous float32 tensors (B, A*(5+C), H, W). */
+    void compute(Tensor[] outputs, Tensor boxes, Tensor[] grads, LossResult result) {
+      int perImage = (int) (boxes.numel() / 5 / BATCH);
+      if (onDevice != null) { // ordered behind PyTorch's default, the legacy stream
+        onDevice.compute(
+            BATCH,
+            buffers(outputs),
+            Targets.boxes(buffer(boxes), perImage),
+            buffers(grads),
+            result);
+      } else {
+        onHost.compute(
+            BATCH,
+            segments(outputs),
+            Targets.boxes(segment(boxes), perImage),
+            segments(grads),
+            result);
+      }
+    }
+
+    @Override
+    public void close() {
+      if (onHost != null) {
+        onHost.close();
+      } else {
+        onDevice.close();
+      }
     }
   }
 
@@ -155,7 +176,7 @@ public final class TrainHead {
   }
 
   private static DeviceBuffer buffer(Tensor tensor) {
-    Device device = Device.cuda(tensor.device().index());
+    LossDevice device = LossDevice.cuda(tensor.device().index());
     return DeviceBuffer.of(device, address(tensor), tensor.nbytes());
   }
 

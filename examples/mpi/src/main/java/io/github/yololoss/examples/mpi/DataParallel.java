@@ -22,13 +22,13 @@ import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.kit.Npy;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Anchors;
 import io.github.yololoss.examples.djl.Dataset;
 import io.github.yololoss.examples.djl.Dataset.Batch;
 import io.github.yololoss.examples.djl.NativeLoss;
 import io.github.yololoss.examples.djl.Network;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -94,8 +94,8 @@ final class DataParallel implements AutoCloseable {
             spec,
             options.microBatch(mpi.size()),
             options.float64
-                ? io.github.yololoss.DataType.FLOAT64
-                : io.github.yololoss.DataType.FLOAT32,
+                ? io.github.yololoss.FeatsType.FLOAT64
+                : io.github.yololoss.FeatsType.FLOAT32,
             new LossOptions(Normaliser.NONE, 1),
             Device.cpu());
     type = options.float64 ? DataType.FLOAT64 : DataType.FLOAT32;
@@ -301,7 +301,7 @@ final class DataParallel implements AutoCloseable {
     Files.createDirectories(options.output);
     Npy.write(
         options.output.resolve("rows.npy"),
-        io.github.yololoss.DataType.FLOAT64,
+        io.github.yololoss.FeatsType.FLOAT64,
         allRows,
         options.steps,
         options.batch,
@@ -314,7 +314,7 @@ final class DataParallel implements AutoCloseable {
       all.asSlice(at, values.byteSize()).copyFrom(values);
       at += values.byteSize();
     }
-    Npy.write(options.output.resolve("parameters.npy"), loss.library().dataType(), all, weights);
+    Npy.write(options.output.resolve("parameters.npy"), loss.type(), all, weights);
     System.out.printf(
         Locale.ROOT,
         "%d ranks, micro-batches of %d, %d weights; median of a step: network %.2f ms, loss %.3f"

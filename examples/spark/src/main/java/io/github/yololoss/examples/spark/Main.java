@@ -1,6 +1,6 @@
 package io.github.yololoss.examples.spark;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.LossSum;
 import io.github.yololoss.Targets.BoxPolicy;
 import io.github.yololoss.examples.spark.LossJob.Outcome;
@@ -80,7 +80,7 @@ public final class Main implements Callable<Integer> {
       paramLabel = "nhwc|nchw",
       defaultValue = "nhwc",
       description = "Of feats; default ${DEFAULT-VALUE}.")
-  private Layout layout;
+  private FeatsLayout layout;
 
   @Option(
       names = "--bad-boxes",

@@ -1,10 +1,10 @@
 package io.github.yololoss.examples.spark;
 
-import io.github.yololoss.DataType;
-import io.github.yololoss.Layout;
-import io.github.yololoss.kit.Npy;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.io.InputStream;
 import java.lang.foreign.Arena;
@@ -24,7 +24,7 @@ final class NpyShard implements Shard {
   private final Path temporary; // deleted when this is closed; null: the folder is the user's
   private final Arena arena = Arena.ofConfined();
   private final MemorySegment[] feats;
-  private final DataType dataType;
+  private final FeatsType dataType;
   private final MemorySegment[] truths; // y_true, or boxes alone
   private final int boxesPerImage; // -1: y_true
   private final List<String> names;
@@ -78,12 +78,12 @@ final class NpyShard implements Shard {
     if (dense) {
       return new long[] {images, height, width, anchors, channels};
     }
-    return settings.layout() == Layout.NHWC
+    return settings.layout() == FeatsLayout.NHWC
         ? new long[] {images, height, width, anchors * channels}
         : new long[] {images, anchors * channels, height, width};
   }
 
-  private Npy array(Path folder, String name, long[] expected, DataType type) throws IOException {
+  private Npy array(Path folder, String name, long[] expected, FeatsType type) throws IOException {
     Path file = folder.resolve(name + ".npy");
     Npy array = Npy.map(file, arena);
     if (!Arrays.equals(array.shape(), expected) || type != null && array.type() != type) {
@@ -100,7 +100,7 @@ final class NpyShard implements Shard {
   }
 
   @Override
-  public DataType dataType() {
+  public FeatsType dataType() {
     return dataType;
   }
 
@@ -111,10 +111,10 @@ final class NpyShard implements Shard {
       return null;
     }
     MemorySegment[] some = slice(truths, count);
-    Targets targets =
+    Targets<MemorySegment> targets =
         boxesPerImage < 0
             ? Targets.dense(some)
-            : new Targets.Boxes(some[0], boxesPerImage, settings.badBoxes());
+            : new Targets.Boxes<>(some[0], boxesPerImage, settings.badBoxes());
     Batch batch =
         new Batch(
             count,

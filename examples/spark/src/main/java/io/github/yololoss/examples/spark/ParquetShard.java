@@ -1,6 +1,6 @@
 package io.github.yololoss.examples.spark;
 
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.Targets;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -37,8 +37,8 @@ final class ParquetShard implements Shard {
   }
 
   @Override
-  public DataType dataType() {
-    return DataType.FLOAT32;
+  public FeatsType dataType() {
+    return FeatsType.FLOAT32;
   }
 
   @Override
@@ -78,8 +78,8 @@ final class ParquetShard implements Shard {
       MemorySegment some = MemorySegment.ofBuffer(boxes.get(i));
       all.asSlice((long) i * most * BOX, some.byteSize()).copyFrom(some);
     }
-    Targets truths =
-        new Targets.Boxes(all.asSlice(0, (long) images * most * BOX), most, settings.badBoxes());
+    Targets<MemorySegment> truths =
+        new Targets.Boxes<>(all.asSlice(0, (long) images * most * BOX), most, settings.badBoxes());
     MemorySegment[] some = new MemorySegment[feats.length];
     for (int l = 0; l < some.length; l++) {
       some[l] = feats[l].asSlice(0, settings.spec().bytes(l, images));

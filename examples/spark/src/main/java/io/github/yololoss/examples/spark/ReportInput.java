@@ -2,14 +2,14 @@ package io.github.yololoss.examples.spark;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
-import io.github.yololoss.kit.Npy;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.spark.Shard.Batch;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.io.Serializable;
 import java.lang.foreign.Arena;
@@ -75,7 +75,7 @@ final class ReportInput {
         YoloLoss loss =
             YoloLoss.builder(settings.spec())
                 .maxBatch(settings.batch())
-                .device(Device.CPU)
+                .device(LossDevice.CPU)
                 .threads(1)
                 .open()) {
       int done = 0;
@@ -108,16 +108,16 @@ final class ReportInput {
   private static float[][] truths(Batch batch, int i, YoloLoss loss, boolean dense) {
     try (Arena arena = Arena.ofConfined()) {
       MemorySegment[] found;
-      if (batch.truths() instanceof Targets.Boxes boxes) {
+      if (batch.truths() instanceof Targets.Boxes<MemorySegment> boxes) {
         MemorySegment some = image(boxes.boxes(), batch, i);
         if (!dense) {
           return new float[][] {some.toArray(JAVA_FLOAT)};
         }
         found = loss.spec().allocate(arena, 1);
-        loss.buildYTrue(1, new Targets.Boxes(some, boxes.perImage(), boxes.policy()), found);
+        loss.buildYTrue(1, new Targets.Boxes<>(some, boxes.perImage(), boxes.policy()), found);
       } else {
         found =
-            Arrays.stream(((Targets.Dense) batch.truths()).yTrue())
+            Arrays.stream(((Targets.Dense<MemorySegment>) batch.truths()).yTrue())
                 .map(layer -> image(layer, batch, i))
                 .toArray(MemorySegment[]::new);
       }
@@ -140,7 +140,7 @@ final class ReportInput {
       long anchors = grid.anchorMask().size();
       long channels = 5 + spec.numClasses();
       long[] shape =
-          settings.layout() == Layout.NHWC
+          settings.layout() == FeatsLayout.NHWC
               ? new long[] {count, height, width, anchors * channels}
               : new long[] {count, anchors * channels, height, width};
       save(

@@ -1,6 +1,6 @@
 package io.github.yololoss.examples.spark;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.Targets.BoxPolicy;
 import io.github.yololoss.YoloSpec;
 import java.io.Serializable;
@@ -16,5 +16,5 @@ import java.io.Serializable;
  * @param findings most findings that are listed of a shard
  */
 record Settings(
-    YoloSpec spec, Layout layout, BoxPolicy badBoxes, int batch, float poorIou, int findings)
+    YoloSpec spec, FeatsLayout layout, BoxPolicy badBoxes, int batch, float poorIou, int findings)
     implements Serializable {}

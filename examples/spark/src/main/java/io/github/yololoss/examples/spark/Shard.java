@@ -1,6 +1,6 @@
 package io.github.yololoss.examples.spark;
 
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.Targets;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
@@ -17,10 +17,11 @@ interface Shard extends AutoCloseable {
    *
    * @param names of the images; empty where the shard has none
    */
-  record Batch(int images, MemorySegment[] feats, Targets truths, List<String> names) {}
+  record Batch(
+      int images, MemorySegment[] feats, Targets<MemorySegment> truths, List<String> names) {}
 
   /** Type of feats. */
-  DataType dataType();
+  FeatsType dataType();
 
   /** The batch that comes next, valid until the one after it; null: there is none. */
   Batch next() throws IOException;

@@ -1,7 +1,7 @@
 package io.github.yololoss.examples.spark;
 
 import io.github.yololoss.Audit;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
@@ -85,9 +85,9 @@ record ShardResult(
         YoloLoss loss =
             YoloLoss.builder(settings.spec())
                 .maxBatch(settings.batch())
-                .dataType(open.dataType())
+                .featsType(open.dataType())
                 .layout(settings.layout())
-                .device(Device.CPU)
+                .device(LossDevice.CPU)
                 .threads(threads)
                 .open()) {
       LossResult result = loss.newResult();

@@ -6,10 +6,10 @@ import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.lang.foreign.Arena;
@@ -117,7 +117,7 @@ final class DataSet {
     try (YoloLoss loss = YoloLoss.open(spec, 1)) {
       for (int i = 0; i < images.size(); i++) {
         try (Arena arena = Arena.ofConfined()) {
-          Targets boxes = Targets.boxes(boxes(arena, i, 1), mostBoxes());
+          Targets<MemorySegment> boxes = Targets.boxes(boxes(arena, i, 1), mostBoxes());
           LossResult result = loss.compute(1, feats(arena, i, 1), boxes, null);
           List<Parts> row = new ArrayList<>();
           for (int l = 0; l < result.layers(); l++) {
@@ -157,7 +157,7 @@ final class DataSet {
       MemorySegment[] yTrue = spec.allocate(arena, count);
       try (YoloLoss loss = YoloLoss.open(spec, count)) {
         loss.buildYTrue(
-            count, new Targets.Boxes(boxes, mostBoxes(), Targets.BoxPolicy.SKIP), yTrue);
+            count, new Targets.Boxes<>(boxes, mostBoxes(), Targets.BoxPolicy.SKIP), yTrue);
       }
       for (int l = 0; l < feats.length; l++) {
         YoloSpec.Layer grid = spec.layers().get(l);

@@ -5,15 +5,15 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.LossSum;
-import io.github.yololoss.kit.Npy;
 import io.github.yololoss.Targets;
 import io.github.yololoss.Targets.BoxPolicy;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.examples.spark.LossJob.Outcome;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
+import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -96,7 +96,7 @@ class LossJobTest {
                 removed.incrementAndGet();
               }
             });
-    settings = new Settings(data.spec, Layout.NHWC, BoxPolicy.ERROR, 8, 0.3f, 100);
+    settings = new Settings(data.spec, FeatsLayout.NHWC, BoxPolicy.ERROR, 8, 0.3f, 100);
     data.write(folder.resolve("shards"), SHARDS, spark);
     rows = data.rows();
     undisturbed = run("shards", SHARDS, "undisturbed");
@@ -285,7 +285,7 @@ class LossJobTest {
       for (int l = 0; l < 3; l++) {
         feats[l] = Npy.map(report.resolve("feats_" + l + ".npy"), arena).floats(arena);
       }
-      Targets truths;
+      Targets<MemorySegment> truths;
       if (worst.stream().anyMatch(ImageLoss::dense)) {
         for (int l = 0; l < 3; l++) {
           yTrue[l] = Npy.map(report.resolve("y_true_" + l + ".npy"), arena).floats(arena);

@@ -1,7 +1,7 @@
 package io.github.yololoss.cli.commands;
 
 import io.github.yololoss.Audit;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.BatchFiles;
@@ -13,6 +13,7 @@ import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
@@ -92,12 +93,12 @@ public final class AuditCommand implements Callable<Integer> {
       throw new ParameterException(
           command.commandLine(), "--poor-iou is expected in 0..1, --max at least 0");
     }
-    YoloSpec spec = SpecFile.read(specFile);
+    YoloSpec spec = SpecFile.read(specFile).spec();
     try (Arena arena = Arena.ofConfined()) {
       int images;
-      Targets targets;
+      Targets<MemorySegment> targets;
       if (source.yTrue != null) {
-        BatchFiles files = new BatchFiles(source.yTrue, spec, Layout.NHWC, arena);
+        BatchFiles files = new BatchFiles(source.yTrue, spec, FeatsLayout.NHWC, arena);
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {

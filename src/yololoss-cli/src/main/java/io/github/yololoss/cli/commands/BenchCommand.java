@@ -2,7 +2,7 @@ package io.github.yololoss.cli.commands;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.cli.files.InputException;
@@ -102,9 +102,9 @@ public final class BenchCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    Device device;
+    LossDevice device;
     try {
-      device = Device.parse(deviceName);
+      device = LossDevice.parse(deviceName);
     } catch (IllegalArgumentException e) {
       throw new ParameterException(command.commandLine(), e.getMessage());
     }
@@ -119,7 +119,7 @@ public final class BenchCommand implements Callable<Integer> {
     return serve ? serve(device) : table(device);
   }
 
-  private int table(Device device) throws IOException {
+  private int table(LossDevice device) throws IOException {
     PrintWriter out = command.commandLine().getOut();
     boolean quiet = "-".equals(json);
     ObjectNode all = mapper.createObjectNode();
@@ -258,7 +258,7 @@ public final class BenchCommand implements Callable<Integer> {
     }
   }
 
-  private int serve(Device device) throws IOException {
+  private int serve(LossDevice device) throws IOException {
     PrintWriter out = command.commandLine().getOut();
     BufferedReader in =
         new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -289,7 +289,7 @@ public final class BenchCommand implements Callable<Integer> {
     return 0;
   }
 
-  private ObjectNode answer(Opened opened, Device device, String[] words) {
+  private ObjectNode answer(Opened opened, LossDevice device, String[] words) {
     boolean gradient = words[1].equals("grad");
     String variant = words[2];
     double time = Double.parseDouble(words[3]);

@@ -4,7 +4,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.CudaDevice;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
@@ -75,8 +75,8 @@ public final class InfoCommand implements Callable<Integer> {
     if (usable) {
       processor();
       driver();
-      say(State.OK, "auto", describe(Device.AUTO));
-      say(State.OK, "reference", describe(Device.REFERENCE));
+      say(State.OK, "auto", describe(LossDevice.AUTO));
+      say(State.OK, "reference", describe(LossDevice.REFERENCE));
     }
     environment();
     root.put("usable", usable);
@@ -145,7 +145,7 @@ public final class InfoCommand implements Callable<Integer> {
 
   private void processor() {
     say(State.OK, "processor", BenchCommand.machine());
-    say(State.OK, "cpu", describe(Device.CPU));
+    say(State.OK, "cpu", describe(LossDevice.CPU));
   }
 
   private void driver() throws IOException {
@@ -174,7 +174,7 @@ public final class InfoCommand implements Callable<Integer> {
               d.totalMemory() / GIB));
     }
     if (devices.isEmpty()) { // with a driver, somebody expects to use it
-      say(driver == null ? State.OK : State.FAULT, "cuda:0", describe(Device.cuda(0)));
+      say(driver == null ? State.OK : State.FAULT, "cuda:0", describe(LossDevice.cuda(0)));
     }
   }
 
@@ -199,7 +199,7 @@ public final class InfoCommand implements Callable<Integer> {
             : texts.stream().collect(Collectors.joining(", ")));
   }
 
-  private static String describe(Device device) {
+  private static String describe(LossDevice device) {
     try (YoloLoss loss = YoloLoss.builder(YoloSpec.yolov3(1, 32, 32)).device(device).open()) {
       return "usable: " + loss.deviceName() + " (" + loss.deviceWhy() + ")";
     } catch (YoloLossException e) {

@@ -2,8 +2,8 @@ package io.github.yololoss.cli.commands;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
@@ -71,13 +71,13 @@ public final class TargetsCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    YoloSpec spec = SpecFile.read(specFile);
+    YoloSpec spec = SpecFile.read(specFile).spec();
     try (Arena arena = Arena.ofConfined()) {
       BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(batch.images()).device(Device.CPU).open()) {
+          YoloLoss.builder(spec).maxBatch(batch.images()).device(LossDevice.CPU).open()) {
         yTrue = spec.allocate(arena, batch.images());
         counts = loss.buildYTrue(batch.images(), batch.boxes(), yTrue);
       } catch (YoloLossException e) {
@@ -94,7 +94,7 @@ public final class TargetsCommand implements Callable<Integer> {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            BatchFiles.shape("y_true", spec, Layout.NHWC, l, batch.images()));
+            BatchFiles.shape("y_true", spec, FeatsLayout.NHWC, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(

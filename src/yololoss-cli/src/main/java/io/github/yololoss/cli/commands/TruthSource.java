@@ -52,6 +52,6 @@ class TruthSource {
         MemorySegment.copy(boxes[t], 0, packed, JAVA_FLOAT, 20L * ((long) i * rows + t), 5);
       }
     }
-    return new BatchFiles.Boxes(images.size(), new Targets.Boxes(packed, rows, policy));
+    return new BatchFiles.Boxes(images.size(), new Targets.Boxes<>(packed, rows, policy));
   }
 }

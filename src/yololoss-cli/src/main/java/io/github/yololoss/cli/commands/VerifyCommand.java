@@ -1,6 +1,6 @@
 package io.github.yololoss.cli.commands;
 
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossRules.IgnoreScope;
 import io.github.yololoss.cli.files.ExitCode;
@@ -82,7 +82,7 @@ public final class VerifyCommand implements Callable<Integer> {
   private double gradAtol;
 
   /** What programs do differently with the same loss. */
-  private record Convention(Layout layout, Normaliser normaliser, IgnoreScope scope) {
+  private record Convention(FeatsLayout layout, Normaliser normaliser, IgnoreScope scope) {
     /** How many of the three differ. */
     int departures(Convention other) {
       return (layout == other.layout ? 0 : 1)
@@ -119,8 +119,9 @@ public final class VerifyCommand implements Callable<Integer> {
     PrintWriter out = command.commandLine().getOut();
     run.float32Gradients = true; // what is compared is not rounded to 16 bits
     Convention asked =
-        new Convention(run.layout, run.normaliser, SpecFile.readRules(run.specFile).ignoreScope());
-    Layout ofFiles = run.layoutOfFiles();
+        new Convention(
+            run.layout, run.normaliser, SpecFile.read(run.specFile).rules().ignoreScope());
+    FeatsLayout ofFiles = run.layoutOfFiles();
     if (ofFiles != asked.layout) {
       out.println("feats are " + ofFiles + " by their shape, and compared so");
     }
@@ -139,7 +140,7 @@ public final class VerifyCommand implements Callable<Integer> {
   }
 
   /** Computes by a convention, but reads the files in the order that their shapes show. */
-  private Comparison compare(Convention convention, Layout layout, PrintWriter out)
+  private Comparison compare(Convention convention, FeatsLayout layout, PrintWriter out)
       throws IOException {
     run.layout = layout;
     run.normaliser = convention.normaliser;
@@ -155,7 +156,7 @@ public final class VerifyCommand implements Callable<Integer> {
   }
 
   /** The convention with the fewest departures by which everything agrees, or null. */
-  private Convention agreeing(Convention asked, Layout ofFiles) throws IOException {
+  private Convention agreeing(Convention asked, FeatsLayout ofFiles) throws IOException {
     List<Convention> candidates = new ArrayList<>();
     for (IgnoreScope scope : IgnoreScope.values()) {
       Set<Normaliser> normalisers =

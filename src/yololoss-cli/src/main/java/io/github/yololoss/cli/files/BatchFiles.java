@@ -1,7 +1,7 @@
 package io.github.yololoss.cli.files;
 
-import io.github.yololoss.DataType;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
@@ -20,11 +20,11 @@ public final class BatchFiles {
   private final Path folder;
   private final YoloSpec spec;
   private final Arena arena;
-  private final Layout layout;
-  private DataType dataType; // of feats; null until they have been read
+  private final FeatsLayout layout;
+  private FeatsType dataType; // of feats; null until they have been read
   private int batch; // 0 until the first array has been read
 
-  public BatchFiles(Path folder, YoloSpec spec, Layout layout, Arena arena) {
+  public BatchFiles(Path folder, YoloSpec spec, FeatsLayout layout, Arena arena) {
     if (!Files.isDirectory(folder)) {
       throw new InputException(
           folder + ": " + (Files.exists(folder) ? "not a folder" : "no such folder"));
@@ -36,7 +36,7 @@ public final class BatchFiles {
   }
 
   /** Type of feats. */
-  public DataType dataType() {
+  public FeatsType dataType() {
     return dataType;
   }
 
@@ -94,13 +94,13 @@ public final class BatchFiles {
     return segments;
   }
 
-  public static long[] shape(String name, YoloSpec spec, Layout layout, int l, int batch) {
+  public static long[] shape(String name, YoloSpec spec, FeatsLayout layout, int l, int batch) {
     YoloSpec.Layer layer = spec.layers().get(l);
     int anchors = layer.anchorMask().size();
     long height = layer.gridHeight();
     long width = layer.gridWidth();
     int channels = 5 + spec.numClasses();
-    boolean planes = layout == Layout.NCHW;
+    boolean planes = layout == FeatsLayout.NCHW;
     return switch (name) {
       case "y_true" -> new long[] {batch, height, width, anchors, channels};
       case "feats", "grad" ->
@@ -123,7 +123,9 @@ public final class BatchFiles {
     int anchors = spec.layers().get(l).anchorMask().size();
     String planes = "(B, A*(5+C), H, W)";
     String rows = "(B, H, W, A*(5+C))";
-    return (name.equals("y_true") ? "(B, H, W, A, 5+C)" : layout == Layout.NCHW ? planes : rows)
+    return (name.equals("y_true")
+            ? "(B, H, W, A, 5+C)"
+            : layout == FeatsLayout.NCHW ? planes : rows)
         + " with A = "
         + anchors
         + " and C = "
@@ -132,8 +134,9 @@ public final class BatchFiles {
   }
 
   /** The boxes of the batch, with their weights where box_weights.npy is there. */
-  public Targets.Boxes boxes(Targets.BoxPolicy policy) throws IOException {
-    Targets.Boxes boxes = boxes(folder.resolve("boxes.npy"), batch, policy, arena).boxes();
+  public Targets.Boxes<MemorySegment> boxes(Targets.BoxPolicy policy) throws IOException {
+    Targets.Boxes<MemorySegment> boxes =
+        boxes(folder.resolve("boxes.npy"), batch, policy, arena).boxes();
     Path file = folder.resolve("box_weights.npy");
     if (!Files.exists(file)) {
       return boxes;
@@ -144,11 +147,11 @@ public final class BatchFiles {
       throw new InputException(
           file + ": shape " + weights.shapeText() + ", expected " + shapeText(expected));
     }
-    return new Targets.Boxes(boxes.boxes(), boxes.perImage(), policy, weights.floats(arena));
+    return new Targets.Boxes<>(boxes.boxes(), boxes.perImage(), policy, weights.floats(arena));
   }
 
   /** Boxes and how many images they are of. */
-  public record Boxes(int images, Targets.Boxes boxes) {}
+  public record Boxes(int images, Targets.Boxes<MemorySegment> boxes) {}
 
   /** Boxes of a file of shape (B, T, 5); batch 0 takes any B. */
   public static Boxes boxes(Path file, int batch, Targets.BoxPolicy policy, Arena arena)
@@ -170,7 +173,7 @@ public final class BatchFiles {
               + ", T, 5): x_min, y_min, x_max, y_max, class");
     }
     return new Boxes(
-        (int) shape[0], new Targets.Boxes(array.floats(arena), (int) shape[1], policy));
+        (int) shape[0], new Targets.Boxes<>(array.floats(arena), (int) shape[1], policy));
   }
 
   /** So many images that their dense truths take 64 MiB, and at least 8. */
@@ -195,12 +198,13 @@ public final class BatchFiles {
   }
 
   /** Some images of truths. */
-  public static Targets slice(Targets all, int batch, int first, int images) {
+  public static Targets<MemorySegment> slice(
+      Targets<MemorySegment> all, int batch, int first, int images) {
     return switch (all) {
       case Targets.Dense(MemorySegment[] yTrue) ->
           Targets.dense(slice(yTrue, batch, first, images));
-      case Targets.Boxes b ->
-          new Targets.Boxes(
+      case Targets.Boxes<MemorySegment> b ->
+          new Targets.Boxes<>(
               slice(b.boxes(), batch, first, images),
               b.perImage(),
               b.policy(),

@@ -3,7 +3,7 @@ package io.github.yololoss.cli.report;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import io.github.yololoss.CellMaps;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloHead;
 import io.github.yololoss.YoloLoss;
@@ -18,7 +18,7 @@ import java.lang.foreign.MemorySegment;
  */
 public final class ImageCells {
   private final YoloSpec spec;
-  private final Layout layout;
+  private final FeatsLayout layout;
   private final MemorySegment[] yTrue; // own memory for boxes; the caller's for dense truths
   private final MemorySegment[] objectness;
   private MemorySegment[] truths; // one of the two
@@ -38,7 +38,7 @@ public final class ImageCells {
     maps = newMaps;
     switch (run.truths(first, images)) {
       case Targets.Dense(MemorySegment[] dense) -> truths = dense;
-      case Targets.Boxes boxes -> {
+      case Targets.Boxes<MemorySegment> boxes -> {
         truths = yTrue;
         loss.buildYTrue(images, boxes, truthsOf(images));
       }
@@ -81,7 +81,7 @@ public final class ImageCells {
   /** Of the ignore mask, the best IoU or the loss. */
   public double map(MemorySegment[] map, int l, int image, int cell) {
     long at = (long) image * count(l) + cell;
-    if (layout == Layout.NCHW) {
+    if (layout == FeatsLayout.NCHW) {
       int places = count(l) / anchors(l);
       at = (long) image * count(l) + (long) anchor(l, cell) * places + cell / anchors(l);
     }

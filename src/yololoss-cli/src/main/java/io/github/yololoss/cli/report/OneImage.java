@@ -61,7 +61,7 @@ public final class OneImage implements AutoCloseable {
     image = newImage;
     LossOptions options = new LossOptions(Normaliser.NONE, 1);
     MemorySegment[] feats = run.feats(image, 1);
-    loss.compute(1, feats, run.truths(image, 1), null, options.withMaps(maps), result);
+    loss.compute(1, feats, run.truths(image, 1), null, options, maps, result);
     cells.load(run, loss, image, 1, maps);
     detections.load(loss, feats);
     for (Part part : Part.ALL) {
@@ -72,7 +72,8 @@ public final class OneImage implements AutoCloseable {
               feats,
               run.truths(image, 1),
               null,
-              options.withMaps(new CellMaps<>(null, null, partMaps.get(part))),
+              options,
+              new CellMaps<>(null, null, partMaps.get(part)),
               result);
     }
     confidence = new double[spec.layers().size()][];

@@ -1,13 +1,14 @@
 package io.github.yololoss.cli.run;
 
 import io.github.yololoss.Audit;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.BatchFiles;
 import io.github.yololoss.cli.files.Progress;
 import java.io.PrintWriter;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
@@ -25,18 +26,23 @@ public final class Audits {
    * @param err for progress
    */
   public static Audit of(
-      YoloSpec spec, Targets truths, int batch, float poorIou, int most, PrintWriter err) {
+      YoloSpec spec,
+      Targets<MemorySegment> truths,
+      int batch,
+      float poorIou,
+      int most,
+      PrintWriter err) {
     List<Audit.Finding> findings = new ArrayList<>();
     Map<Audit.Reason, Long> counts = new EnumMap<>(Audit.Reason.class);
     List<List<Long>> use = new ArrayList<>();
     List<List<Float>> bestIou = new ArrayList<>();
     int chunk = Math.min(batch, BatchFiles.chunkSize(spec));
     try (YoloLoss loss =
-            YoloLoss.builder(spec).maxBatch(chunk).device(Device.CPU).threads(1).open();
+            YoloLoss.builder(spec).maxBatch(chunk).device(LossDevice.CPU).threads(1).open();
         Progress progress = new Progress(err, "audit", "images", batch)) {
       for (int first = 0; first < batch; first += chunk) {
         int images = Math.min(chunk, batch - first);
-        Targets some = BatchFiles.slice(truths, batch, first, images);
+        Targets<MemorySegment> some = BatchFiles.slice(truths, batch, first, images);
         Audit audit = loss.audit(images, some, poorIou, most - findings.size());
         for (Audit.Finding f : audit.findings()) {
           findings.add(f.withImage(first + f.image()));

@@ -2,7 +2,7 @@ package io.github.yololoss.cli.run;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Targets;
@@ -55,7 +55,7 @@ public record BenchProblem(
       MemorySegment.copy(row, 0, boxes, ValueLayout.JAVA_FLOAT, 20L * i, 5);
     }
     MemorySegment[] yTrue = spec.allocate(arena, batch);
-    try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(Device.CPU).open()) {
+    try (YoloLoss loss = YoloLoss.builder(spec).maxBatch(batch).device(LossDevice.CPU).open()) {
       loss.buildYTrue(batch, Targets.boxes(boxes, perImage), yTrue);
     }
     return new BenchProblem(spec, batch, feats, yTrue, boxes, perImage, Double.NaN);
@@ -124,7 +124,7 @@ public record BenchProblem(
     private final BenchProblem problem;
     private final Arena arena = Arena.ofShared();
     private final YoloLoss loss;
-    private final Targets targets;
+    private final Targets<MemorySegment> targets;
     private final MemorySegment[] grads;
     private final LossResult result;
     private final LossOptions options;
@@ -132,7 +132,8 @@ public record BenchProblem(
     /**
      * @param variant dense, boxes, or boxes-refresh
      */
-    public Run(BenchProblem problem, String variant, boolean gradient, Device device, int threads) {
+    public Run(
+        BenchProblem problem, String variant, boolean gradient, LossDevice device, int threads) {
       this.problem = problem;
       targets =
           switch (variant) {

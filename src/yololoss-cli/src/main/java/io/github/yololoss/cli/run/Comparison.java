@@ -3,13 +3,13 @@ package io.github.yololoss.cli.run;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.BatchFiles;
 import io.github.yololoss.cli.files.InputException;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.kit.Npy;
-import io.github.yololoss.kit.SpecFile;
+import io.github.yololoss.kit.Json;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -94,11 +94,11 @@ public final class Comparison {
 
   /** The total that is compared with, or NaN if there is none. */
   public double total() throws IOException {
-    return json == null ? Double.NaN : SpecFile.readJson(json).path("total").asDouble(Double.NaN);
+    return json == null ? Double.NaN : Json.read(json).path("total").asDouble(Double.NaN);
   }
 
   private void compareLoss(Path file) throws IOException {
-    JsonNode want = SpecFile.readJson(file);
+    JsonNode want = Json.read(file);
     JsonNode got = LossJson.of(run);
     if (!want.has("total") && !want.has("layers")) {
       throw new InputException(file + ": neither total nor layers is in it");
@@ -143,7 +143,7 @@ public final class Comparison {
   private void compareGradient(int l, Arena arena) throws IOException {
     Path file = gradients.resolve("grad_" + l + ".npy");
     Npy want = Npy.map(file, arena);
-    Layout other = run.layout == Layout.NHWC ? Layout.NCHW : Layout.NHWC;
+    FeatsLayout other = run.layout == FeatsLayout.NHWC ? FeatsLayout.NCHW : FeatsLayout.NHWC;
     if (Arrays.equals(want.shape(), BatchFiles.shape("grad", run.spec, other, l, run.batch))
         && !Arrays.equals(
             want.shape(), BatchFiles.shape("grad", run.spec, run.layout, l, run.batch))) {
@@ -205,7 +205,7 @@ public final class Comparison {
     long places = (long) layer.gridHeight() * layer.gridWidth();
     long channel = index % channels;
     long cell = index / channels;
-    if (run.layout == Layout.NCHW) {
+    if (run.layout == FeatsLayout.NCHW) {
       channel = index / places % channels;
       long image = index / places / channels / anchors;
       cell = (image * places + index % places) * anchors + index / places / channels % anchors;

@@ -1,6 +1,6 @@
 package io.github.yololoss.cli.run;
 
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions.Normaliser;
 import java.util.Locale;
 import picocli.CommandLine.ITypeConverter;
@@ -10,11 +10,11 @@ import picocli.CommandLine.TypeConversionException;
 public final class Converters {
   private Converters() {}
 
-  public static final class OfDevice implements ITypeConverter<Device> {
+  public static final class OfDevice implements ITypeConverter<LossDevice> {
     @Override
-    public Device convert(String name) {
+    public LossDevice convert(String name) {
       try {
-        return Device.parse(name);
+        return LossDevice.parse(name);
       } catch (IllegalArgumentException e) {
         throw new TypeConversionException(e.getMessage());
       }

@@ -2,9 +2,9 @@ package io.github.yololoss.cli.run;
 
 import io.github.yololoss.Audit;
 import io.github.yololoss.CellMaps;
-import io.github.yololoss.DataType;
-import io.github.yololoss.Device;
-import io.github.yololoss.Layout;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
@@ -67,7 +67,7 @@ public final class LossRun {
       defaultValue = "auto",
       converter = Converters.OfDevice.class,
       description = "auto, cpu, cuda, cuda:N or reference (double precision); default auto.")
-  public Device device;
+  public LossDevice device;
 
   @Option(
       names = "--layout",
@@ -76,7 +76,7 @@ public final class LossRun {
       description =
           "Order of feats and gradient: (B,H,W,A*(5+C)) as in Keras (default), or (B,A*(5+C),H,W)"
               + " as in Darknet and PyTorch.")
-  public Layout layout;
+  public FeatsLayout layout;
 
   @Option(
       names = "--normaliser",
@@ -128,12 +128,12 @@ public final class LossRun {
   public String deviceWhy;
   public Totals result;
   public MemorySegment[] grads; // null: loss only
-  public DataType gradientType;
+  public FeatsType gradientType;
   public CellMaps<MemorySegment> cellMaps; // null: none
 
-  private DataType dataType;
+  private FeatsType dataType;
   private MemorySegment[] feats;
-  private Targets truths;
+  private Targets<MemorySegment> truths;
 
   /** What looks at a chunk while its maps are there: image first of the batch is their image 0. */
   public interface Visitor {
@@ -152,7 +152,7 @@ public final class LossRun {
           "--gradient-scale is " + gradientScale + ", a finite number is expected");
     }
     YoloLoss.checkDevice(device);
-    spec = SpecFile.read(specFile);
+    spec = SpecFile.read(specFile).spec();
     BatchFiles files = new BatchFiles(folder, spec, layout, arena);
     feats = files.layers("feats");
     truths = readTargets(files);
@@ -214,7 +214,8 @@ public final class LossRun {
               feats(first, images),
               truths(first, images),
               gradients == null ? null : slice(gradients, first, images),
-              options.withMaps(ofChunk),
+              options,
+              ofChunk,
               call);
         } catch (YoloLossException e) {
           throw first == 0 ? e : inWholeBatch(e);
@@ -238,7 +239,7 @@ public final class LossRun {
     if (e.status() != YoloLossException.Status.INVALID_BOXES) {
       return e;
     }
-    int rows = ((Targets.Boxes) truths).perImage();
+    int rows = ((Targets.Boxes<MemorySegment>) truths).perImage();
     int most = (int) Math.min(4L * rows * batch, Integer.MAX_VALUE); // reasons that a row may have
     return audit(0, most).findings().stream()
         .filter(f -> f.action() == Audit.Action.REFUSED)
@@ -262,7 +263,7 @@ public final class LossRun {
   }
 
   public LossRules rules() throws IOException {
-    LossRules rules = SpecFile.readRules(specFile);
+    LossRules rules = SpecFile.read(specFile).rules();
     return scope == null ? rules : rules.withIgnoreScope(scope);
   }
 
@@ -271,7 +272,7 @@ public final class LossRun {
       return YoloLoss.builder(spec)
           .maxBatch(maxBatch)
           .device(device)
-          .dataType(dataType)
+          .featsType(dataType)
           .layout(layout)
           .float32Gradients(float32Gradients)
           .rules(rules)
@@ -287,7 +288,7 @@ public final class LossRun {
   }
 
   /** Truths of some images. */
-  public Targets truths(int first, int images) {
+  public Targets<MemorySegment> truths(int first, int images) {
     return BatchFiles.slice(truths, batch, first, images);
   }
 
@@ -310,13 +311,13 @@ public final class LossRun {
   }
 
   /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */
-  public Layout layoutOfFiles() throws IOException {
-    YoloSpec read = SpecFile.read(specFile);
+  public FeatsLayout layoutOfFiles() throws IOException {
+    YoloSpec read = SpecFile.read(specFile).spec();
     Path file = folder.resolve("feats_0.npy");
     if (!Files.exists(file)) {
       return layout; // compute says what is missing
     }
-    Layout other = layout == Layout.NHWC ? Layout.NCHW : Layout.NHWC;
+    FeatsLayout other = layout == FeatsLayout.NHWC ? FeatsLayout.NCHW : FeatsLayout.NHWC;
     try (Arena arena = Arena.ofConfined()) {
       long[] shape = Npy.map(file, arena).shape();
       int images = shape.length > 0 ? (int) Math.clamp(shape[0], 0, Integer.MAX_VALUE) : 0;
@@ -347,7 +348,7 @@ public final class LossRun {
     }
   }
 
-  private Targets readTargets(BatchFiles files) throws IOException {
+  private Targets<MemorySegment> readTargets(BatchFiles files) throws IOException {
     Path dense = folder.resolve("y_true_0.npy");
     Path boxes = folder.resolve("boxes.npy");
     if (targets == null && !Files.exists(dense) && !Files.exists(boxes)) {

@@ -8,7 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.cli.CommandTest;
 import io.github.yololoss.kit.Npy;
 import java.io.IOException;
@@ -29,7 +29,7 @@ class OptionsCommandTest extends CommandTest {
   }
 
   /** (B, H, W, C) as (B, C, H, W), in a type of two or four bytes. */
-  static void asPlanes(Path from, Path to, DataType type) throws IOException {
+  static void asPlanes(Path from, Path to, FeatsType type) throws IOException {
     try (Arena arena = Arena.ofConfined()) {
       Npy array = Npy.map(from, arena);
       long[] s = array.shape();
@@ -40,7 +40,7 @@ class OptionsCommandTest extends CommandTest {
         long image = i / s[3] / s[1] / s[2];
         long at = (image * s[3] + channel) * s[1] * s[2] + place;
         float value = (float) array.get(i);
-        if (type == DataType.FLOAT32) {
+        if (type == FeatsType.FLOAT32) {
           out.setAtIndex(JAVA_FLOAT, at, value);
         } else {
           out.setAtIndex(JAVA_SHORT, at, Float.floatToFloat16(value));
@@ -55,8 +55,8 @@ class OptionsCommandTest extends CommandTest {
     Path planes = Files.createDirectories(folder.resolve("planes"));
     for (int l = 0; l < 3; l++) {
       String end = "_" + l + ".npy";
-      asPlanes(sample.resolve("feats" + end), planes.resolve("feats" + end), DataType.FLOAT32);
-      asPlanes(sample.resolve("grad" + end), planes.resolve("grad" + end), DataType.FLOAT32);
+      asPlanes(sample.resolve("feats" + end), planes.resolve("feats" + end), FeatsType.FLOAT32);
+      asPlanes(sample.resolve("grad" + end), planes.resolve("grad" + end), FeatsType.FLOAT32);
       Files.copy(sample.resolve("y_true" + end), planes.resolve("y_true" + end));
     }
     Files.copy(spec, planes.resolve("expected.json"));
@@ -147,7 +147,7 @@ class OptionsCommandTest extends CommandTest {
     Path halves = Files.createDirectories(folder.resolve("halves"));
     for (int l = 0; l < 3; l++) {
       String end = "_" + l + ".npy";
-      asPlanes(sample.resolve("feats" + end), halves.resolve("feats" + end), DataType.FLOAT16);
+      asPlanes(sample.resolve("feats" + end), halves.resolve("feats" + end), FeatsType.FLOAT16);
       Files.copy(sample.resolve("y_true" + end), halves.resolve("y_true" + end));
     }
     Path out = folder.resolve("out");
@@ -155,7 +155,7 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(99.9065, fine.get("total").asDouble(), 0.05);
     assertEquals(0, fine.get("found_inf").asInt());
     try (Arena arena = Arena.ofConfined()) {
-      assertEquals(DataType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).type());
+      assertEquals(FeatsType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).type());
     }
     JsonNode lost =
         loss(
@@ -225,7 +225,7 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(0, loss(sample).get("layers").get(0).get("class").asDouble());
     changed.putArray("class_weights").add(1);
     new ObjectMapper().writeValue(spec.toFile(), changed);
-    refused(3, "classWeights has 1 values, 3 are expected", "loss", sample, "--spec", spec);
+    refused(3, "class_weights has 1 values, 3 are expected", "loss", sample, "--spec", spec);
     changed.remove("class_weights");
     changed.put("ignore_scope", "world");
     new ObjectMapper().writeValue(spec.toFile(), changed);

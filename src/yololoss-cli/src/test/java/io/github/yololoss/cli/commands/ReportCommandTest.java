@@ -8,7 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.yololoss.DataType;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.cli.CommandTest;
 import io.github.yololoss.cli.Page;
 import io.github.yololoss.cli.TestFiles;
@@ -175,7 +175,7 @@ class ReportCommandTest extends CommandTest {
       OptionsCommandTest.asPlanes(
           sample.resolve("feats_" + l + ".npy"),
           planes.resolve("feats_" + l + ".npy"),
-          DataType.FLOAT32);
+          FeatsType.FLOAT32);
     }
     JsonNode nchw = report(planes, spec, "--layout", "nchw").json;
     for (String same : List.of("images", "cells", "histograms", "shares", "image_loss")) {
@@ -185,7 +185,7 @@ class ReportCommandTest extends CommandTest {
       OptionsCommandTest.asPlanes(
           sample.resolve("feats_" + l + ".npy"),
           planes.resolve("feats_" + l + ".npy"),
-          DataType.FLOAT16);
+          FeatsType.FLOAT16);
     }
     assertEquals(
         json(

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.yololoss.Audit;
-import io.github.yololoss.Device;
+import io.github.yololoss.LossDevice;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
@@ -91,7 +91,7 @@ class ChunkTest extends CommandTest {
     YoloSpec large = YoloSpec.yolov3(80, 416, 416);
     int batch = 3 * BatchFiles.chunkSize(large) - 1;
     try (Arena arena = Arena.ofConfined();
-        YoloLoss loss = YoloLoss.builder(large).maxBatch(batch).device(Device.CPU).open()) {
+        YoloLoss loss = YoloLoss.builder(large).maxBatch(batch).device(LossDevice.CPU).open()) {
       MemorySegment rows = arena.allocate(JAVA_FLOAT, 5L * 2 * batch);
       for (int image = 0; image < batch; image++) {
         float size = 10 + 7 * image;
@@ -99,7 +99,7 @@ class ChunkTest extends CommandTest {
         MemorySegment.copy(row, 0, rows, JAVA_FLOAT, 40L * image, 5);
         MemorySegment.copy(row, 0, rows, JAVA_FLOAT, 40L * image + 20, image % 4 == 0 ? 5 : 0);
       }
-      Targets boxes = new Targets.Boxes(rows, 2, Targets.BoxPolicy.SKIP);
+      Targets<MemorySegment> boxes = new Targets.Boxes<>(rows, 2, Targets.BoxPolicy.SKIP);
       for (int most : new int[] {1000, 9, 0}) {
         Audit whole = loss.audit(batch, boxes, 0.3f, most);
         assertEquals(

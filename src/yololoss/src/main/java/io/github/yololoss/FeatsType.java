@@ -4,7 +4,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /** Types of feats and gradients, in the order of the native header's {@code YL_F32, ...}. */
-public enum DataType {
+public enum FeatsType {
   /** float32. */
   FLOAT32(Abi.YL_F32, 4),
   /** IEEE 754 binary16; the arithmetic is float32, the gradient is rounded to nearest even. */
@@ -19,7 +19,7 @@ public enum DataType {
 
   private final int bytes;
 
-  DataType(int value, int bytes) {
+  FeatsType(int value, int bytes) {
     this.value = value;
     this.bytes = bytes;
   }

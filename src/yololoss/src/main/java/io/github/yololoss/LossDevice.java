@@ -8,7 +8,7 @@ import java.util.Objects;
  * @param kind the backend
  * @param index which CUDA device; 0 for the others
  */
-public record Device(Kind kind, int index) {
+public record LossDevice(Kind kind, int index) {
 
   /** The backends, in the order of the native header's {@code YL_DEVICE_...}. */
   public enum Kind {
@@ -30,16 +30,16 @@ public record Device(Kind kind, int index) {
   }
 
   /** {@link Kind#AUTO}. */
-  public static final Device AUTO = new Device(Kind.AUTO, 0);
+  public static final LossDevice AUTO = new LossDevice(Kind.AUTO, 0);
 
   /** {@link Kind#REFERENCE}. */
-  public static final Device REFERENCE = new Device(Kind.REFERENCE, 0);
+  public static final LossDevice REFERENCE = new LossDevice(Kind.REFERENCE, 0);
 
   /** {@link Kind#CPU}. */
-  public static final Device CPU = new Device(Kind.CPU, 0);
+  public static final LossDevice CPU = new LossDevice(Kind.CPU, 0);
 
   /** Checks that only CUDA devices are numbered. */
-  public Device {
+  public LossDevice {
     Objects.requireNonNull(kind, "kind");
     if (index < 0 || index > 0 && kind != Kind.CUDA) {
       throw new IllegalArgumentException(
@@ -53,8 +53,8 @@ public record Device(Kind kind, int index) {
    * @param index its number, from 0
    * @return the device
    */
-  public static Device cuda(int index) {
-    return new Device(Kind.CUDA, index);
+  public static LossDevice cuda(int index) {
+    return new LossDevice(Kind.CUDA, index);
   }
 
   /**
@@ -64,7 +64,7 @@ public record Device(Kind kind, int index) {
    * @param name as the command line takes it
    * @throws IllegalArgumentException for any other name
    */
-  public static Device parse(String name) {
+  public static LossDevice parse(String name) {
     return switch (name) {
       case "auto" -> AUTO;
       case "reference" -> REFERENCE;
@@ -80,7 +80,7 @@ public record Device(Kind kind, int index) {
     };
   }
 
-  static void requireCuda(Device device) {
+  static void requireCuda(LossDevice device) {
     Objects.requireNonNull(device, "device");
     if (device.kind != Kind.CUDA) {
       throw new IllegalArgumentException("device is " + device + ", a CUDA device is expected");
