@@ -87,7 +87,7 @@ class DocumentsTest {
   /** Each option of a command that a page shows, in a block or in a line of code, exists. */
   @Test
   void optionsExist() throws Exception {
-    CommandLine line = Main.commandLine();
+    CommandLine line = new CommandLine(Main.class);
     Pattern command =
         Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:[^`\n]|\\\\\n|\n {12,})*)");
     int found = 0;
@@ -110,7 +110,7 @@ class DocumentsTest {
   @Test
   void theSynopsisIsComplete() throws Exception {
     String page = Markdown.read("docs/command-line.md").text();
-    Main.commandLine()
+    new CommandLine(Main.class)
         .getSubcommands()
         .forEach(
             (name, sub) -> {
