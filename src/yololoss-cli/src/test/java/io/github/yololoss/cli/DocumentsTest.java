@@ -150,6 +150,19 @@ class DocumentsTest {
     assertTrue(found >= 3, found + " coordinates");
   }
 
+  /** The programs of these pages are those that examples/run compiles and runs. */
+  @Test
+  void theProgramsOfKotlinAndScalaAreTheExamples() throws Exception {
+    assertTrue(
+        Markdown.read("docs/kotlin.md")
+            .blocks("kotlin")
+            .contains(Files.readString(Path.of("examples/kotlin/src/main/kotlin/Train.kt"))));
+    assertTrue(
+        Markdown.read("docs/scala.md")
+            .blocks("scala")
+            .contains(Files.readString(Path.of("examples/scala/src/main/scala/Train.scala"))));
+  }
+
   /** Every example of the page is one of examples/run, and CI runs it. */
   @Test
   void everyExampleIsRunByCi() throws Exception {
