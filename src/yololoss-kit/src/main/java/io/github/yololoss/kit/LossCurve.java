@@ -88,7 +88,10 @@ public record LossCurve(List<Step> steps, List<Integer> malformedLines) {
     } catch (JacksonException e) {
       return null;
     }
-    if (node == null || !node.path("step").canConvertToLong() || !node.path("layers").isArray()) {
+    if (node == null
+        || !node.path("step").canConvertToLong()
+        || !node.path("step").canConvertToExactIntegral()
+        || !node.path("layers").isArray()) {
       return null;
     }
     Map<Part, Double> parts = new EnumMap<>(Part.class);
