@@ -88,7 +88,7 @@ public record Annotations(Path file, List<Entry> entries) {
       }
     }
     if (entries.isEmpty()) {
-      throw new IOException(file + ": no picture is listed; one in each line is expected");
+      throw new IOException(file + ": no image in it; a picture in each line is expected");
     }
     return new Annotations(file, entries);
   }

@@ -108,7 +108,12 @@ public final class Pictures {
       ImageReader reader = readers.next();
       try {
         reader.setInput(in, true, true);
-        return new Size(reader.getWidth(0), reader.getHeight(0));
+        int width = reader.getWidth(0);
+        int height = reader.getHeight(0);
+        if (width < 1 || height < 1) {
+          throw new IOException("the header says " + width + "x" + height);
+        }
+        return new Size(width, height);
       } finally {
         reader.dispose();
       }

@@ -95,7 +95,7 @@ class AnnotationsTest {
 
   @Test
   void badLists() throws IOException {
-    refused("no picture is listed", () -> of(" \n\n"));
+    refused("no image in it", () -> of(" \n\n"));
     refused("is a folder", () -> Annotations.read(folder));
     Files.write(list, new byte[] {'a', (byte) 0xff, ' '});
     refused("train.txt: not UTF-8 text", () -> Annotations.read(list));
