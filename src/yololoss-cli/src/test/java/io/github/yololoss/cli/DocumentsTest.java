@@ -114,7 +114,7 @@ class DocumentsTest {
   void optionsExist() throws Exception {
     CommandLine line = new CommandLine(Main.class);
     Pattern command =
-        Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:[^`\n]|\\\\\n|\n {12,})*)");
+        Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:\\\\\n|[^`\n]|\n {12,})*)");
     int found = 0;
     for (Markdown page : Markdown.all()) {
       for (Matcher call = command.matcher(page.text()); call.find(); ) {
