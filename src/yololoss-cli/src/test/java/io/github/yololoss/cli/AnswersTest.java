@@ -62,8 +62,7 @@ class AnswersTest {
   private static void check(String commands, String quote) throws Exception {
     String prelude =
         "JAVA='%s' CLASSES='%s'\n%s"
-            .formatted(
-                Path.of(System.getProperty("java.home"), "bin/java"), classPath(), YOLOLOSS);
+            .formatted(Path.of(System.getProperty("java.home"), "bin/java"), classPath(), YOLOLOSS);
     String printed = Markdown.run(List.of("bash", "-c", prelude + commands)).getValue();
     assertFalse(printed.contains(" ended with "), printed);
     assertFalse(printed.isBlank(), "nothing was printed");
@@ -111,7 +110,8 @@ class AnswersTest {
   @TestFactory
   List<DynamicTest> linesAreCompared() {
     return List.of(
-        DynamicTest.dynamicTest("numbers", () -> assertTrue(same("total 1.00000", "total  1.00001"))),
+        DynamicTest.dynamicTest(
+            "numbers", () -> assertTrue(same("total 1.00000", "total  1.00001"))),
         DynamicTest.dynamicTest("other", () -> assertFalse(same("total 1.00000", "total 1.001"))),
         DynamicTest.dynamicTest("words", () -> assertEquals(false, same("a b", "a c"))));
   }
