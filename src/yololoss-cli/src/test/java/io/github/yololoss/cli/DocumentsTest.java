@@ -109,6 +109,9 @@ class DocumentsTest {
           != 2L * page.blocks().size()) {
         faults.add(page.file() + ": a fence is not closed");
       }
+      if (page.text().lines().anyMatch(line -> line.matches("(<{7}|={7}|>{7})( .*)?"))) {
+        faults.add(page.file() + ": a conflict of a merge is left");
+      }
     }
     noFaults();
   }
