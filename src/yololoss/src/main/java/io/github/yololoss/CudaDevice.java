@@ -2,6 +2,8 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -32,18 +34,18 @@ public record CudaDevice(
    * @throws YoloLossException if the native library cannot be loaded or the driver fails
    */
   public static List<CudaDevice> list() {
-    NativeLibrary.get();
+    Library.load();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment count = scratch.allocate(JAVA_INT);
       int status = Native.cudaDeviceCount(count);
       if (status == Abi.YL_NO_DEVICE) {
         return List.of();
       }
-      Native.check(status);
+      Library.check(status);
       List<CudaDevice> devices = new ArrayList<>();
       for (int i = 0; i < count.get(JAVA_INT, 0); i++) {
         MemorySegment info = Abi.DeviceProperties.allocate(scratch);
-        Native.check(Native.cudaDeviceInfo(i, info));
+        Library.check(Native.cudaDeviceInfo(i, info));
         devices.add(
             new CudaDevice(
                 i,

@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
@@ -30,10 +31,10 @@ public final class CudaStream implements AutoCloseable {
    */
   public static CudaStream open(LossDevice device) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaStreamCreate(device.index(), place));
+      Library.check(Native.cudaStreamCreate(device.index(), place));
       return new CudaStream(device, true, place.get(ADDRESS, 0));
     }
   }
@@ -48,7 +49,7 @@ public final class CudaStream implements AutoCloseable {
    */
   public static CudaStream of(LossDevice device, long handle) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     return new CudaStream(device, false, MemorySegment.ofAddress(handle));
   }
 
@@ -72,7 +73,7 @@ public final class CudaStream implements AutoCloseable {
   /** Returns when everything is done that was enqueued so far; at once for a closed stream. */
   public void synchronize() {
     if (!closed) {
-      Native.check(Native.cudaStreamSynchronize(device.index(), handle));
+      Library.check(Native.cudaStreamSynchronize(device.index(), handle));
     }
   }
 
@@ -85,7 +86,7 @@ public final class CudaStream implements AutoCloseable {
     synchronize();
     closed = true;
     if (owned) {
-      Native.check(Native.cudaStreamDestroy(device.index(), handle));
+      Library.check(Native.cudaStreamDestroy(device.index(), handle));
     }
   }
 }

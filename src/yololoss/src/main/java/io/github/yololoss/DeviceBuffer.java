@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
@@ -37,11 +38,11 @@ public final class DeviceBuffer implements AutoCloseable {
    */
   public static DeviceBuffer allocate(LossDevice device, long byteSize) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     Arena arena = Arena.ofShared();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaMalloc(device.index(), byteSize, place));
+      Library.check(Native.cudaMalloc(device.index(), byteSize, place));
       MemorySegment address = place.get(ADDRESS, 0).reinterpret(arena, Native::cudaFree);
       return new DeviceBuffer(device, arena, address, byteSize);
     } catch (Throwable t) {
@@ -111,7 +112,7 @@ public final class DeviceBuffer implements AutoCloseable {
    * @throws IllegalArgumentException if host is on the heap or longer than this
    */
   public void copyFrom(MemorySegment host) {
-    Native.check(Native.cudaCopy(device.index(), address, requireHost(host), host.byteSize()));
+    Library.check(Native.cudaCopy(device.index(), address, requireHost(host), host.byteSize()));
   }
 
   /**
@@ -123,7 +124,7 @@ public final class DeviceBuffer implements AutoCloseable {
     if (requireHost(host).isReadOnly()) {
       throw new IllegalArgumentException("host is read-only, but it is written");
     }
-    Native.check(Native.cudaCopy(device.index(), host, address, host.byteSize()));
+    Library.check(Native.cudaCopy(device.index(), host, address, host.byteSize()));
   }
 
   private MemorySegment requireHost(MemorySegment host) {

@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;

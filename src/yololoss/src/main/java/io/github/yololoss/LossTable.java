@@ -1,6 +1,5 @@
 package io.github.yololoss;
 
-import io.github.yololoss.internal.Part;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -29,7 +28,7 @@ final class LossTable {
   /** The parts, those of a common column added up. */
   private static Map<String, Double> columns(LossResult.Parts p) {
     Map<String, Double> columns = new LinkedHashMap<>();
-    Part.ALL.forEach(part -> columns.merge(part.column, part.of(p), Double::sum));
+    Part.ALL.forEach(part -> columns.merge(part.column(), part.of(p), Double::sum));
     return columns;
   }
 

@@ -2,6 +2,7 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
@@ -15,7 +16,7 @@ public final class PinnedArena implements Arena {
   private final Arena arena;
 
   private PinnedArena(Arena arena) {
-    NativeLibrary.get();
+    Library.load();
     this.arena = arena;
   }
 
@@ -70,7 +71,7 @@ public final class PinnedArena implements Arena {
     }
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaMallocHost(byteSize, place));
+      Library.check(Native.cudaMallocHost(byteSize, place));
       MemorySegment memory = place.get(ADDRESS, 0);
       try {
         return memory.reinterpret(byteSize, arena, Native::cudaFreeHost).fill((byte) 0);

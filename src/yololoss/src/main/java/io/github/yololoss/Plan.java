@@ -2,6 +2,8 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
@@ -48,14 +50,14 @@ final class Plan<M> implements AutoCloseable {
     layout = b.layout;
     gradientType = b.float32Gradients ? FeatsType.FLOAT32 : featsType;
     this.kind = kind;
-    NativeLibrary.get(); // its failure is an exception, not an initialisation error of Native
+    Library.load();
     arena = Arena.ofShared();
     try {
       plan = create(b, device, kind.value(), arena); // refuses sizes that cannot be addressed
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
       call = new LossCall<>(kind, spec, featsType, gradientType, arena);
-      int held = call.held().many().length;
+      int held = call.held().most();
       lossHandle = Native.bindLoss(held);
       lossAsyncHandle = Native.bindLossAsync(held);
       buildYTrueHandle = Native.bindBuildYTrue(held);
@@ -81,7 +83,7 @@ final class Plan<M> implements AutoCloseable {
           config, b.float32Gradients ? Abi.YL_GRAD_F32 : Abi.YL_GRAD_LIKE_FEATS);
       Abi.Config.setRules(config, b.rules.struct(b.spec, scratch));
       MemorySegment made = scratch.allocate(ADDRESS);
-      Native.check(Native.planCreate(config, made));
+      Library.check(Native.planCreate(config, made));
       return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
     }
   }
@@ -128,11 +130,11 @@ final class Plan<M> implements AutoCloseable {
         LossEvent event =
             HAS_RECORDER ? LossEvent.begin(deviceName, batch, grads != null, stream != null) : null;
         if (stream == null) {
-          Native.check(Native.loss(lossHandle, plan, call.struct(), struct, call.held()));
+          Library.check(Native.loss(lossHandle, plan, call.struct(), struct, call.held()));
         } else {
           MemorySegment handle = stream.checked();
           enqueuedOn = stream;
-          Native.check(
+          Library.check(
               Native.lossAsync(lossAsyncHandle, plan, call.struct(), handle, struct, call.held()));
         }
         result.written(batch, options, stream, event);
@@ -146,7 +148,7 @@ final class Plan<M> implements AutoCloseable {
   void yoloHead(MemorySegment struct, MemorySegment[] held) {
     try {
       requireOpen();
-      Native.check(Native.yoloHead(plan, struct, held));
+      Library.check(Native.yoloHead(plan, struct, held));
     } finally {
       Reference.reachabilityFence(this);
     }
@@ -161,7 +163,7 @@ final class Plan<M> implements AutoCloseable {
         call.fillToBuild(batch, source, out);
         follow(null);
         MemorySegment counts = scratch.allocate(Abi.BoxCounts.LAYOUT);
-        Native.check(
+        Library.check(
             Native.buildYTrue(
                 buildYTrueHandle,
                 plan,
@@ -206,7 +208,7 @@ final class Plan<M> implements AutoCloseable {
   private void audit(int batch, MemorySegment yTrue, float poorIou, AuditMemory memory) {
     MemorySegment boxes = yTrue.address() != 0 ? MemorySegment.NULL : call.boxes();
     MemorySegment[] held = call.held().many();
-    Native.check(
+    Library.check(
         Native.audit(auditHandle, plan, batch, yTrue, boxes, poorIou, memory.struct(), held));
   }
 

@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
@@ -67,8 +69,8 @@ public final class YoloLoss implements AutoCloseable {
    * @throws YoloLossException if it cannot; the message says why
    */
   public static void checkDevice(LossDevice device) {
-    NativeLibrary.get();
-    Native.check(Native.deviceCheck(device.kind().value, device.index()));
+    Library.load();
+    Library.check(Native.deviceCheck(device.kind().value, device.index()));
   }
 
   /**
@@ -77,7 +79,7 @@ public final class YoloLoss implements AutoCloseable {
    * @throws YoloLossException if there is none
    */
   public static String libraryInfo() {
-    String origin = NativeLibrary.get().origin();
+    String origin = Library.load();
     return Native.versionString() + ", " + origin;
   }
 

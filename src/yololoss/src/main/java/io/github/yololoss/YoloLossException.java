@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
+
 /**
  * A call that the native library refused, or the library itself missing; the message is one
  * sentence that says why.

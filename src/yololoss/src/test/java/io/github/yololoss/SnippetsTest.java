@@ -84,4 +84,16 @@ class SnippetsTest {
     assertEquals(7, all.images());
     assertTrue(loss > 0);
   }
+
+  @Test
+  void someParts() {
+    LossResult.Parts parts = LossResult.Parts.ZERO;
+    StringBuilder line = new StringBuilder();
+    // @start region="parts"
+    for (Part part : Part.ALL) {
+      line.append(part.jsonName()).append(' ').append(part.of(parts)).append('\n');
+    }
+    // @end
+    assertEquals(5, line.toString().lines().count());
+  }
 }

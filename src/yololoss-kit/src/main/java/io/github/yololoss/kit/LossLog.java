@@ -1,8 +1,8 @@
 package io.github.yololoss.kit;
 
+import io.github.yololoss.Count;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Part;
 import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
@@ -84,10 +84,10 @@ public final class LossLog implements AutoCloseable {
       LossResult.Parts p = result.layer(l);
       line.append(l == 0 ? "{\"layer\":" : ",{\"layer\":").append(l);
       for (Part part : Part.ALL) {
-        number(part.jsonName, part.of(p));
+        number(part.jsonName(), part.of(p));
       }
       for (Count count : COUNTS) {
-        line.append(",\"").append(count.jsonName).append("\":").append(count.of(p));
+        line.append(",\"").append(count.jsonName()).append("\":").append(count.of(p));
       }
       line.append('}');
     }

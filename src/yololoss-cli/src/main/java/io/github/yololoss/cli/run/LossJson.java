@@ -3,12 +3,12 @@ package io.github.yololoss.cli.run;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.Count;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
+import io.github.yololoss.Part;
 import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets;
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.Statistic;
 
 /** A run's result as JSON, and where {@code --json} writes any. */
@@ -33,10 +33,10 @@ public final class LossJson {
           .put("wh", p.wh())
           .put("confidence", p.confidence())
           .put("class", p.classes());
-      Part.ALL.forEach(part -> layer.put(part.jsonName, part.of(p)));
+      Part.ALL.forEach(part -> layer.put(part.jsonName(), part.of(p)));
       layer.put("sum", p.sum());
       for (Count count : Count.ALL) {
-        layer.put(count.jsonName, count.of(p));
+        layer.put(count.jsonName(), count.of(p));
         if (count == Count.IGNORED_BACKGROUND) {
           layer.put("ignore_mask_sum", run.ignoreMaskSum(l));
         }
