@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.function.ToDoubleFunction;
 
 /**
- * The parts of the loss, in the order of {@code yl_parts}. Code that sums, prints or plots the parts
- * loops over {@link #ALL}, so that it does not have to name them:
+ * The parts of the loss, in the order of {@code yl_parts}. Code that sums, prints or plots the
+ * parts loops over {@link #ALL}, so that it does not have to name them:
  *
  * {@snippet class="io.github.yololoss.SnippetsTest" region="parts"}
  */

@@ -58,14 +58,14 @@ public final class SpecFile {
           "input_shape is " + root.get("input_shape") + ", [height, width] is expected");
       return root.has("strides")
           ? YoloSpec.of(
+              classes,
+              input[0],
+              input[1],
               anchors,
               mask,
               integers(root.get("strides"), "strides"),
-              classes,
-              thresh,
-              input[0],
-              input[1])
-          : YoloSpec.of(anchors, mask, classes, thresh, input[0], input[1]);
+              thresh)
+          : YoloSpec.of(classes, input[0], input[1], anchors, mask, thresh);
     } catch (IllegalArgumentException e) {
       throw new IOException(file + ": " + e.getMessage());
     }

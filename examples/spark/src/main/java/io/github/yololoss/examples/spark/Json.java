@@ -48,10 +48,10 @@ final class Json {
     int classes = number(file, root, "num_classes").intValue();
     float threshold = number(file, root, "ignore_thresh").floatValue();
     if (!root.has("strides")) {
-      return YoloSpec.of(anchors, mask, classes, threshold, input[0], input[1]);
+      return YoloSpec.of(classes, input[0], input[1], anchors, mask, threshold);
     }
     int[] strides = MAPPER.treeToValue(root.get("strides"), int[].class);
-    return YoloSpec.of(anchors, mask, strides, classes, threshold, input[0], input[1]);
+    return YoloSpec.of(classes, input[0], input[1], anchors, mask, strides, threshold);
   }
 
   private static JsonNode required(Path file, JsonNode root, String field) throws IOException {
