@@ -111,7 +111,8 @@ extern "C" {
 typedef enum yl_status {
   YL_OK = 0,               /* success */
   YL_INVALID_ARGUMENT = 1, /* a pointer, size or value that this header does not allow */
-  YL_INVALID_BOXES = 2,    /* a row of boxes is not a valid object, and the policy is YL_BOXES_ERROR */
+  YL_INVALID_BOXES = 2,    /* a row of boxes is not a valid object, or the boxes are not in pixels, and the policy is
+                              YL_BOXES_ERROR */
   YL_UNSUPPORTED = 3,      /* allowed by this header, but not available in this build or version */
   YL_NO_DEVICE = 4,        /* the requested device cannot be used on this machine */
   YL_OUT_OF_MEMORY = 5,    /* memory could not be allocated, or threads could not be started */
@@ -284,7 +285,11 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
 /* The policy for a row of boxes that is not a valid object: a coordinate or class is not finite, the box has no area
    (x_max <= x_min or y_max <= y_min), the class is not a whole number in 0..C-1, the size is too large for float32, the
    centre lies outside the input, or its weight is not a finite number >= 0. (keras-yolo3 crashes, wraps round to
-   another cell, or lets the NaN into the loss.) */
+   another cell, or lets the NaN into the loss.)
+
+   YL_BOXES_ERROR also refuses boxes that look normalised, that is, like fractions of the input instead of pixels: at
+   least one row is used, every coordinate of every used row of the call is in 0..1, and at least one is not a whole
+   number. Such boxes would be valid objects, all in the first cell. This is checked in host memory only. */
 enum {
   YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An
                          enqueued call reports it in yl_completion */

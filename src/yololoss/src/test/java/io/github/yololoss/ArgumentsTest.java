@@ -195,6 +195,33 @@ class ArgumentsTest {
     assertEquals(1, result.objects());
   }
 
+  /** Fractions of the input are refused under the default policy, and the sentence helps. */
+  @Test
+  void boxesThatLookNormalised() {
+    MemorySegment rows =
+        arena.allocateFrom(
+            ValueLayout.JAVA_FLOAT, 0, 0, 0, 0, 0, 0.25f, 0.5f, 0.75f, 1, 2, 0, 0, 0, 0, 0);
+    YoloLossException e =
+        assertThrows(
+            YoloLossException.class, () -> loss.compute(1, g.feats, Targets.boxes(rows, 3), grads));
+    assertEquals(YoloLossException.Status.INVALID_BOXES, e.status());
+    assertEquals(
+        "boxes: all coordinates are in 0..1, as in image 0, row 1 [0.25, 0.5, 0.75, 1, 2]; pixels"
+            + " of the input are expected: multiply x by the width "
+            + g.spec.inputWidth()
+            + " and y by the height "
+            + g.spec.inputHeight(),
+        e.getMessage());
+    refused(
+        YoloLossException.class,
+        "all coordinates are in 0..1",
+        () -> loss.buildYTrue(1, Targets.boxes(rows, 3), grads));
+    Targets<MemorySegment> skip = new Targets.Boxes<>(rows, 3, Targets.BoxPolicy.SKIP);
+    assertEquals(1, loss.compute(1, g.feats, skip, null).objects());
+    rows.setAtIndex(ValueLayout.JAVA_FLOAT, 8, 2); // one coordinate in pixels
+    assertEquals(1, loss.compute(1, g.feats, Targets.boxes(rows, 3), null).objects());
+  }
+
   @Test
   void specs() {
     Class<IllegalArgumentException> bad = IllegalArgumentException.class;

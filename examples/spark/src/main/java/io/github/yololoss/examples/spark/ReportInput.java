@@ -89,7 +89,7 @@ final class ReportInput {
               int bytes = shard.dataType().bytes();
               feats[l] = new float[Math.toIntExact(ofImage.byteSize() / bytes)];
               for (int n = 0; n < feats[l].length; n++) {
-                feats[l][n] = (float) Npy.value(ofImage, shard.dataType(), n);
+                feats[l][n] = (float) shard.dataType().get(ofImage, n);
               }
             }
             images.add(new Image(rank, feats, truths(batch, i, loss, dense)));
