@@ -740,7 +740,10 @@ enum {
   YL_REASON_SIZE = 10,   /* the width or height is <= 0, NaN or infinite; value: it */
   YL_REASON_MASK = 11,   /* the mask is not in 0..1; value: the mask */
   YL_REASON_TARGET = 12, /* a class target is NaN or infinite; value: the target */
-  YL_REASON_COUNT = 13   /* the number of reasons */
+  /* All boxes of the call. */
+  YL_REASON_NORMALISED = 13, /* the boxes look normalised, see YL_BOXES_ERROR, which refuses them in host memory. Found
+                                once, for the first used row; value: its first coordinate that is not 0 */
+  YL_REASON_COUNT = 14       /* the number of reasons */
 };
 
 /* The action that a call of yl_loss with the same truths would take for the row or object. */
@@ -797,7 +800,7 @@ YL_API yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_tr
 #define YL_VERSION_MAJOR 0
 #define YL_VERSION_MINOR 1
 #define YL_VERSION_PATCH 0
-#define YL_ABI_VERSION 3
+#define YL_ABI_VERSION 4
 
 /* Returns the version of the library that is loaded, such as "0.1.0". The text is static. */
 YL_API const char *yl_version_string(void);

@@ -53,7 +53,12 @@ public record Audit(
     /** Dense truths: the mask is not in 0..1. */
     MASK(Abi.YL_REASON_MASK, "mask not in 0..1"),
     /** Dense truths: a class target is not finite. */
-    TARGET(Abi.YL_REASON_TARGET, "class target not finite");
+    TARGET(Abi.YL_REASON_TARGET, "class target not finite"),
+    /**
+     * All coordinates of all rows are in 0..1 and not all are whole numbers: the boxes are
+     * fractions of the input, not pixels. Found once, for the first row that is not zero.
+     */
+    NORMALISED(Abi.YL_REASON_NORMALISED, "coordinates in 0..1, not in pixels");
 
     /** The value of {@code YL_REASON_...}. */
     final int value;
