@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
+import io.github.yololoss.LossRules;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
@@ -28,6 +29,19 @@ class SnippetsTest {
       // @end
       assertEquals(4 * feats.size(), values.byteSize());
     }
+  }
+
+  @Test
+  void aSpec(@TempDir Path folder) throws IOException {
+    // @start region="spec"
+    LossRules rules = LossRules.DEFAULT.withLabelSmoothing(0.1f);
+    new SpecFile(YoloSpec.yolov3(80, 416, 416), rules).write(folder.resolve("spec.json"));
+    SpecFile read = SpecFile.read(folder.resolve("spec.json"));
+    try (YoloLoss loss = YoloLoss.builder(read.spec()).rules(read.rules()).maxBatch(8).open()) {
+      // @end
+      assertEquals(read.spec(), loss.spec());
+    }
+    assertEquals(rules, read.rules());
   }
 
   @Test

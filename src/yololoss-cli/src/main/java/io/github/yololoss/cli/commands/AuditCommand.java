@@ -93,7 +93,7 @@ public final class AuditCommand implements Callable<Integer> {
       throw new ParameterException(
           command.commandLine(), "--poor-iou is expected in 0..1, --max at least 0");
     }
-    YoloSpec spec = SpecFile.read(specFile);
+    YoloSpec spec = SpecFile.read(specFile).spec();
     try (Arena arena = Arena.ofConfined()) {
       int images;
       Targets<MemorySegment> targets;

@@ -71,7 +71,7 @@ public final class TargetsCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    YoloSpec spec = SpecFile.read(specFile);
+    YoloSpec spec = SpecFile.read(specFile).spec();
     try (Arena arena = Arena.ofConfined()) {
       BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
       MemorySegment[] yTrue;

@@ -119,7 +119,8 @@ public final class VerifyCommand implements Callable<Integer> {
     PrintWriter out = command.commandLine().getOut();
     run.float32Gradients = true; // what is compared is not rounded to 16 bits
     Convention asked =
-        new Convention(run.layout, run.normaliser, SpecFile.readRules(run.specFile).ignoreScope());
+        new Convention(
+            run.layout, run.normaliser, SpecFile.read(run.specFile).rules().ignoreScope());
     FeatsLayout ofFiles = run.layoutOfFiles();
     if (ofFiles != asked.layout) {
       out.println("feats are " + ofFiles + " by their shape, and compared so");

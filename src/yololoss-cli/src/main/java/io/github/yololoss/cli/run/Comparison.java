@@ -9,7 +9,7 @@ import io.github.yololoss.cli.files.BatchFiles;
 import io.github.yololoss.cli.files.InputException;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.kit.Npy;
-import io.github.yololoss.kit.SpecFile;
+import io.github.yololoss.kit.Json;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -94,11 +94,11 @@ public final class Comparison {
 
   /** The total that is compared with, or NaN if there is none. */
   public double total() throws IOException {
-    return json == null ? Double.NaN : SpecFile.readJson(json).path("total").asDouble(Double.NaN);
+    return json == null ? Double.NaN : Json.read(json).path("total").asDouble(Double.NaN);
   }
 
   private void compareLoss(Path file) throws IOException {
-    JsonNode want = SpecFile.readJson(file);
+    JsonNode want = Json.read(file);
     JsonNode got = LossJson.of(run);
     if (!want.has("total") && !want.has("layers")) {
       throw new InputException(file + ": neither total nor layers is in it");

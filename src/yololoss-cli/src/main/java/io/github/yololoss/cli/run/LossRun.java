@@ -152,7 +152,7 @@ public final class LossRun {
           "--gradient-scale is " + gradientScale + ", a finite number is expected");
     }
     YoloLoss.checkDevice(device);
-    spec = SpecFile.read(specFile);
+    spec = SpecFile.read(specFile).spec();
     BatchFiles files = new BatchFiles(folder, spec, layout, arena);
     feats = files.layers("feats");
     truths = readTargets(files);
@@ -263,7 +263,7 @@ public final class LossRun {
   }
 
   public LossRules rules() throws IOException {
-    LossRules rules = SpecFile.readRules(specFile);
+    LossRules rules = SpecFile.read(specFile).rules();
     return scope == null ? rules : rules.withIgnoreScope(scope);
   }
 
@@ -312,7 +312,7 @@ public final class LossRun {
 
   /** The layout that the shape of feats_0.npy shows; the one asked for, if it shows neither. */
   public FeatsLayout layoutOfFiles() throws IOException {
-    YoloSpec read = SpecFile.read(specFile);
+    YoloSpec read = SpecFile.read(specFile).spec();
     Path file = folder.resolve("feats_0.npy");
     if (!Files.exists(file)) {
       return layout; // compute says what is missing
@@ -332,11 +332,11 @@ public final class LossRun {
       Path file = accumulateOn.resolve("grad_" + l + ".npy");
       Npy held = Npy.map(file, arena);
       long[] expected = BatchFiles.shape("grad", spec, layout, l, batch);
-      if (held.type() != gradientType || !Arrays.equals(held.shape(), expected)) {
+      if (held.valueType() != gradientType || !Arrays.equals(held.shape(), expected)) {
         throw new InputException(
             file
                 + ": "
-                + held.type()
+                + held.valueType()
                 + " of shape "
                 + held.shapeText()
                 + ", expected "

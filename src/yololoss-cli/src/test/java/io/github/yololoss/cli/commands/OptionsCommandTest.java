@@ -155,7 +155,7 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(99.9065, fine.get("total").asDouble(), 0.05);
     assertEquals(0, fine.get("found_inf").asInt());
     try (Arena arena = Arena.ofConfined()) {
-      assertEquals(FeatsType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).type());
+      assertEquals(FeatsType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).valueType());
     }
     JsonNode lost =
         loss(
@@ -225,7 +225,7 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(0, loss(sample).get("layers").get(0).get("class").asDouble());
     changed.putArray("class_weights").add(1);
     new ObjectMapper().writeValue(spec.toFile(), changed);
-    refused(3, "classWeights has 1 values, 3 are expected", "loss", sample, "--spec", spec);
+    refused(3, "class_weights has 1 values, 3 are expected", "loss", sample, "--spec", spec);
     changed.remove("class_weights");
     changed.put("ignore_scope", "world");
     new ObjectMapper().writeValue(spec.toFile(), changed);

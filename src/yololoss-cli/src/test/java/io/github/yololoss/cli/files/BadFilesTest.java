@@ -188,7 +188,6 @@ class BadFilesTest {
     Reader reader =
         path -> {
           SpecFile.read(path);
-          SpecFile.readRules(path);
         };
     each("spec.json", spec.getBytes(StandardCharsets.UTF_8), FILES / 4, reader);
   }

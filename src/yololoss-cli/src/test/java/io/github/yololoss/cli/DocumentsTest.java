@@ -1,0 +1,189 @@
+package io.github.yololoss.cli;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.junit.jupiter.api.Test;
+import picocli.CommandLine;
+
+/**
+ * All Markdown files together: links lead somewhere, options exist, coordinates have this version.
+ * What single pages show is run by {@link ReadmeTest} and {@link AnswersTest}.
+ */
+class DocumentsTest {
+  private static final Set<String> LANGUAGES =
+      Set.of("", "sh", "text", "java", "c", "cpp", "python", "xml", "kotlin", "scala", "groovy", "json");
+
+  private final List<String> faults = new ArrayList<>();
+
+  private void noFaults() {
+    assertEquals("", String.join("\n", faults));
+  }
+
+  @Test
+  void theReadmeIsShort() throws Exception {
+    long lines = Markdown.read("README.md").text().lines().count();
+    assertTrue(lines <= 120, "README.md has " + lines + " lines, at most 120 are wanted");
+  }
+
+  /** A page of more than two screens has headings, and each page says first what it is for. */
+  @Test
+  void longPagesHaveHeadings() throws Exception {
+    for (Markdown page : Markdown.all()) {
+      long headings = page.anchors().size();
+      if (!page.text().startsWith("# ")) {
+        faults.add(page.file() + ": the first line is not a title");
+      }
+      if (page.text().lines().count() > 80 && headings < 3) {
+        faults.add(page.file() + ": " + headings + " headings");
+      }
+    }
+    noFaults();
+  }
+
+  @Test
+  void linksLeadSomewhere() throws Exception {
+    for (Markdown page : Markdown.all()) {
+      for (String link : page.links()) {
+        String[] parts = link.split("#", 2);
+        Path file =
+            parts[0].isEmpty()
+                ? page.file()
+                : Path.of("").resolve(page.file()).resolveSibling(parts[0]).normalize();
+        if (!Files.exists(file)) {
+          faults.add(page.file() + ": " + link + " does not exist");
+        } else if (parts.length == 2
+            && !Markdown.read(file.toString()).anchors().contains(parts[1])) {
+          faults.add(page.file() + ": " + link + ": there is no such heading");
+        }
+      }
+    }
+    noFaults();
+  }
+
+  @Test
+  void fencesNameALanguage() throws Exception {
+    for (Markdown page : Markdown.all()) {
+      for (Markdown.Block block : page.blocks()) {
+        if (!LANGUAGES.contains(block.language())) {
+          faults.add(page.file() + ": a block of " + block.language());
+        }
+      }
+      if (page.text().lines().filter(line -> line.startsWith("```")).count()
+          != 2L * page.blocks().size()) {
+        faults.add(page.file() + ": a fence is not closed");
+      }
+    }
+    noFaults();
+  }
+
+  /** Each option of a command that a page shows, in a block or in a line of code, exists. */
+  @Test
+  void optionsExist() throws Exception {
+    CommandLine line = new CommandLine(Main.class);
+    Pattern command =
+        Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:[^`\n]|\\\\\n|\n {12,})*)");
+    int found = 0;
+    for (Markdown page : Markdown.all()) {
+      for (Matcher call = command.matcher(page.text()); call.find(); ) {
+        CommandLine sub = line.getSubcommands().get(call.group(1));
+        for (String option : Markdown.options(sub == null ? "" : call.group(2))) {
+          found++;
+          if (sub.getCommandSpec().findOption(option) == null) {
+            faults.add(page.file() + ": yololoss " + call.group(1) + " has no " + option);
+          }
+        }
+      }
+    }
+    noFaults();
+    assertTrue(found > 40, found + " options");
+  }
+
+  /** The synopsis of docs/command-line.md names every command and every option. */
+  @Test
+  void theSynopsisIsComplete() throws Exception {
+    String page = Markdown.read("docs/command-line.md").text();
+    new CommandLine(Main.class)
+        .getSubcommands()
+        .forEach(
+            (name, sub) -> {
+              if (!name.equals("help") && !page.contains("yololoss " + name)) {
+                faults.add("yololoss " + name);
+              }
+              sub.getCommandSpec().options().stream()
+                  .filter(option -> !option.hidden())
+                  .map(CommandLine.Model.OptionSpec::longestName)
+                  .filter(o -> !Set.of("--help", "--version").contains(o) && !name.equals("help"))
+                  .filter(option -> !Markdown.options(page.replace('`', ' ')).contains(option))
+                  .forEach(option -> faults.add("yololoss " + name + " " + option));
+            });
+    noFaults();
+  }
+
+  /** Coordinates of Maven, Gradle and sbt name this version, and artifacts that exist. */
+  @Test
+  void coordinatesAreOfThisVersion() throws Exception {
+    Matcher version =
+        Pattern.compile("<version>([^<]+)</version>").matcher(Files.readString(Path.of("pom.xml")));
+    assertTrue(version.find());
+    Pattern coordinates =
+        Pattern.compile(
+            "io\\.github\\.yololoss(?::|\" % \"|</groupId>\\s*<artifactId>)(yololoss[a-z-]*)"
+                + "(?::|\" % \"|</artifactId>\\s*<version>)([^\"<`'\\s]+)");
+    int found = 0;
+    for (Markdown page : Markdown.all()) {
+      for (Matcher match = coordinates.matcher(page.text()); match.find(); found++) {
+        if (!match.group(2).equals(version.group(1))
+            || !Files.exists(Path.of("src", match.group(1), "pom.xml"))) {
+          faults.add(page.file() + ": " + match.group());
+        }
+      }
+    }
+    noFaults();
+    assertTrue(found >= 3, found + " coordinates");
+  }
+
+  /** The programs of these pages are those that examples/run compiles and runs. */
+  @Test
+  void theProgramsOfKotlinAndScalaAreTheExamples() throws Exception {
+    assertTrue(
+        Markdown.read("docs/kotlin.md")
+            .blocks("kotlin")
+            .contains(Files.readString(Path.of("examples/kotlin/src/main/kotlin/Train.kt"))));
+    assertTrue(
+        Markdown.read("docs/scala.md")
+            .blocks("scala")
+            .contains(Files.readString(Path.of("examples/scala/src/main/scala/Train.scala"))));
+  }
+
+  /** Every example of the page is one of examples/run, and CI runs it. */
+  @Test
+  void everyExampleIsRunByCi() throws Exception {
+    String run = Files.readString(Path.of("examples/run"));
+    String ci = Files.readString(Path.of(".ci/run"));
+    Set<String> names = new java.util.TreeSet<>();
+    for (Markdown page : Markdown.all()) {
+      Pattern.compile("examples/run ([a-z]+)")
+          .matcher(page.text())
+          .results()
+          .forEach(m -> names.add(m.group(1)));
+    }
+    for (String name : names) {
+      if (!run.contains("\n" + name + ")")) {
+        faults.add("examples/run " + name + " does not exist");
+      }
+      if (!Pattern.compile("(for example in|examples/run)[^;\n]*\\b" + name + "\\b").matcher(ci).find()) {
+        faults.add(".ci/run does not run examples/run " + name);
+      }
+    }
+    noFaults();
+    assertTrue(names.size() >= 8, names.toString());
+  }
+}
