@@ -1,6 +1,8 @@
 """NumPy arrays through the module: the golden cases, in every form that DLPack gives, and what is refused."""
 import ctypes
 import json
+import pathlib
+import re
 import unittest
 from ctypes import c_int64
 
@@ -42,6 +44,16 @@ class OnDevice:
 
     def __del__(self):
         yololoss.lib.yl_device_free(CUDA, self.memory)
+
+
+class DocumentTest(unittest.TestCase):
+    def test_blocks_of_python_compile(self):
+        """Those of the pages; test_torch runs the ones for PyTorch. TensorFlow is not here, so Keras's are only compiled."""
+        pages = sorted((pathlib.Path(__file__).resolve().parents[2] / "docs").glob("*.md"))
+        blocks = [(page.name, block) for page in pages for block in re.findall("```python\n(.*?)```", page.read_text(), re.DOTALL)]
+        self.assertGreaterEqual(len(blocks), 3)
+        for name, block in blocks:
+            compile(block, name, "exec")
 
 
 class NumpyTest(unittest.TestCase):

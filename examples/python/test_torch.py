@@ -1,7 +1,10 @@
 """PyTorch tensors through the module, against autograd of the same loss in PyTorch's own operations."""
+import contextlib
 import ctypes
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -120,6 +123,38 @@ class TorchTest(unittest.TestCase):
                 self.assertEqual(done.returncode, code, done.stdout + done.stderr)
                 for word in words:
                     self.assertIn(word, done.stdout)
+
+
+class DocumentTest(unittest.TestCase):
+    """The blocks "From PyTorch" of docs/coming-from.md run as they are printed."""
+
+    def test_dump_and_replace(self):
+        page = (ROOT / "docs/coming-from.md").read_text()
+        section = page[page.index("### From PyTorch"):page.index("### From keras-yolo3")]
+        dump, replace = re.findall("```python\n(.*?)```", section, re.DOTALL)
+        case = golden.Case("c_tiny_2scale")
+        names = dict(
+            np=np, torch=torch, json=json, yololoss=yololoss, boxes=case.boxes, targets=case.y_true,
+            feats=[torch.tensor(f).permute(0, 3, 1, 2).contiguous().requires_grad_() for f in case.feats],
+            my_loss=lambda feats, y_true: torch_loss.yolo_loss(
+                [f.permute(0, 2, 3, 1) for f in feats], [torch.tensor(y) for y in y_true],
+                *(case.spec[k] for k in ("anchors", "anchor_mask", "input_shape", "ignore_thresh"))),
+            **{k: case.spec[k] for k in ("anchors", "anchor_mask", "num_classes")})
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            os.makedirs("dump/theirs")
+            exec(dump, names)
+            total = json.loads(pathlib.Path("dump/theirs/expected.json").read_text())["total"]
+            self.assertAlmostEqual(total / case.expected["total"], 1, delta=1e-5)
+            for l, grad in enumerate(case.grads):
+                theirs = np.load(f"dump/theirs/grad_{l}.npy").transpose(0, 2, 3, 1)
+                np.testing.assert_allclose(theirs, grad, rtol=0, atol=1e-6 + 1e-5 * np.abs(grad).max())
+                self.assertEqual(np.load(f"dump/feats_{l}.npy").shape[1], grad.shape[3])
+            np.testing.assert_array_equal(np.load("dump/boxes.npy"), case.boxes)
+        names["boxes"] = torch.from_numpy(case.boxes)
+        exec(replace, names)
+        for f, grad in zip(names["feats"], case.grads):
+            np.testing.assert_allclose(
+                f.grad.permute(0, 2, 3, 1).numpy(), grad, rtol=0, atol=1e-6 + 1e-5 * np.abs(grad).max())
 
 
 class OnDevice(torch.Tensor):

@@ -20,8 +20,8 @@ import java.util.concurrent.atomic.AtomicBoolean;
  * fills the shared {@link LossCall} until the library has returned.
  *
  * <p>A plan that is dropped without {@link #close} is freed by a {@link Cleaner}. Each method that
- * calls native code ends in a reachability fence: without it, the JIT may find the plan unreachable
- * while its last call runs, and the cleaner would close the arena under that call.
+ * calls native code ends in a reachability fence. Without it, the JIT could find the plan
+ * unreachable before its last call has ended, and the cleaner would close the arena too early.
  *
  * @param <M> the type of memory
  */

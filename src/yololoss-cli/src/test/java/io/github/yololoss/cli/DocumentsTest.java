@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import picocli.CommandLine;
 
@@ -66,6 +67,30 @@ class DocumentsTest {
       }
     }
     noFaults();
+  }
+
+  /** Each source file that these pages name exists somewhere in the tree. */
+  @Test
+  void filesThatAreNamedExist() throws Exception {
+    Set<String> names = new java.util.HashSet<>(Set.of("abi.h", "Abi.java")); // made by the build
+    for (String top : List.of("native", "src", "bench", "examples", "docs", "bin")) {
+      try (Stream<Path> paths = Files.walk(Path.of(top))) {
+        paths.map(path -> path.getFileName().toString()).forEach(names::add);
+      }
+    }
+    Pattern file =
+        Pattern.compile("(?<![\\w*<>/.-])(?:[\\w.-]+/)*([\\w-]+\\.(?:java|cpp|cu|cuh|h|cmake|css))(?![\\w(])");
+    int found = 0;
+    for (String page :
+        List.of("docs/architecture.md", "CONTRIBUTING.md", "native/test/README.md", "README.md")) {
+      for (Matcher match = file.matcher(Markdown.read(page).text()); match.find(); found++) {
+        if (!names.contains(match.group(1))) {
+          faults.add(page + ": " + match.group() + " does not exist");
+        }
+      }
+    }
+    noFaults();
+    assertTrue(found > 150, found + " names");
   }
 
   @Test
