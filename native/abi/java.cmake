@@ -1,7 +1,7 @@
 # Emits Abi.java: layouts, offsets and accessors of the structs, and the values of the enums, for java.lang.foreign.
 #
-# Offsets are literals and accessors are static, so that a call looks nothing up and creates no object. The class is public
-# for the library's own packages; its package is not exported.
+# Offsets are literals and accessors are static, so that a call looks nothing up and creates no object. The class is
+# public for the library's own packages; its package is not exported.
 
 # yl_box_counts -> BoxCounts, grad_mode -> GradMode, class_ -> Class
 function(camel_case name result)
