@@ -104,7 +104,7 @@ class AdviceTest extends CommandTest {
     try (Arena arena = Arena.ofConfined()) {
       Batch batch =
           Batch.read(
-              new Batch.Source(sample, spec, null, FeatsLayout.NHWC, Targets.BoxPolicy.REFUSE),
+              new Batch.Source(sample, spec, null, FeatsLayout.NHWC, Targets.BoxPolicy.ERROR),
               arena);
       Request request = new Request(LossDevice.CPU, Normaliser.BATCH, 1, 0);
       LossRunner runner = new LossRunner("report", new PrintWriter(new StringWriter()));
