@@ -97,8 +97,7 @@ class SpecFileTest {
     int[] strides = {8, 4};
     SpecFile file =
         new SpecFile(
-            YoloSpec.of(
-                new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 1, 0.5f, 64, 40));
+            YoloSpec.of(new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 1, 0.5f, 64, 40));
     assertEquals(file, SpecFile.parse(file.toJson().toString(), "x"));
     YoloSpec odd =
         new YoloSpec(
@@ -121,7 +120,8 @@ class SpecFileTest {
       quoteCharacter = '`',
       value = {
         "\"num_classes\": 3 | \"num_classes\": 0 | num_classes is 0, at least 1 is expected",
-        "\"num_classes\": 3 | \"num_classes\": 3.5 | num_classes is 3.5, a whole number is expected",
+        "\"num_classes\": 3 | \"num_classes\": 3.5 | num_classes is 3.5, a whole number is"
+            + " expected",
         "\"num_classes\": 3 | \"num_classes\": 99999999999 | a whole number is expected",
         "\"num_classes\": 3 | \"classes\": 3 | the field num_classes is missing",
         "[96, 64] | [64] | input_shape is [64], [height, width] is expected",
@@ -139,7 +139,8 @@ class SpecFileTest {
         "\"num_classes\" | \"class_weights\": [1], \"num_classes\" | class_weights has 1 values, 3"
             + " are expected, one for each class",
         "\"num_classes\" | \"weights\": 1, \"num_classes\" | weights is 1, an object is expected",
-        "\"num_classes\" | \"weights\": {\"hw\": 1}, \"num_classes\" | weights has hw, expected some",
+        "\"num_classes\" | \"weights\": {\"hw\": 1}, \"num_classes\" | weights has hw, expected"
+            + " some",
         "\"num_classes\" | \"ignore_scope\": \"all\", \"num_classes\" | ignore_scope is \"all\","
             + " \"layer\" or \"image\" is expected",
         "\"num_classes\": 3 | \"num_classes\": 3, | not JSON"
