@@ -87,7 +87,7 @@ class SpecFileTest {
     for (int i = 0; i < 2000; i++) {
       float value = Float.intBitsToFloat(random.nextInt(0x7f800000)); // any that is finite, > 0
       float[][] anchors = {{value, Math.max(value / 3, Float.MIN_VALUE)}};
-      SpecFile file = new SpecFile(YoloSpec.of(anchors, new int[][] {{0}}, 1, value, 32, 32));
+      SpecFile file = new SpecFile(YoloSpec.of(1, 32, 32, anchors, new int[][] {{0}}, value));
       assertEquals(file, SpecFile.parse(file.toJson().toPrettyString(), "x"));
     }
   }
@@ -97,16 +97,16 @@ class SpecFileTest {
     int[] strides = {8, 4};
     SpecFile file =
         new SpecFile(
-            YoloSpec.of(new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 1, 0.5f, 64, 40));
+            YoloSpec.of(1, 64, 40, new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 0.5f));
     assertEquals(file, SpecFile.parse(file.toJson().toString(), "x"));
     YoloSpec odd =
         new YoloSpec(
-            64,
-            64,
             1,
-            0.5f,
+            64,
+            64,
             List.of(new YoloSpec.Anchor(1, 2)),
-            List.of(new YoloSpec.Layer(2, 4, List.of(0))));
+            List.of(new YoloSpec.Layer(2, 4, List.of(0))),
+            0.5f);
     assertEquals(
         "the grid 2x4 is not the input 64x64 divided by one stride; a spec file cannot express"
             + " that",

@@ -45,7 +45,7 @@ final class NpyShard implements Shard {
       feats = new MemorySegment[layers];
       Npy first = files.load("feats_0", arena);
       images = first.shape().length == 0 ? 0 : Math.toIntExact(first.shape()[0]);
-      dataType = first.type();
+      dataType = first.valueType();
       for (int l = 0; l < layers; l++) {
         feats[l] = array(files, "feats_" + l, shape(l, false), dataType).aligned(arena);
       }
@@ -95,13 +95,13 @@ final class NpyShard implements Shard {
   private Npy array(ShardFiles files, String array, long[] expected, FeatsType type)
       throws IOException {
     Npy read = files.load(array, arena);
-    if (!Arrays.equals(read.shape(), expected) || type != null && read.type() != type) {
+    if (!Arrays.equals(read.shape(), expected) || type != null && read.valueType() != type) {
       throw new IOException(
           "%s: %s.npy: %s of shape %s, expected %s of shape %s"
               .formatted(
                   name,
                   array,
-                  read.type(),
+                  read.valueType(),
                   Arrays.toString(read.shape()),
                   type == null ? "numbers" : type,
                   Arrays.toString(expected)));
