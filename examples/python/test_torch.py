@@ -157,6 +157,20 @@ class DocumentTest(unittest.TestCase):
                 f.grad.permute(0, 2, 3, 1).numpy(), grad, rtol=0, atol=1e-6 + 1e-5 * np.abs(grad).max())
 
 
+    def test_the_quoted_verification(self):
+        page = (ROOT / "docs/coming-from.md").read_text()
+        quoted = re.search("```text\n(.*?)```", page, re.DOTALL)[1].splitlines()
+        arguments = re.search(r"`examples/python/torch_loss.py DIR ([^`]*)`", page)[1].split()
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, str(pathlib.Path(__file__).with_name("torch_loss.py")), folder, *arguments], check=True)
+            done = subprocess.run([str(ROOT / "bin/yololoss"), "verify", folder, "--spec", f"{folder}/spec.json",
+                                   "--against", f"{folder}/theirs"], capture_output=True, text=True)
+        printed = [line.split()[:4] for line in done.stdout.splitlines()]  # without the last digits of differences
+        for line in quoted:
+            if line != "...":
+                self.assertIn(line.split()[:4], printed, done.stdout)
+
+
 class OnDevice(torch.Tensor):
     """A tensor in device memory of the library whose kernels run on the host: like a CUDA tensor, but readable here."""
     is_cuda = True

@@ -2,6 +2,7 @@ package io.github.yololoss.cli;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -114,7 +115,7 @@ class DocumentsTest {
   void optionsExist() throws Exception {
     CommandLine line = new CommandLine(Main.class);
     Pattern command =
-        Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:[^`\n]|\\\\\n|\n {12,})*)");
+        Pattern.compile("(?<![\\w/.-])(?:bin/)?yololoss (\\w+)((?:\\\\\n|[^`\n]|\n {12,})*)");
     int found = 0;
     for (Markdown page : Markdown.all()) {
       for (Matcher call = command.matcher(page.text()); call.find(); ) {
@@ -175,6 +176,54 @@ class DocumentsTest {
     assertTrue(found >= 3, found + " coordinates");
   }
 
+  /** Commands of native/test/README.md that start the test program, where it is built. */
+  @Test
+  void theNativeTestProgramTakesWhatItsPageShows() throws Exception {
+    Path program = Path.of("target/native/native/test/test_yololoss");
+    assumeTrue(Files.isExecutable(program), "the native tests are not built");
+    List<String> commands =
+        Markdown.read("native/test/README.md").blocks("sh").getFirst().lines()
+            .filter(line -> line.startsWith(program.toString()))
+            .map(line -> line.replaceAll(" *#.*", ""))
+            .toList();
+    assertEquals(3, commands.size());
+    for (String command : commands) {
+      var ended = Markdown.run(List.of("bash", "-c", command));
+      assertEquals(0, ended.getKey(), command + "\n" + ended.getValue());
+    }
+  }
+
+  /** The lines about NCCL in examples/mpi/README.md compile against this header. */
+  @Test
+  void theLinesOfNcclCompile() throws Exception {
+    String lines = Markdown.read("examples/mpi/README.md").blocks("c").getFirst();
+    Matcher fields = Pattern.compile("call\\.\\w+ = \\w+").matcher(lines);
+    StringBuilder assignments = new StringBuilder();
+    while (fields.find()) {
+      assignments.append("  ").append(fields.group()).append(";\n");
+    }
+    String program =
+        """
+        #include <yololoss.h>
+        enum { ncclFloat, ncclSum };
+        int ncclAllReduce(const void *, void *, int, int, int, void *, void *);
+        void step(yl_plan *plan, yl_call call, yl_result result, float *objects, void *comm, void *stream) {
+        """
+            + assignments
+            + lines
+            + "}\n";
+    var ended =
+        Markdown.run(
+            List.of(
+                "bash",
+                "-c",
+                "cc -std=c99 -Wall -Werror -fsyntax-only -Inative/include -xc - <<'END'\n"
+                    + program
+                    + "END\n"));
+    assertEquals(0, ended.getKey(), ended.getValue());
+    assertEquals(2, assignments.toString().lines().count(), "fields that the comment names");
+  }
+
   /** The programs of these pages are those that examples/run compiles and runs. */
   @Test
   void theProgramsOfKotlinAndScalaAreTheExamples() throws Exception {
@@ -186,6 +235,37 @@ class DocumentsTest {
         Markdown.read("docs/scala.md")
             .blocks("scala")
             .contains(Files.readString(Path.of("examples/scala/src/main/scala/Train.scala"))));
+  }
+
+  /** Options of examples/run occur as strings in the source of that example. */
+  @Test
+  void optionsOfExamplesExist() throws Exception {
+    Pattern command = Pattern.compile("examples/run ([a-z]+)((?:\\\\\n|[^`\n])*)");
+    int found = 0;
+    for (Markdown page : Markdown.all()) {
+      for (Matcher call = command.matcher(page.text()); call.find(); ) {
+        String source = sourceOf(call.group(1));
+        for (String option : Markdown.options(call.group(2))) {
+          found++;
+          if (!option.equals("--help") && !source.contains('"' + option + '"')) {
+            faults.add(page.file() + ": examples/run " + call.group(1) + " has no " + option);
+          }
+        }
+      }
+    }
+    noFaults();
+    assertTrue(found > 10, found + " options");
+  }
+
+  private static String sourceOf(String example) throws Exception {
+    StringBuilder text = new StringBuilder();
+    Path folder = Path.of("examples", example, "src/main");
+    try (Stream<Path> files = Files.exists(folder) ? Files.walk(folder) : Stream.empty()) {
+      for (Path file : files.filter(Files::isRegularFile).toList()) {
+        text.append(Files.readString(file));
+      }
+    }
+    return text.toString();
   }
 
   /** Every example of the page is one of examples/run, and CI runs it. */

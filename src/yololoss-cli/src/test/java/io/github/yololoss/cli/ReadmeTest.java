@@ -13,7 +13,10 @@ import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** The README is true: its snippets compile and run, its commands are those that CI runs. */
+/**
+ * Compiles and runs the programs that README.md, docs/using.md and docs/seeing.md print. {@link
+ * AnswersTest} runs commands, {@link DocumentsTest} checks all pages.
+ */
 class ReadmeTest {
   @TempDir Path folder;
 
@@ -48,7 +51,7 @@ class ReadmeTest {
     assertTrue(text.contains("total "), text);
   }
 
-  /** Those of docs/seeing.md: a log, and events that are read while the program runs. */
+  /** Runs the programs of docs/seeing.md: a log, and events that the program reads itself. */
   @Test
   void theExamplesOfSeeingRun() throws Exception {
     Matcher examples =
@@ -73,7 +76,7 @@ class ReadmeTest {
     assertTrue(texts.getLast().matches("loss \\d+\\.\\d+ in PT0\\.\\d+S\n"), texts.getLast());
   }
 
-  /** A program over the library whose kernels run on the host. */
+  /** Runs a program with the library whose kernels run on the host. */
   private static String runOnTheHost(Path source, String... arguments) throws Exception {
     List<String> command =
         new ArrayList<>(

@@ -4,130 +4,194 @@ import io.github.yololoss.YoloSpec;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
-import java.util.function.BiConsumer;
-import javax.imageio.ImageIO;
-import javax.imageio.ImageReader;
-import javax.imageio.stream.ImageInputStream;
 
 /**
- * An annotation file of keras-yolo3: a line for each image, {@code path
- * x_min,y_min,x_max,y_max,class ...}, whole pixels of the original image, paths relative to the
- * file and within its folder. Boxes are letterboxed into the input as its get_random_data does
- * without augmentation, but all are kept, in file order.
+ * A list of pictures and their boxes, as keras-yolo3 reads it: a line for each picture, {@code path
+ * x_min,y_min,x_max,y_max,class ...}, whole pixels of the picture, separated by white space. Empty
+ * lines are skipped; the text is UTF-8.
+ *
+ * {@snippet class="io.github.yololoss.kit.SnippetsTest" region="annotations"}
+ *
+ * @param file where the list was read from
+ * @param entries its pictures, in the order of the file
  */
-public final class Annotations {
-  private Annotations() {}
+public record Annotations(Path file, List<Entry> entries) {
+  /**
+   * A line of the list.
+   *
+   * @param line its number, from 1
+   * @param name of the picture, as it is written
+   * @param boxes of the picture, in the order of the line
+   */
+  public record Entry(int line, String name, List<Box> boxes) {
+    /** Copies the boxes. */
+    public Entry {
+      boxes = List.copyOf(boxes);
+    }
+  }
 
   /**
-   * Reads a list.
+   * A true box in pixels of the picture. No value is checked: a training may skip or clamp boxes
+   * that the loss refuses.
+   *
+   * @param xMin left
+   * @param yMin top
+   * @param xMax right
+   * @param yMax bottom
+   * @param classId 0..C-1
+   */
+  public record Box(int xMin, int yMin, int xMax, int yMax, int classId) {}
+
+  /** Follows a long operation over a list. */
+  @FunctionalInterface
+  public interface Progress {
+    /** Does nothing. */
+    Progress NONE = (done, of) -> {};
+
+    /**
+     * Is called when a picture is done.
+     *
+     * @param done pictures that are done
+     * @param of all pictures
+     */
+    void reached(int done, int of);
+  }
+
+  /** Copies the entries. */
+  public Annotations {
+    entries = List.copyOf(entries);
+  }
+
+  /**
+   * Reads a list. No picture is opened.
    *
    * @param file the list
-   * @param spec whose input the boxes are letterboxed into
-   * @param read is called after each line with the number of lines read and of all lines
-   * @return for each image its boxes, each x_min, y_min, x_max, y_max, class in input pixels
+   * @return its entries, at least one
+   * @throws java.nio.file.NoSuchFileException if the file does not exist
    * @throws IOException with one sentence that names file, line and fault
    */
-  public static List<float[][]> read(
-      Path file, YoloSpec spec, BiConsumer<Integer, Integer> read) throws IOException {
-    List<String> lines;
+  public static Annotations read(Path file) throws IOException {
+    List<Entry> entries = new ArrayList<>();
+    List<String> lines = lines(file);
+    for (int i = 0; i < lines.size(); i++) {
+      String line = lines.get(i).strip();
+      if (!line.isEmpty()) {
+        String[] words = line.split("\\s+");
+        List<Box> boxes = new ArrayList<>();
+        for (int t = 1; t < words.length; t++) {
+          boxes.add(box(where(file, i + 1), words[t]));
+        }
+        entries.add(new Entry(i + 1, words[0], boxes));
+      }
+    }
+    if (entries.isEmpty()) {
+      throw new IOException(file + ": no image in it; a picture in each line is expected");
+    }
+    return new Annotations(file, entries);
+  }
+
+  private static List<String> lines(Path file) throws IOException {
+    if (Files.isDirectory(file)) {
+      throw new IOException(file + ": is a folder, a list of pictures is expected");
+    }
     try {
-      lines = Files.readAllLines(file);
+      return Files.readAllLines(file);
     } catch (CharacterCodingException e) {
       throw new IOException(file + ": not UTF-8 text");
     }
-    List<float[][]> images = new ArrayList<>();
-    for (int i = 0; i < lines.size(); i++) {
-      if (!lines.get(i).isBlank()) {
-        images.add(image(file, i + 1, lines.get(i).strip().split("\\s+"), spec));
-      }
-      read.accept(i + 1, lines.size());
-    }
-    if (images.isEmpty()) {
-      throw new IOException(file + ": no image in it");
-    }
-    return images;
   }
 
-  private static float[][] image(Path file, int lineNumber, String[] words, YoloSpec spec)
-      throws IOException {
-    String where = file + ": line " + lineNumber + ": ";
-    int[] size = imageSize(where, picture(file, where, words[0]));
-    Letterbox to = Letterbox.of(size[0], size[1], spec.inputWidth(), spec.inputHeight());
-    float[][] boxes = new float[words.length - 1][];
-    for (int t = 0; t < boxes.length; t++) {
-      boxes[t] = to.box(box(where, words[t + 1]));
-    }
-    return boxes;
+  private static String where(Path file, int line) {
+    return file + ": line " + line + ": ";
   }
 
-  /**
-   * Returns the picture that a line of a list names: within the list's folder, because a list that
-   * came from elsewhere must not choose which of this user's files are read. (What that folder
-   * holds, links too, is the user's choice.)
-   *
-   * @param list the list
-   * @param where of the line, for the refusal
-   * @param name in the line
-   * @return the picture
-   * @throws IOException if it is outside the folder
-   */
-  public static Path picture(Path list, String where, String name) throws IOException {
-    Path folder = list.toAbsolutePath().normalize().getParent();
-    try {
-      if (!folder.resolve(name).normalize().startsWith(folder)) {
-        throw new IOException(
-            where
-                + name
-                + " is outside the folder of the list; move the list to a folder that contains"
-                + " the pictures");
-      }
-      return list.resolveSibling(name);
-    } catch (InvalidPathException e) {
-      throw new IOException(where + "not a path: " + e.getReason());
-    }
-  }
-
-  private static int[] box(String where, String word) throws IOException {
+  private static Box box(String where, String word) throws IOException {
     String[] values = word.split(",", -1);
-    int[] box = new int[5];
-    try {
-      if (values.length == 5) {
-        for (int i = 0; i < 5; i++) {
-          box[i] = Integer.parseInt(values[i]);
-        }
-        return box;
+    if (values.length == 5) {
+      try {
+        return new Box(
+            Integer.parseInt(values[0]),
+            Integer.parseInt(values[1]),
+            Integer.parseInt(values[2]),
+            Integer.parseInt(values[3]),
+            Integer.parseInt(values[4]));
+      } catch (NumberFormatException e) {
+        // reported below, like a wrong count
       }
-    } catch (NumberFormatException e) {
-      // as a wrong count
     }
     throw new IOException(
         where + "the box '" + word + "' is not x_min,y_min,x_max,y_max,class in whole numbers");
   }
 
-  /** Width and height from the header of a picture. */
-  private static int[] imageSize(String where, Path picture) throws IOException {
-    if (!Files.isRegularFile(picture)) {
-      throw new IOException(where + picture + ": no such file");
+  /**
+   * Returns the first words of a message about an entry: file and line.
+   *
+   * @param entry of this list
+   * @return for example {@code "train.txt: line 7: "}
+   */
+  public String where(Entry entry) {
+    return where(file, entry.line());
+  }
+
+  /**
+   * Returns the picture of an entry, which need not exist. See {@link Pictures} for which files a
+   * list may name.
+   *
+   * @param entry of this list
+   * @param imagesRoot a folder that the pictures may lie in, too; null: only the list's folder
+   * @return where the picture is
+   * @throws IOException if it lies outside both folders
+   */
+  public Path picture(Entry entry, Path imagesRoot) throws IOException {
+    return Pictures.resolve(file, where(entry), entry.name(), imagesRoot);
+  }
+
+  /**
+   * Letterboxes the boxes of all pictures into a network's input, after reading the pictures'
+   * sizes from their headers. All boxes are kept.
+   *
+   * @param spec of the network
+   * @param imagesRoot a folder that the pictures may lie in, too; null: only the list's folder
+   * @param progress is called after each picture
+   * @return for each picture its boxes, each x_min, y_min, x_max, y_max in pixels of the input,
+   *     class
+   * @throws IOException with one sentence that names file, line and fault, if a picture cannot be
+   *     read
+   */
+  public List<float[][]> letterboxed(YoloSpec spec, Path imagesRoot, Progress progress)
+      throws IOException {
+    List<float[][]> pictures = new ArrayList<>();
+    for (Entry entry : entries) {
+      Pictures.Size size = Pictures.size(where(entry), picture(entry, imagesRoot));
+      Letterbox to = Letterbox.into(spec, size.width(), size.height());
+      pictures.add(entry.boxes().stream().map(to::toInput).toArray(float[][]::new));
+      progress.reached(pictures.size(), entries.size());
     }
-    try (ImageInputStream in = ImageIO.createImageInputStream(picture.toFile())) {
-      Iterator<ImageReader> readers = ImageIO.getImageReaders(in);
-      if (!readers.hasNext()) {
-        throw new IOException(where + picture + ": not a picture (JPEG, PNG, GIF, BMP or TIFF)");
+    return pictures;
+  }
+
+  /**
+   * Reads the pictures of a list whose lines name nothing else, or are annotations: the whole line
+   * is the path if that is a file, otherwise its first word is.
+   *
+   * @param list the list
+   * @param imagesRoot a folder that the pictures may lie in, too; null: only the list's folder
+   * @return the pictures, in the order of the list; empty if all lines are
+   * @throws IOException with one sentence that names file, line and fault, if a picture lies
+   *     outside both folders
+   */
+  public static List<Path> pictures(Path list, Path imagesRoot) throws IOException {
+    List<Path> pictures = new ArrayList<>();
+    List<String> lines = lines(list);
+    for (int i = 0; i < lines.size(); i++) {
+      String line = lines.get(i).strip();
+      if (!line.isEmpty()) {
+        pictures.add(Pictures.ofLine(list, where(list, i + 1), line, imagesRoot));
       }
-      ImageReader reader = readers.next();
-      try {
-        reader.setInput(in, true, true);
-        return new int[] {reader.getWidth(0), reader.getHeight(0)};
-      } finally {
-        reader.dispose();
-      }
-    } catch (IOException | IllegalArgumentException | IndexOutOfBoundsException e) { // damaged
-      throw new IOException(where + picture + ": its size cannot be read: " + e.getMessage());
     }
+    return pictures;
   }
 }

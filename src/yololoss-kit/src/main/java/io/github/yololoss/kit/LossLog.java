@@ -1,8 +1,10 @@
 package io.github.yololoss.kit;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
@@ -12,30 +14,31 @@ import java.nio.file.StandardOpenOption;
 import java.util.List;
 
 /**
- * The curve of a training: a file of JSON lines, one for each result that is written, that {@code
- * yololoss compare} draws. Names and meaning are those of {@code yololoss loss --json}.
+ * Writes the curve of a training: a file of JSON lines, one for each result, that {@code yololoss
+ * compare} draws and {@link LossCurve} reads. Names and meaning are those of {@link LossJson}.
  *
  * {@snippet class="io.github.yololoss.kit.SnippetsTest" region="log"}
  *
- * <p>Each line is in the file when its method returns, so that a curve can be looked at while the
- * training runs. Any thread may write.
+ * <p>Each line is in the file when its method returns, so a curve can be drawn while the training
+ * runs. Any thread may write.
  */
 public final class LossLog implements AutoCloseable {
   private static final List<Count> COUNTS =
       List.of(Count.OBJECTS, Count.IGNORED_BACKGROUND, Count.NON_FINITE);
 
+  private static final ObjectMapper MAPPER = new ObjectMapper();
+
   private final Writer out;
   private final long start = System.nanoTime();
-  private final StringBuilder line = new StringBuilder();
 
   private LossLog(Writer out) {
     this.out = out;
   }
 
   /**
-   * A new log; a file of this name is overwritten.
+   * Opens a new log; a file of this name is overwritten.
    *
-   * @param file where to
+   * @param file to write
    * @return the log, to be closed
    * @throws IOException if it cannot be written
    */
@@ -44,17 +47,17 @@ public final class LossLog implements AutoCloseable {
   }
 
   /**
-   * Goes on with a log, of a training that was resumed. Where it has a step already, the later line
-   * counts.
+   * Opens a log to continue it, for a training that is resumed. If a step appears twice, the later
+   * line counts.
    *
-   * @param file where to
+   * @param file to write
    * @return the log, to be closed
    * @throws IOException if it cannot be written
    */
   public static LossLog append(Path file) throws IOException {
     LossLog log = open(file, StandardOpenOption.APPEND);
     if (Files.size(file) > 0) {
-      log.out.write('\n'); // a line that was cut off stays alone; readers pass over an empty one
+      log.out.write('\n'); // ends a line that was cut off; readers skip an empty one
     }
     return log;
   }
@@ -73,32 +76,23 @@ public final class LossLog implements AutoCloseable {
    * @throws IOException if it cannot be written
    */
   public synchronized void write(long step, LossResult result) throws IOException {
-    line.setLength(0);
-    line.append("{\"step\":").append(step);
-    number("seconds", (System.nanoTime() - start) / 1e9);
-    line.append(",\"batch\":").append(result.batch());
-    number("normaliser", result.normaliser());
-    number("total", result.total());
-    line.append(",\"layers\":[");
+    ObjectNode line =
+        MAPPER
+            .createObjectNode()
+            .put("step", step)
+            .put("seconds", (System.nanoTime() - start) / 1e9)
+            .put("batch", result.batch())
+            .put("normaliser", result.normaliser())
+            .put("total", result.total());
+    ArrayNode layers = line.putArray("layers");
     for (int l = 0; l < result.layers(); l++) {
-      LossResult.Parts p = result.layer(l);
-      line.append(l == 0 ? "{\"layer\":" : ",{\"layer\":").append(l);
-      for (Part part : Part.ALL) {
-        number(part.jsonName, part.of(p));
-      }
-      for (Count count : COUNTS) {
-        line.append(",\"").append(count.jsonName).append("\":").append(count.of(p));
-      }
-      line.append('}');
+      LossResult.Parts parts = result.layer(l);
+      ObjectNode layer = layers.addObject().put("layer", l);
+      LossJson.putParts(layer, parts);
+      COUNTS.forEach(count -> layer.put(count.jsonName, count.of(parts)));
     }
-    out.append(line.append("]}\n"));
+    out.append(line.toString()).append('\n');
     out.flush();
-  }
-
-  /** JSON has no NaN and no infinity: they are strings, as Jackson writes them. */
-  private void number(String name, double value) {
-    String quote = Double.isFinite(value) ? "" : "\"";
-    line.append(",\"").append(name).append("\":").append(quote).append(value).append(quote);
   }
 
   /**

@@ -62,93 +62,96 @@ public record Npy(long[] shape, FeatsType type, MemorySegment data) {
       throw new IOException(file + ": is a folder, a .npy file is expected");
     }
     try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-      ByteBuffer start = read(file, channel, 0, 12);
-      byte[] magic = new byte[MAGIC.length];
-      start.get(magic);
-      if (!Arrays.equals(magic, MAGIC)) {
-        throw new IOException(file + ": not a .npy file (it does not begin with \\x93NUMPY)");
-      }
-      int version = start.get();
-      if (version < 1 || version > 3) {
-        throw new IOException(file + ": .npy version " + version + ", expected 1, 2 or 3");
-      }
-      start.get();
-      long headerLength = version == 1 ? start.getShort() & 0xFFFF : start.getInt() & 0xFFFFFFFFL;
-      long headerStart = version == 1 ? 10 : 12;
-      if (headerLength > MAX_HEADER) {
-        throw new IOException(
-            file + ": a header of " + headerLength + " bytes, expected at most " + MAX_HEADER);
-      }
-      ByteBuffer header = read(file, channel, headerStart, (int) headerLength);
-      String text =
-          (version == 3 ? StandardCharsets.UTF_8 : StandardCharsets.ISO_8859_1)
-              .decode(header)
-              .toString();
-      Matcher fields = HEADER.matcher(text);
-      if (!fields.matches()) {
-        String shown = text.strip();
-        throw new IOException(
-            file
-                + ": unreadable .npy header "
-                + (shown.length() > 200 ? shown.substring(0, 200) + "..." : shown));
-      }
-      FeatsType type = TYPES.get(fields.group(1));
-      if (type == null) {
-        throw new IOException(
-            file
-                + ": dtype "
-                + fields.group(1)
-                + ", expected <f4, <f8, <f2 or <V2 (bfloat16), little-endian");
-      }
-      if (fields.group(2).equals("True")) {
-        throw new IOException(
-            file + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
-      }
-      long[] shape;
-      long bytes = type.bytes();
-      try {
-        shape =
-            Arrays.stream(fields.group(3).split(","))
-                .map(String::strip)
-                .filter(s -> !s.isEmpty())
-                .mapToLong(Long::parseLong)
-                .toArray();
-        for (long size : shape) {
-          bytes = Math.multiplyExact(bytes, size);
-        }
-      } catch (NumberFormatException | ArithmeticException e) {
-        throw new IOException(file + ": shape (" + fields.group(3).strip() + ") is too large", e);
-      }
-      long dataStart = headerStart + headerLength;
-      if (channel.size() - dataStart != bytes) {
-        throw new IOException(
-            file
-                + ": "
-                + (channel.size() - dataStart)
-                + " bytes of data, "
-                + bytes
-                + " are expected for shape "
-                + shapeText(shape)
-                + " of "
-                + fields.group(1));
-      }
-      MemorySegment data =
+      long bytes = channel.size();
+      return parse(
+          file.toString(),
           bytes == 0
               ? MemorySegment.NULL
-              : channel.map(FileChannel.MapMode.READ_ONLY, dataStart, bytes, arena);
-      return new Npy(shape, type, data);
+              : channel.map(FileChannel.MapMode.READ_ONLY, 0, bytes, arena));
     }
   }
 
-  private static ByteBuffer read(Path file, FileChannel channel, long position, int count)
-      throws IOException {
-    ByteBuffer bytes = ByteBuffer.allocate(count).order(ByteOrder.LITTLE_ENDIAN);
-    while (bytes.hasRemaining()) {
-      if (channel.read(bytes, position + bytes.position()) < 0) {
-        throw new IOException(file + ": ends within its .npy header");
-      }
+  /** Finds the array in the bytes of a whole file; messages begin with where. */
+  static Npy parse(String where, MemorySegment whole) throws IOException {
+    ByteBuffer start = bytes(where, whole, 0, 12);
+    byte[] magic = new byte[MAGIC.length];
+    start.get(magic);
+    if (!Arrays.equals(magic, MAGIC)) {
+      throw new IOException(where + ": not a .npy file (it does not begin with \\x93NUMPY)");
     }
-    return bytes.flip();
+    int version = start.get();
+    if (version < 1 || version > 3) {
+      throw new IOException(where + ": .npy version " + version + ", expected 1, 2 or 3");
+    }
+    start.get();
+    long headerLength = version == 1 ? start.getShort() & 0xFFFF : start.getInt() & 0xFFFFFFFFL;
+    long headerStart = version == 1 ? 10 : 12;
+    if (headerLength > MAX_HEADER) {
+      throw new IOException(
+          where + ": a header of " + headerLength + " bytes, expected at most " + MAX_HEADER);
+    }
+    ByteBuffer header = bytes(where, whole, headerStart, headerLength);
+    String text =
+        (version == 3 ? StandardCharsets.UTF_8 : StandardCharsets.ISO_8859_1)
+            .decode(header)
+            .toString();
+    Matcher fields = HEADER.matcher(text);
+    if (!fields.matches()) {
+      String shown = text.strip();
+      throw new IOException(
+          where
+              + ": unreadable .npy header "
+              + (shown.length() > 200 ? shown.substring(0, 200) + "..." : shown));
+    }
+    FeatsType type = TYPES.get(fields.group(1));
+    if (type == null) {
+      throw new IOException(
+          where
+              + ": dtype "
+              + fields.group(1)
+              + ", expected <f4, <f8, <f2 or <V2 (bfloat16), little-endian");
+    }
+    if (fields.group(2).equals("True")) {
+      throw new IOException(
+          where + ": Fortran order, expected C order; save numpy.ascontiguousarray of it");
+    }
+    long[] shape;
+    long expected = type.bytes();
+    try {
+      shape =
+          Arrays.stream(fields.group(3).split(","))
+              .map(String::strip)
+              .filter(s -> !s.isEmpty())
+              .mapToLong(Long::parseLong)
+              .toArray();
+      for (long size : shape) {
+        expected = Math.multiplyExact(expected, size);
+      }
+    } catch (NumberFormatException | ArithmeticException e) {
+      throw new IOException(where + ": shape (" + fields.group(3).strip() + ") is too large", e);
+    }
+    long found = whole.byteSize() - headerStart - headerLength;
+    if (found != expected) {
+      throw new IOException(
+          where
+              + ": "
+              + found
+              + " bytes of data, "
+              + expected
+              + " are expected for shape "
+              + shapeText(shape)
+              + " of "
+              + fields.group(1));
+    }
+    return new Npy(shape, type, whole.asSlice(headerStart + headerLength, expected).asReadOnly());
+  }
+
+  private static ByteBuffer bytes(String where, MemorySegment whole, long start, long count)
+      throws IOException {
+    if (start + count > whole.byteSize()) {
+      throw new IOException(where + ": ends within its .npy header");
+    }
+    return whole.asSlice(start, count).asByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
   }
 
   /** {@return number of values} */

@@ -42,7 +42,7 @@ class TruthSource {
       throws IOException {
     List<float[][]> images;
     try (Progress progress = new Progress(err, "annotations", "pictures")) {
-      images = Annotations.read(file, spec, progress::reached);
+      images = Annotations.read(file).letterboxed(spec, null, progress::reached);
     }
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());

@@ -15,6 +15,7 @@ import io.github.yololoss.cli.run.LossRun;
 import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.Detections;
 import io.github.yololoss.kit.Detections.Box;
+import io.github.yololoss.kit.Detections.Limits;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -49,7 +50,7 @@ public final class OneImage implements AutoCloseable {
     result = loss.newResult();
     maps = run.allocateMaps(arena, 1);
     cells = new ImageCells(run, 1, arena);
-    detections = new Detections(spec, arena);
+    detections = new Detections(spec, 1, arena);
     for (Part part : Part.ALL) {
       byPart.put(part, run.open(1, part.only(rules)));
       partMaps.put(part, spec.allocateMap(arena, 1));
@@ -63,7 +64,7 @@ public final class OneImage implements AutoCloseable {
     MemorySegment[] feats = run.feats(image, 1);
     loss.compute(1, feats, run.truths(image, 1), null, options, maps, result);
     cells.load(run, loss, image, 1, maps);
-    detections.load(loss, feats);
+    detections.decode(loss, 1, feats);
     for (Part part : Part.ALL) {
       byPart
           .get(part)
@@ -114,7 +115,7 @@ public final class OneImage implements AutoCloseable {
       node.put(part.jsonName, part(part, l, cell));
     }
     node.put("objectness", cells.objectness(l, 0, cell)).put("best_iou", cells.bestIou(l, 0, cell));
-    put(node.putObject("predicted"), detections.at(l, cell));
+    put(node.putObject("predicted"), detections.at(0, l, cell));
     if (object) {
       put(node.putObject("truth"), truth(l, cell));
     }
@@ -132,7 +133,7 @@ public final class OneImage implements AutoCloseable {
       }
     }
     ArrayNode predictions = node.putArray("predictions");
-    detections.best(leastScore).forEach(box -> put(predictions.addObject(), box));
+    detections.of(0, Limits.DEFAULT.withLeastScore(leastScore)).forEach(box -> put(predictions.addObject(), box));
   }
 
   private Box truth(int l, int cell) {

@@ -219,6 +219,7 @@ class ReportCommandTest extends CommandTest {
       MemorySegment feats = arena.allocate(4L * 2 * 3 * 2 * 7, 4);
       for (int cell = 0; cell < 12; cell++) {
         feats.setAtIndex(JAVA_FLOAT, 7L * cell + 4, -20);
+        feats.setAtIndex(JAVA_FLOAT, 7L * cell + 5, -20); // class 0
       }
       int certain = (1 * 3 + 2) * 2; // row 1, column 2, anchor 0: centre (80, 48)
       feats.setAtIndex(JAVA_FLOAT, 7L * certain + 4, 20);

@@ -206,9 +206,9 @@ class BadFilesTest {
           "picture",
           out.toByteArray(),
           FILES / 32,
-          path -> Annotations.read(one, spec, (i, n) -> {}));
+          path -> Annotations.read(one).letterboxed(spec, null, Annotations.Progress.NONE));
     }
     byte[] text = String.join("\n", lines).getBytes(StandardCharsets.UTF_8);
-    each("train.txt", text, FILES / 8, path -> Annotations.read(path, spec, (i, n) -> {}));
+    each("train.txt", text, FILES / 8, path -> Annotations.read(path).letterboxed(spec, null, Annotations.Progress.NONE));
   }
 }
