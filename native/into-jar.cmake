@@ -1,6 +1,7 @@
 # cmake -DBUILD=FOLDER -DTO=FOLDER -P into-jar.cmake
-# Copies the library that was built in BUILD, rather than the symbolic link to it, into the folder from which Maven makes
-# the jar: TO/PLATFORM. BUILD/platform names the platform. A library of an earlier build for another one is removed.
+# Copies the library that was built in BUILD, rather than the symbolic link to it, into the folder from which Maven
+# makes the jar: TO/PLATFORM. BUILD/platform names the platform. A library of an earlier build for another platform is
+# removed.
 file(READ ${BUILD}/platform platform)
 file(REAL_PATH ${BUILD}/libyololoss.so library)
 file(GLOB folders ${TO}/*)

@@ -29,7 +29,8 @@ function(yololoss_find_widest_isa variable)
     CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${PROJECT_SOURCE_DIR}/native/src"
     COMPILE_OUTPUT_VARIABLE messages RUN_OUTPUT_VARIABLE isa)
   if(NOT compiled OR NOT status EQUAL 0)
-    message(FATAL_ERROR "native/widest_isa.cpp did not compile or run; YOLOLOSS_ISAS=ALL does without\n${messages}${isa}")
+    message(FATAL_ERROR
+      "native/widest_isa.cpp did not compile or run; YOLOLOSS_ISAS=ALL does without\n${messages}${isa}")
   endif()
   set(${variable} ${isa} PARENT_SCOPE)
 endfunction()

@@ -13,8 +13,7 @@ namespace yl {
 namespace {
 
 // The entry of an instruction set, whose name may be a macro.
-#define YL_ENTRY_OF(name) \
-  { #name, has_##name, name##_cells }
+#define YL_ENTRY_OF(name) {#name, has_##name, name##_cells}
 #define YL_ENTRY(name) YL_ENTRY_OF(name)
 
 // From the widest to the one that every processor of the architecture has. The order matters: usable_isa takes the
@@ -32,8 +31,8 @@ const Isa kIsas[] = {
 
 }  // namespace
 
-// YOLOLOSS_ISA is an upper limit and no demand: "avx512" on a processor that lacks it gives the next one. The last entry
-// is always usable, except in a build for one machine that runs on another.
+// YOLOLOSS_ISA is an upper limit and no demand: "avx512" on a processor that lacks it gives the next one. The last
+// entry is always usable, except in a build for one machine that runs on another.
 const Isa &usable_isa() {
   const char *const cap = std::getenv("YOLOLOSS_ISA");
   bool allowed = !cap || !*cap;  // an empty cap is no cap
@@ -50,8 +49,7 @@ const Isa &usable_isa() {
          names.c_str());
   fail(YL_INVALID_ARGUMENT,
        "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s; unset it for the best that this "
-       "processor "
-       "has",
+       "processor has",
        cap, names.c_str());
 }
 

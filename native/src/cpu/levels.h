@@ -1,7 +1,7 @@
-// Which instruction sets the processor has. The two x86-64 levels are checked feature by feature rather than by processor
-// model, because a virtual machine or a kernel option can hide any of them: code compiled for x86-64-v3 may use every
-// feature of that level, not only AVX2, and one missing instruction would end the process. The compiler's check of
-// AVX-512 and AVX2 includes that the operating system saves the wide registers.
+// Checks which instruction sets the processor has, for isa.cpp and for the build. The two x86-64 levels are checked
+// feature by feature rather than by processor model, because a virtual machine or a kernel option can hide any of them:
+// code compiled for x86-64-v3 may use every feature of that level, not only AVX2, and one missing instruction would end
+// the process. The compiler's check of AVX-512 and AVX2 includes that the operating system saves the wide registers.
 #pragma once
 
 #if defined(__x86_64__)
@@ -10,7 +10,7 @@
 
 namespace yl {
 
-// Every processor of the architecture has it.
+// Returns true: every processor of the architecture has it.
 inline bool has_baseline() { return true; }
 
 #if defined(__x86_64__)
