@@ -21,13 +21,18 @@ namespace {
 const Isa kIsas[] = {
 #if defined(YL_ONLY_ISA)  // a build for one machine: YOLOLOSS_ISAS=NATIVE of CMake
     YL_ENTRY(YL_ONLY_ISA)
+#elif defined(__x86_64__)
+    YL_ENTRY(avx512), YL_ENTRY(avx2), YL_ENTRY(baseline)
 #else
-#if defined(__x86_64__)
-    YL_ENTRY(avx512), YL_ENTRY(avx2),
-#endif
     YL_ENTRY(baseline)
 #endif
 };
+
+#if defined(YL_ONLY_ISA)
+const char kNote[] = " (this library was built for this machine only; `mvn verify` builds one with all)";
+#else
+const char kNote[] = "";
+#endif
 
 }  // namespace
 
@@ -48,9 +53,9 @@ const Isa &usable_isa() {
          "release`, whose library chooses when it runs",
          names.c_str());
   fail(YL_INVALID_ARGUMENT,
-       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s; unset it for the best that this "
+       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s%s; unset it for the best that this "
        "processor has",
-       cap, names.c_str());
+       cap, names.c_str(), kNote);
 }
 
 }  // namespace yl
