@@ -38,7 +38,8 @@ final class Shrink {
     byte[] file = null;
     for (int quality = 95; file == null || file.length >= LARGEST; quality -= 5) {
       if (quality < 30) {
-        throw new IOException(arguments[1] + ": larger than " + LARGEST + " bytes, take a smaller width");
+        throw new IOException(
+            arguments[1] + ": larger than " + LARGEST + " bytes, take a smaller width");
       }
       file = jpeg(small, quality / 100f);
     }

@@ -62,8 +62,7 @@ class AnswersTest {
   private static void check(String commands, String quote) throws Exception {
     String prelude =
         "JAVA='%s' CLASSES='%s'\n%s"
-            .formatted(
-                Path.of(System.getProperty("java.home"), "bin/java"), classPath(), YOLOLOSS);
+            .formatted(Path.of(System.getProperty("java.home"), "bin/java"), Markdown.classPath(), YOLOLOSS);
     String printed = Markdown.run(List.of("bash", "-c", prelude + commands)).getValue();
     assertFalse(printed.contains(" ended with "), printed);
     assertFalse(printed.isBlank(), "nothing was printed");
@@ -77,11 +76,6 @@ class AnswersTest {
       assertTrue(found < lines.size(), "missing: " + want + "\nprinted:\n" + printed);
       at = found + 1;
     }
-  }
-
-  private static String classPath() {
-    // The module path and the class path of this JVM: the three modules, picocli and Jackson.
-    return System.getProperty("jdk.module.path", "") + ":" + System.getProperty("java.class.path");
   }
 
   /** Compares word by word; numbers within 1e-4 of their value. */
@@ -111,7 +105,8 @@ class AnswersTest {
   @TestFactory
   List<DynamicTest> linesAreCompared() {
     return List.of(
-        DynamicTest.dynamicTest("numbers", () -> assertTrue(same("total 1.00000", "total  1.00001"))),
+        DynamicTest.dynamicTest(
+            "numbers", () -> assertTrue(same("total 1.00000", "total  1.00001"))),
         DynamicTest.dynamicTest("other", () -> assertFalse(same("total 1.00000", "total 1.001"))),
         DynamicTest.dynamicTest("words", () -> assertEquals(false, same("a b", "a c"))));
   }

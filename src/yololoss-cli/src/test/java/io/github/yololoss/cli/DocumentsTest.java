@@ -21,7 +21,9 @@ import picocli.CommandLine;
  */
 class DocumentsTest {
   private static final Set<String> LANGUAGES =
-      Set.of("", "sh", "text", "java", "c", "cpp", "python", "xml", "kotlin", "scala", "groovy", "json");
+      Set.of(
+          "", "sh", "text", "java", "c", "cpp", "python", "xml", "kotlin", "scala", "groovy",
+          "json");
 
   private final List<String> faults = new ArrayList<>();
 
@@ -80,7 +82,8 @@ class DocumentsTest {
       }
     }
     Pattern file =
-        Pattern.compile("(?<![\\w*<>/.-])(?:[\\w.-]+/)*([\\w-]+\\.(?:java|cpp|cu|cuh|h|cmake|css))(?![\\w(])");
+        Pattern.compile(
+            "(?<![\\w*<>/.-])(?:[\\w.-]+/)*([\\w-]+\\.(?:java|cpp|cu|cuh|h|cmake|css))(?![\\w(])");
     int found = 0;
     for (String page :
         List.of("docs/architecture.md", "CONTRIBUTING.md", "native/test/README.md", "README.md")) {
@@ -105,6 +108,9 @@ class DocumentsTest {
       if (page.text().lines().filter(line -> line.startsWith("```")).count()
           != 2L * page.blocks().size()) {
         faults.add(page.file() + ": a fence is not closed");
+      }
+      if (page.text().lines().anyMatch(line -> line.matches("(<{7}|={7}|>{7})( .*)?"))) {
+        faults.add(page.file() + ": a conflict of a merge is left");
       }
     }
     noFaults();
@@ -182,7 +188,10 @@ class DocumentsTest {
     Path program = Path.of("target/native/native/test/test_yololoss");
     assumeTrue(Files.isExecutable(program), "the native tests are not built");
     List<String> commands =
-        Markdown.read("native/test/README.md").blocks("sh").getFirst().lines()
+        Markdown.read("native/test/README.md")
+            .blocks("sh")
+            .getFirst()
+            .lines()
             .filter(line -> line.startsWith(program.toString()))
             .map(line -> line.replaceAll(" *#.*", ""))
             .toList();
@@ -284,7 +293,9 @@ class DocumentsTest {
       if (!run.contains("\n" + name + ")")) {
         faults.add("examples/run " + name + " does not exist");
       }
-      if (!Pattern.compile("(for example in|examples/run)[^;\n]*\\b" + name + "\\b").matcher(ci).find()) {
+      if (!Pattern.compile("(for example in|examples/run)[^;\n]*\\b" + name + "\\b")
+          .matcher(ci)
+          .find()) {
         faults.add(".ci/run does not run examples/run " + name);
       }
     }

@@ -78,6 +78,11 @@ record Markdown(Path file, String text) {
     return Map.entry(process.waitFor(), text);
   }
 
+  /** Returns the class path of the three modules with their dependencies, for a JVM of its own. */
+  static String classPath() {
+    return System.getProperty("jdk.module.path", "") + ":" + System.getProperty("java.class.path");
+  }
+
   /** Returns the words of the options, such as {@code --spec}, in a command. */
   static List<String> options(String command) {
     Matcher options = Pattern.compile("(?<=[\\s\\[(|])--[a-z][a-z0-9-]*").matcher(command);

@@ -45,7 +45,7 @@ class ReadmeTest {
                 java,
                 "--enable-native-access=ALL-UNNAMED",
                 "-cp",
-                "target/yololoss/classes:target/yololoss-kit/classes",
+                "target/yololoss/classes",
                 source.toString()));
     assertTrue(text.lines().findFirst().orElse("").startsWith("layer "), text);
     assertTrue(text.contains("total "), text);
@@ -67,7 +67,7 @@ class ReadmeTest {
                   Path.of(System.getProperty("java.home"), "bin/java").toString(),
                   "--enable-native-access=ALL-UNNAMED",
                   "-cp",
-                  "target/yololoss/classes:target/yololoss-kit/classes",
+                  Markdown.classPath(),
                   source.toString(),
                   log.toString())));
     }
@@ -85,7 +85,7 @@ class ReadmeTest {
                 "--enable-native-access=ALL-UNNAMED",
                 "-Dyololoss.library=target/native/native/test/libyololoss_simt.so",
                 "-cp",
-                "target/yololoss/classes:target/yololoss-kit/classes",
+                "target/yololoss/classes",
                 source.toString()));
     command.addAll(List.of(arguments));
     return run(command);

@@ -2,7 +2,11 @@ package io.github.yololoss.examples.djl;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
-import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.kit.Annotations;
+import io.github.yololoss.kit.Detections.Box;
+import io.github.yololoss.kit.Letterbox;
+import io.github.yololoss.kit.Pictures;
 import java.awt.Graphics2D;
 import java.awt.RenderingHints;
 import java.awt.geom.AffineTransform;
@@ -12,14 +16,12 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.ref.SoftReference;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.Random;
-import javax.imageio.ImageIO;
 
 /**
  * Photographs and their boxes, from an annotation file of keras-yolo3: a line for each image,
@@ -46,10 +48,17 @@ public final class Dataset {
   /** An image in the input, and its boxes there. */
   record Picture(BufferedImage image, List<Box> boxes) {}
 
-  private record Sample(Path path, List<Box> boxes) {}
+  private record Sample(Path path, List<Annotations.Box> boxes) {}
 
-  /** A photograph that was reduced to what the input can show of it, and by how much. */
-  private record Photograph(BufferedImage image, double scale) {}
+  /**
+   * A photograph as the loader keeps it.
+   *
+   * @param reduced to what the input can show of it, for augmentation
+   * @param scale by how much it was reduced
+   * @param input letterboxed
+   */
+  private record Photograph(
+      BufferedImage reduced, double scale, Letterbox letterbox, BufferedImage input) {}
 
   private final int width;
   private final int height;
@@ -58,44 +67,53 @@ public final class Dataset {
   private int boxesPerImage = 1;
 
   /**
-   * @param width of the network's input in pixels, height alike
-   * @throws IllegalArgumentException for a line that is not an annotation
+   * Reads a list whose pictures are in its folder or below.
+   *
+   * @param annotations the list
+   * @param numClasses C
+   * @param width of the network's input in pixels
+   * @param height of the network's input in pixels
+   * @throws IOException as the other constructor
    */
   public Dataset(Path annotations, int numClasses, int width, int height) throws IOException {
-    this.width = width;
-    this.height = height;
-    int number = 0;
-    for (String line : Files.readAllLines(annotations)) {
-      number++;
-      if (line.isBlank()) {
-        continue;
-      }
-      String[] words = line.strip().split("\\s+");
-      List<Box> boxes = new ArrayList<>();
-      for (String word : Arrays.asList(words).subList(1, words.length)) {
-        boxes.add(box(annotations + ": line " + number, word, numClasses));
-      }
-      samples.add(new Sample(annotations.resolveSibling(words[0]), boxes));
-      photographs.add(new SoftReference<>(null));
-      boxesPerImage = Math.max(boxesPerImage, boxes.size());
-    }
-    if (samples.isEmpty()) {
-      throw new IllegalArgumentException(annotations + ": no image in it");
-    }
+    this(annotations, null, numClasses, width, height);
   }
 
-  private static Box box(String where, String word, int numClasses) {
-    String[] v = word.split(",", -1);
-    try {
-      int[] n = Arrays.stream(v).mapToInt(Integer::parseInt).toArray();
-      if (n.length == 5 && n[4] >= 0 && n[4] < numClasses) {
-        return new Box(n[0], n[1], n[2], n[3], n[4], 1);
+  /**
+   * Reads a list.
+   *
+   * @param annotations the list
+   * @param imagesRoot a folder that the pictures may lie in, too; null: only the list's folder
+   * @param numClasses C
+   * @param width of the network's input in pixels
+   * @param height of the network's input in pixels
+   * @throws IOException for a line that is not an annotation, or names a picture outside both
+   *     folders
+   * @throws IllegalArgumentException for a class that classes.txt does not name
+   */
+  public Dataset(Path annotations, Path imagesRoot, int numClasses, int width, int height)
+      throws IOException {
+    this.width = width;
+    this.height = height;
+    Annotations list = Annotations.read(annotations);
+    for (Annotations.Entry entry : list.entries()) {
+      for (Annotations.Box box : entry.boxes()) {
+        if (box.classId() < 0 || box.classId() >= numClasses) {
+          throw new IllegalArgumentException(
+              list.where(entry)
+                  + "class "
+                  + box.classId()
+                  + ", 0.."
+                  + (numClasses - 1)
+                  + " is expected: classes.txt has "
+                  + numClasses
+                  + " names");
+        }
       }
-    } catch (NumberFormatException e) {
-      // as a wrong count
+      samples.add(new Sample(list.picture(entry, imagesRoot), entry.boxes()));
+      photographs.add(new SoftReference<>(null));
+      boxesPerImage = Math.max(boxesPerImage, entry.boxes().size());
     }
-    throw new IllegalArgumentException(
-        where + ": '" + word + "' is not x_min,y_min,x_max,y_max,class with class < " + numClasses);
   }
 
   /** {@return images} */
@@ -118,27 +136,22 @@ public final class Dataset {
     return sizes;
   }
 
-  /** As keras-yolo3's loader without augmentation: one scale, centred on grey. */
+  /** As keras-yolo3's loader without augmentation. */
   Picture letterboxed(int i) throws IOException {
     Photograph photo = photograph(i);
-    double w = photo.image.getWidth();
-    double h = photo.image.getHeight();
-    double scale = Math.min(width / w, height / h);
-    return draw(
-        i,
-        scale,
-        scale,
-        (int) (width - w * scale) / 2,
-        (int) (height - h * scale) / 2,
-        false,
-        false);
+    List<Box> boxes = new ArrayList<>();
+    for (Annotations.Box box : samples.get(i).boxes) {
+      float[] row = photo.letterbox.toInput(box);
+      addVisible(boxes, row[0], row[1], row[2], row[3], box.classId());
+    }
+    return new Picture(photo.input, boxes);
   }
 
   /** Scaled by 0.75 to 1.25, stretched by up to 15%, moved, flipped, and its colours changed. */
   Picture augmented(int i, Random random) throws IOException {
     Photograph photo = photograph(i);
-    double w = photo.image.getWidth();
-    double h = photo.image.getHeight();
+    double w = photo.reduced.getWidth();
+    double h = photo.reduced.getHeight();
     double scale = Math.min(width / w, height / h) * (0.75 + 0.5 * random.nextDouble());
     double stretch = Math.exp(0.15 * (2 * random.nextDouble() - 1));
     double sx = scale * Math.sqrt(stretch);
@@ -170,24 +183,41 @@ public final class Dataset {
     graphics.setRenderingHint(
         RenderingHints.KEY_INTERPOLATION, RenderingHints.VALUE_INTERPOLATION_BILINEAR);
     Photograph photo = photograph(i);
-    graphics.drawImage(photo.image, to, null);
+    graphics.drawImage(photo.reduced, to, null);
     graphics.dispose();
 
     to.scale(photo.scale, photo.scale); // boxes are in pixels of the photograph as it is on disk
     List<Box> boxes = new ArrayList<>();
-    for (Box box : samples.get(i).boxes) {
-      double[] c = {box.x0(), box.y0(), box.x1(), box.y1()};
+    for (Annotations.Box box : samples.get(i).boxes) {
+      double[] c = {box.xMin(), box.yMin(), box.xMax(), box.yMax()};
       to.transform(c, 0, c, 0, 2);
-      double x0 = Math.clamp(Math.min(c[0], c[2]), 0, width);
-      double y0 = Math.clamp(Math.min(c[1], c[3]), 0, height);
-      double x1 = Math.clamp(Math.max(c[0], c[2]), 0, width);
-      double y1 = Math.clamp(Math.max(c[1], c[3]), 0, height);
-      double whole = Math.abs((c[2] - c[0]) * (c[3] - c[1]));
-      if (x1 - x0 > 2 && y1 - y0 > 2 && (x1 - x0) * (y1 - y0) > 0.3 * whole) {
-        boxes.add(new Box(x0, y0, x1, y1, box.classId(), 1));
-      }
+      addVisible(
+          boxes,
+          Math.min(c[0], c[2]),
+          Math.min(c[1], c[3]),
+          Math.max(c[0], c[2]),
+          Math.max(c[1], c[3]),
+          box.classId());
     }
     return new Picture(image, boxes);
+  }
+
+  /** Adds a box, cut at the input's borders, if 2 pixels and 30 % of it can be seen. */
+  private void addVisible(
+      List<Box> boxes, double x0, double y0, double x1, double y1, int classId) {
+    Box seen =
+        new Box(
+            Math.clamp(x0, 0, width),
+            Math.clamp(y0, 0, height),
+            Math.clamp(x1, 0, width),
+            Math.clamp(y1, 0, height),
+            classId,
+            1);
+    if (seen.x1() - seen.x0() > 2
+        && seen.y1() - seen.y0() > 2
+        && seen.area() > 0.3 * (x1 - x0) * (y1 - y0)) {
+      boxes.add(seen);
+    }
   }
 
   private static int[] pixels(BufferedImage image) {
@@ -223,11 +253,7 @@ public final class Dataset {
     if (held != null) {
       return held;
     }
-    Path path = samples.get(i).path;
-    BufferedImage read = ImageIO.read(path.toFile());
-    if (read == null) {
-      throw new IOException(path + ": not a picture");
-    }
+    BufferedImage read = Pictures.read(samples.get(i).path);
     double scale =
         Math.min(1, Math.min((double) width / read.getWidth(), (double) height / read.getHeight()));
     BufferedImage image =
@@ -240,7 +266,10 @@ public final class Dataset {
         RenderingHints.KEY_INTERPOLATION, RenderingHints.VALUE_INTERPOLATION_BILINEAR);
     graphics.drawImage(read, 0, 0, image.getWidth(), image.getHeight(), null);
     graphics.dispose();
-    Photograph photo = new Photograph(image, (double) image.getWidth() / read.getWidth());
+    Letterbox letterbox = new Letterbox(read.getWidth(), read.getHeight(), width, height);
+    Photograph photo =
+        new Photograph(
+            image, (double) image.getWidth() / read.getWidth(), letterbox, letterbox.draw(read));
     photographs.set(i, new SoftReference<>(photo));
     return photo;
   }
@@ -272,13 +301,8 @@ public final class Dataset {
       MemorySegment rows = arena.allocate(4L * images.length * boxesPerImage * 5, 64);
       for (int b = 0; b < images.length; b++) {
         Picture picture = random == null ? letterboxed(images[b]) : augmented(images[b], random);
-        int[] rgb = pixels(picture.image);
-        for (int c = 0; c < 3; c++) {
-          long plane = (b * 3L + c) * rgb.length;
-          for (int p = 0; p < rgb.length; p++) {
-            pixels.setAtIndex(JAVA_FLOAT, plane + p, (rgb[p] >> 16 - 8 * c & 255) / 255f);
-          }
-        }
+        long bytes = 12L * height * width;
+        Letterbox.values(picture.image, FeatsLayout.NCHW, pixels.asSlice(b * bytes, bytes));
         long at = (long) b * boxesPerImage * 5;
         for (Box box : picture.boxes) {
           float[] row = {

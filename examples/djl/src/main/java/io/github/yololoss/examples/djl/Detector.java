@@ -1,12 +1,10 @@
 package io.github.yololoss.examples.djl;
 
-import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
-
 import ai.djl.ndarray.NDList;
-import io.github.yololoss.YoloHead;
 import io.github.yololoss.YoloLoss;
-import io.github.yololoss.YoloSpec;
-import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.kit.Detections;
+import io.github.yololoss.kit.Detections.Box;
+import io.github.yololoss.kit.Detections.Limits;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -15,73 +13,27 @@ import java.util.List;
 
 /** Detections from the outputs of the network, and how good they are. */
 final class Detector {
-  private static final double NMS_IOU = 0.45;
-
   private Detector() {}
 
   /**
-   * The detections of each image, best first: decoded by the library, and of those of a class that
-   * overlap the best only.
+   * Returns the detections of each image, best first.
    *
-   * @param outputs of the network, a layer each
-   * @param least score that counts: objectness times the probability of the class
+   * @param outputs of the network, one for each layer
+   * @param limits which boxes are kept
    */
-  static List<List<Box>> detect(YoloLoss loss, NDList outputs, double least) {
-    YoloSpec spec = loss.spec();
+  static List<List<Box>> detect(YoloLoss loss, NDList outputs, Limits limits) {
     int batch = (int) outputs.getFirst().getShape().get(0);
-    int classes = spec.numClasses();
     List<List<Box>> images = new ArrayList<>();
-    for (int b = 0; b < batch; b++) {
-      images.add(new ArrayList<>());
-    }
     try (Arena arena = Arena.ofConfined()) {
-      for (int l = 0; l < outputs.size(); l++) {
-        long ofImage = spec.cells(l);
-        long cells = ofImage * batch;
-        MemorySegment xy = arena.allocate(JAVA_FLOAT, 2 * cells);
-        MemorySegment wh = arena.allocate(JAVA_FLOAT, 2 * cells);
-        MemorySegment confidence = arena.allocate(JAVA_FLOAT, cells);
-        MemorySegment probability = arena.allocate(JAVA_FLOAT, classes * cells);
-        loss.yoloHead(
-            l,
-            batch,
-            NativeLoss.segment(outputs.get(l)),
-            new YoloHead(null, xy, wh, confidence, probability));
-        for (long i = 0; i < cells; i++) {
-          for (int c = 0; c < classes; c++) {
-            double score =
-                confidence.getAtIndex(JAVA_FLOAT, i)
-                    * (double) probability.getAtIndex(JAVA_FLOAT, i * classes + c);
-            if (score >= least) {
-              images.get((int) (i / ofImage)).add(box(spec, xy, wh, i, c, score));
-            }
-          }
-        }
+      Detections detections = new Detections(loss.spec(), batch, arena);
+      MemorySegment[] feats =
+          outputs.stream().map(NativeLoss::segment).toArray(MemorySegment[]::new);
+      detections.decode(loss, batch, feats);
+      for (int image = 0; image < batch; image++) {
+        images.add(detections.of(image, limits));
       }
     }
-    images.replaceAll(Detector::suppress);
     return images;
-  }
-
-  private static Box box(
-      YoloSpec spec, MemorySegment xy, MemorySegment wh, long i, int classId, double score) {
-    double x = xy.getAtIndex(JAVA_FLOAT, 2 * i) * spec.inputWidth();
-    double y = xy.getAtIndex(JAVA_FLOAT, 2 * i + 1) * spec.inputHeight();
-    double halfWidth = wh.getAtIndex(JAVA_FLOAT, 2 * i) * spec.inputWidth() / 2;
-    double halfHeight = wh.getAtIndex(JAVA_FLOAT, 2 * i + 1) * spec.inputHeight() / 2;
-    return new Box(x - halfWidth, y - halfHeight, x + halfWidth, y + halfHeight, classId, score);
-  }
-
-  private static List<Box> suppress(List<Box> found) {
-    found.sort(Comparator.comparingDouble(Box::score).reversed());
-    List<Box> kept = new ArrayList<>();
-    for (Box box : found) {
-      if (kept.stream()
-          .noneMatch(k -> k.classId() == box.classId() && Boxes.iou(k, box) > NMS_IOU)) {
-        kept.add(box);
-      }
-    }
-    return kept;
   }
 
   /**
@@ -112,8 +64,8 @@ final class Detector {
       List<Box> candidates = left.get(found.get(i).image);
       Box box = found.get(i).box;
       Box best =
-          candidates.stream().max(Comparator.comparingDouble(t -> Boxes.iou(t, box))).orElse(null);
-      if (best != null && Boxes.iou(best, box) >= 0.5) {
+          candidates.stream().max(Comparator.comparingDouble(t -> t.iou(box))).orElse(null);
+      if (best != null && best.iou(box) >= 0.5) {
         candidates.remove(best);
         hit[i] = true;
         hits++;

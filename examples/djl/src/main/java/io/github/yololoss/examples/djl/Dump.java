@@ -3,6 +3,7 @@ package io.github.yololoss.examples.djl;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Dataset.Batch;
 import java.io.IOException;
@@ -28,7 +29,7 @@ final class Dump {
       save(theirs.resolve("grad_" + l + ".npy"), gradients.arrays().get(l));
     }
     save(folder.resolve("boxes.npy"), boxes);
-    writeSpec(folder, spec);
+    new SpecFile(spec).write(folder.resolve("spec.json"));
     Files.writeString(theirs.resolve("expected.json"), "{\"total\": " + gradients.value() + "}\n");
   }
 
@@ -57,24 +58,21 @@ final class Dump {
       }
       Npy.write(folder.resolve("boxes.npy"), boxes, images.size(), perImage, 5);
     }
-    writeSpec(folder, spec);
+    new SpecFile(spec).write(folder.resolve("spec.json"));
     Files.write(
         folder.resolve("images.txt"),
-        images.stream().map(image -> image.toAbsolutePath().toString()).toList());
+        images.stream().map(image -> name(folder, image)).toList());
   }
 
-  private static void writeSpec(Path folder, YoloSpec spec) throws IOException {
-    List<List<Float>> anchors =
-        spec.anchors().stream().map(a -> List.of(a.width(), a.height())).toList();
-    Files.writeString(
-        folder.resolve("spec.json"),
-        "{\"anchors\": %s, \"anchor_mask\": %s, \"num_classes\": %d, \"ignore_thresh\": %s,"
-                .formatted(
-                    anchors,
-                    spec.layers().stream().map(YoloSpec.Layer::anchorMask).toList(),
-                    spec.numClasses(),
-                    spec.ignoreThresh())
-            + " \"input_shape\": [%d, %d]}%n".formatted(spec.inputHeight(), spec.inputWidth()));
+  /**
+   * Returns how the list names a picture: relative where it is below the list's folder, so that the
+   * folder can be moved; otherwise absolute, which {@code yololoss report} accepts below its {@code
+   * --images-root}.
+   */
+  static String name(Path folder, Path image) {
+    Path from = folder.toAbsolutePath().normalize();
+    Path whole = image.toAbsolutePath().normalize();
+    return (whole.startsWith(from) ? from.relativize(whole) : whole).toString();
   }
 
   private static void save(Path file, NDArray array) throws IOException {

@@ -39,6 +39,12 @@ final class Train implements Callable<Integer> {
   Path data;
 
   @Option(
+      names = "--images-root",
+      paramLabel = "DIR",
+      description = "A folder that the pictures of the lists may lie in, outside DATA.")
+  Path imagesRoot;
+
+  @Option(
       names = "--shapes",
       description = "Instead of DATA: draw a small data set and train on it.")
   boolean shapes;
@@ -105,8 +111,8 @@ final class Train implements Callable<Integer> {
       paramLabel = "DIR",
       description =
           "When the training is done, write the outputs for the validation images, for yololoss"
-              + " report DIR --spec DIR/spec.json --layout nchw --images DIR/images.txt --output"
-              + " F.")
+              + " report DIR --spec DIR/spec.json --layout nchw --images DIR/images.txt"
+              + " --images-root DATA --output F.")
   Path dumpValidation;
 
   @Option(names = "--resume", description = "Go on from the checkpoint in the output folder.")

@@ -19,7 +19,8 @@ import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.kit.Detections.Box;
+import io.github.yololoss.kit.Detections.Limits;
 import io.github.yololoss.examples.djl.Dataset.Batch;
 import io.github.yololoss.kit.LossLog;
 import java.io.IOException;
@@ -39,6 +40,10 @@ import java.util.stream.IntStream;
 
 /** One run: data, network, loss, and the epochs that are done. */
 final class Training implements AutoCloseable {
+  /** Average precision counts unsure detections, too, and any number of them. */
+  private static final Limits AP_LIMITS =
+      Limits.DEFAULT.withLeastScore(0.01).withMostOfClass(Integer.MAX_VALUE);
+
   private final Train options;
   private final List<String> classes;
   private final Dataset training;
@@ -71,11 +76,8 @@ final class Training implements AutoCloseable {
             .filter(name -> !name.isBlank())
             .map(String::strip)
             .toList();
-    training =
-        new Dataset(
-            options.data.resolve("train.txt"), classes.size(), options.width, options.height);
-    validation =
-        new Dataset(options.data.resolve("val.txt"), classes.size(), options.width, options.height);
+    training = dataset("train.txt");
+    validation = dataset("val.txt");
     Engine.getInstance().setRandomSeed(options.seed);
     List<double[]> sizes = training.boxSizes();
     spec =
@@ -120,6 +122,15 @@ final class Training implements AutoCloseable {
     trainer.initialize(new Shape(1, 3, options.height, options.width));
   }
 
+  private Dataset dataset(String list) throws IOException {
+    return new Dataset(
+        options.data.resolve(list),
+        options.imagesRoot,
+        classes.size(),
+        options.width,
+        options.height);
+  }
+
   void run() throws Exception {
     say("loss by %s on %s", options.loss, loss.deviceName());
     checkGradient();
@@ -138,8 +149,8 @@ final class Training implements AutoCloseable {
     if (history.isEmpty()) {
       return;
     }
-    Pictures.lossChart(options.output.resolve("loss.png"), history);
-    Pictures.apChart(options.output.resolve("ap.png"), history, classes);
+    Charts.lossChart(options.output.resolve("loss.png"), history);
+    Charts.apChart(options.output.resolve("ap.png"), history, classes);
     drawDetections();
     if (options.dumpValidation != null) {
       dumpValidation();
@@ -314,7 +325,7 @@ final class Training implements AutoCloseable {
           NDManager manager = trainer.getManager().newSubManager()) {
         NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
         sum += loss.valueOf(boxes(manager, batch), outputs) * batch.size();
-        detections.addAll(Detector.detect(library, outputs, 0.01));
+        detections.addAll(Detector.detect(library, outputs, AP_LIMITS));
       }
       for (int i : images) {
         truths.add(validation.letterboxed(i).boxes());
@@ -342,10 +353,10 @@ final class Training implements AutoCloseable {
     try (Batch batch = validation.batch(images, null);
         NDManager manager = trainer.getManager().newSubManager()) {
       NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
-      Pictures.detections(
+      Charts.detections(
           options.output.resolve("detections.png"),
           pictures,
-          Detector.detect(library, outputs, 0.3),
+          Detector.detect(library, outputs, Limits.DEFAULT),
           classes);
     }
   }

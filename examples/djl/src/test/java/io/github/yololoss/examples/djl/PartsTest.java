@@ -4,7 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.kit.Detections.Box;
 import java.awt.image.BufferedImage;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -93,14 +93,23 @@ class PartsTest {
   void letterboxed() throws Exception {
     Dataset.Picture picture = redBox().letterboxed(0);
     Box box = picture.boxes().getFirst();
-    // Scale 0.32, 16 rows of grey above and below.
+    // Scale 0.32, 16 rows of grey above and below, whole pixels as keras-yolo3 has them.
     assertArrayEquals(
-        new double[] {12.8, 22.4, 38.4, 35.2},
+        new double[] {12, 22, 38, 35},
         new double[] {box.x0(), box.y0(), box.x1(), box.y1()},
-        1e-9);
+        0);
     assertArrayEquals(
         red(picture.image()), new double[] {box.x0(), box.y0(), box.x1(), box.y1()}, 1.5);
     assertEquals(0x808080, picture.image().getRGB(5, 5) & 0xffffff);
+  }
+
+  @Test
+  void picturesOfADump() {
+    Path dump = Path.of("data/dump");
+    assertEquals("images/a.png", Dump.name(dump, Path.of("data/dump/images/a.png")));
+    assertEquals("images/a.png", Dump.name(dump, Path.of("data/dump/../dump/images/a.png")));
+    Path elsewhere = Path.of("data/images/a.png");
+    assertEquals(elsewhere.toAbsolutePath().toString(), Dump.name(dump, elsewhere));
   }
 
   @Test
@@ -141,7 +150,7 @@ class PartsTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "3:a.txt: line 1: '1,2,3,4' is not x_min,y_min,x_max,y_max,class",
+        "3:a.txt: line 1: the box '1,2,3,4' is not x_min,y_min,x_max,y_max,class",
         "3:classes.txt: no such file",
         "2:--input is 100x100, multiples of 32",
         "2:--scales is 4, 2 or 3",

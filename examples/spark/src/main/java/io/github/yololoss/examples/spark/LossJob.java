@@ -1,14 +1,18 @@
 package io.github.yololoss.examples.spark;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.Audit;
+import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossSum;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
+import io.github.yololoss.kit.LossJson;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -120,7 +124,7 @@ final class LossJob {
       Outcome outcome = new Outcome(sum, failed, costliest, counts, devices);
       Path json = new Path(output, "loss.json");
       try (OutputStream out = json.getFileSystem(context.hadoopConfiguration()).create(json)) {
-        out.write(Json.of(outcome, shards.size()).getBytes(StandardCharsets.UTF_8));
+        out.write(json(outcome, settings, shards.size()).getBytes(StandardCharsets.UTF_8));
       }
       if (!costliest.isEmpty()) {
         ReportInput.write(context, settings, costliest, new Path(output, "report"));
@@ -129,6 +133,17 @@ final class LossJob {
     } finally {
       results.unpersist();
     }
+  }
+
+  /** Writes the loss divided by the images, with the fields of {@code yololoss loss --json}. */
+  private static String json(Outcome outcome, Settings settings, int shards) {
+    ObjectNode root = LossJson.of(settings.spec(), outcome.sum(), Normaliser.BATCH);
+    root.put("shards", shards);
+    ObjectNode failed = root.putObject("failed");
+    outcome.failed().forEach(failed::put);
+    ObjectNode counts = root.putObject("audit");
+    outcome.counts().forEach((r, n) -> counts.put(r.name().toLowerCase(Locale.ROOT), n));
+    return root.toPrettyString();
   }
 
   private static void write(SparkSession spark, JavaRDD<Row> rows, StructType schema, String path) {

@@ -1,9 +1,13 @@
 package io.github.yololoss.examples.spark;
 
 import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.LossRules;
 import io.github.yololoss.LossSum;
 import io.github.yololoss.Targets.BoxPolicy;
+import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.spark.LossJob.Outcome;
+import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.io.File;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -137,7 +141,7 @@ public final class Main implements Callable<Integer> {
     PrintWriter out = command.commandLine().getOut();
     try {
       Settings settings =
-          new Settings(Json.readSpec(specFile), layout, badBoxes, batch, poorIou, findings);
+          new Settings(plainSpec(specFile), layout, badBoxes, batch, poorIou, findings);
       try (SparkSession spark = session(new SparkConf(), master, isa)) {
         List<String> shards =
             LossJob.shards(roots, JavaSparkContext.fromSparkContext(spark.sparkContext()));
@@ -163,6 +167,18 @@ public final class Main implements Callable<Integer> {
     }
   }
 
+  /** Reads a spec; rules of the loss are refused, because this job computes the plain loss. */
+  static YoloSpec plainSpec(Path file) throws IOException {
+    SpecFile read = SpecFile.read(file);
+    if (!read.rules().equals(LossRules.DEFAULT)) {
+      throw new IOException(
+          file
+              + ": has rules of the loss (weights, class_weights, label_smoothing, ignore_scope or a"
+              + " list in ignore_thresh); this job computes the plain loss, remove them");
+    }
+    return read.spec();
+  }
+
   private void check(boolean condition, String sentence) {
     if (!condition) {
       throw new ParameterException(command.commandLine(), sentence);
@@ -186,7 +202,7 @@ public final class Main implements Callable<Integer> {
       conf.setExecutorEnv("YOLOLOSS_ISA", isa);
     }
     String jars =
-        Stream.of(Main.class, LossSum.class)
+        Stream.of(Main.class, LossSum.class, Npy.class)
             .map(c -> c.getProtectionDomain().getCodeSource())
             .map(CodeSource::getLocation)
             .map(url -> new File(url.getPath()))

@@ -10,6 +10,7 @@ import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.spark.Shard.Batch;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
 import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.Serializable;
 import java.lang.foreign.Arena;
@@ -89,7 +90,7 @@ final class ReportInput {
               int bytes = shard.dataType().bytes();
               feats[l] = new float[Math.toIntExact(ofImage.byteSize() / bytes)];
               for (int n = 0; n < feats[l].length; n++) {
-                feats[l][n] = (float) Npy.value(ofImage, shard.dataType(), n);
+                feats[l][n] = (float) shard.dataType().get(ofImage, n);
               }
             }
             images.add(new Image(rank, feats, truths(batch, i, loss, dense)));
@@ -129,7 +130,7 @@ final class ReportInput {
       Settings settings, List<Image> images, boolean dense, java.nio.file.Path folder)
       throws IOException {
     Files.createDirectories(folder);
-    Files.writeString(folder.resolve("spec.json"), Json.of(settings.spec()));
+    new SpecFile(settings.spec()).write(folder.resolve("spec.json"));
     YoloSpec spec = settings.spec();
     int count = images.size();
     for (int l = 0; l < spec.layers().size(); l++) {

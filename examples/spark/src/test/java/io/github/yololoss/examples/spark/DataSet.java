@@ -9,6 +9,7 @@ import io.github.yololoss.LossSum;
 import io.github.yololoss.Targets;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.kit.Annotations;
 import io.github.yololoss.kit.Npy;
 import java.io.IOException;
 import java.io.OutputStream;
@@ -34,28 +35,18 @@ final class DataSet {
   final YoloSpec spec;
   final List<Image> images;
 
-  /** Real ones, of annotation files for photographs of 640x480. */
+  /** Real ones, of annotation files. */
   static DataSet annotated(Path folder) throws IOException {
+    YoloSpec spec = YoloSpec.yolov3(3, 416, 416);
     List<Image> images = new ArrayList<>();
     for (String list : List.of("train.txt", "val.txt", "test.txt")) {
-      for (String line : Files.readAllLines(folder.resolve(list))) {
-        String[] fields = line.strip().split(" ");
-        List<float[]> boxes = new ArrayList<>();
-        for (int i = 1; i < fields.length; i++) {
-          String[] v = fields[i].split(",");
-          boxes.add( // letterboxed into 416x416
-              new float[] {
-                (int) (0.65 * Integer.parseInt(v[0])),
-                (int) (0.65 * Integer.parseInt(v[1])) + 52,
-                (int) (0.65 * Integer.parseInt(v[2])),
-                (int) (0.65 * Integer.parseInt(v[3])) + 52,
-                Integer.parseInt(v[4])
-              });
-        }
-        images.add(new Image(fields[0], boxes));
+      Annotations read = Annotations.read(folder.resolve(list));
+      List<float[][]> boxes = read.letterboxed(spec, null, Annotations.Progress.NONE);
+      for (int i = 0; i < boxes.size(); i++) {
+        images.add(new Image(read.entries().get(i).name(), List.of(boxes.get(i))));
       }
     }
-    return new DataSet(YoloSpec.yolov3(3, 416, 416), images);
+    return new DataSet(spec, images);
   }
 
   static DataSet drawn(int count) {

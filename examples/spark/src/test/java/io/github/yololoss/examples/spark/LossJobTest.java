@@ -14,6 +14,7 @@ import io.github.yololoss.YoloLoss;
 import io.github.yololoss.examples.spark.LossJob.Outcome;
 import io.github.yololoss.examples.spark.ShardResult.ImageLoss;
 import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -69,7 +70,10 @@ class LossJobTest {
         new SparkConf()
             .set("spark.ui.enabled", "false")
             .set("spark.sql.shuffle.partitions", "2")
-            .set("spark.jars", target + "/spark.jar," + target + "/lib/yololoss-0.1.0.jar")
+            .set(
+                "spark.jars",
+                "%1$s/spark.jar,%1$s/lib/yololoss-0.1.0.jar,%1$s/lib/yololoss-kit-0.1.0.jar"
+                    .formatted(target))
             .set("spark.executor.extraClassPath", target + "/test-classes")
             .set(
                 "spark.executor.extraJavaOptions", // both executors unpack the library at once
@@ -279,7 +283,7 @@ class LossJobTest {
         worst.stream().map(ImageLoss::image).toList());
     Path report = folder.resolve("undisturbed/report");
     try (Arena arena = Arena.ofConfined();
-        YoloLoss loss = YoloLoss.open(Json.readSpec(report.resolve("spec.json")), WORST)) {
+        YoloLoss loss = YoloLoss.open(SpecFile.read(report.resolve("spec.json")).spec(), WORST)) {
       MemorySegment[] feats = new MemorySegment[3];
       MemorySegment[] yTrue = new MemorySegment[3];
       for (int l = 0; l < 3; l++) {

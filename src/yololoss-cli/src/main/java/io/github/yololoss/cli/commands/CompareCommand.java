@@ -1,26 +1,24 @@
 package io.github.yololoss.cli.commands;
 
-import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.github.yololoss.cli.files.InputException;
 import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.report.ComparePage;
 import io.github.yololoss.cli.report.Curves;
 import io.github.yololoss.internal.Part;
+import io.github.yololoss.kit.LossCurve;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.TreeMap;
 import java.util.concurrent.Callable;
+import java.util.stream.DoubleStream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -85,78 +83,38 @@ public final class CompareCommand implements Callable<Integer> {
     return 0;
   }
 
-  /** A log's lines by their steps, each with the values of the curves. */
-  private TreeMap<Long, double[]> read(Path file) throws IOException {
-    List<String> lines;
-    try {
-      lines = Files.readAllLines(file);
-    } catch (CharacterCodingException e) {
-      throw new InputException(file + ": not UTF-8 text");
-    }
-    TreeMap<Long, double[]> steps = new TreeMap<>();
-    List<Integer> passedOver = new ArrayList<>();
-    for (int i = 0; i < lines.size(); i++) {
-      if (!lines.get(i).isBlank() && !put(lines.get(i), steps)) {
-        passedOver.add(i + 1);
-      }
-    }
-    if (steps.isEmpty()) {
-      throw new InputException(
-          file + ": no line is a JSON object with step, total and layers, as LossLog writes them");
-    }
-    if (!passedOver.isEmpty()) { // a training that was stopped cuts its line
+  /** Reads a log, and warns about the lines that are malformed. */
+  private List<LossCurve.Step> read(Path file) throws IOException {
+    LossCurve curve = LossCurve.read(file);
+    if (!curve.malformedLines().isEmpty()) { // a training that was killed truncates its last line
       command
           .commandLine()
           .getErr()
           .printf(
-              "%s: lines that are no log lines and are passed over: %d, the first is line %d%n",
-              file, passedOver.size(), passedOver.getFirst());
+              "%s: malformed lines are skipped: %d, the first is line %d%n",
+              file, curve.malformedLines().size(), curve.malformedLines().getFirst());
     }
-    return steps;
+    return curve.steps();
   }
 
-  private boolean put(String line, TreeMap<Long, double[]> steps) {
-    JsonNode node;
-    try {
-      node = mapper.readTree(line);
-    } catch (JacksonException e) {
-      return false;
-    }
-    if (node == null || !node.path("step").canConvertToLong() || !node.path("layers").isArray()) {
-      return false;
-    }
-    double[] values = new double[Curves.NAMES.size()];
-    values[0] = number(node.path("total"));
-    for (JsonNode layer : node.get("layers")) {
-      for (int part = 1; part < values.length; part++) {
-        values[part] += number(layer.path(Curves.NAMES.get(part)));
-      }
-    }
-    steps.put(node.get("step").asLong(), values);
-    return true;
-  }
-
-  /** NaN and infinities are strings. */
-  private static double number(JsonNode node) {
-    try {
-      return node.isNumber() ? node.asDouble() : Double.parseDouble(node.asText("NaN"));
-    } catch (NumberFormatException e) {
-      return Double.NaN;
-    }
+  /** Returns the values of a step, in the order of the curves. */
+  private static double[] values(LossCurve.Step step) {
+    return DoubleStream.concat(
+            DoubleStream.of(step.total()), Part.ALL.stream().mapToDouble(step.parts()::get))
+        .toArray();
   }
 
   private ObjectNode run(Path file) throws IOException {
-    TreeMap<Long, double[]> steps = read(file);
-    List<double[]> values = List.copyOf(steps.values());
-    List<Long> numbers = List.copyOf(steps.keySet());
+    List<LossCurve.Step> steps = read(file);
+    List<double[]> values = steps.stream().map(CompareCommand::values).toList();
     int count = values.size();
     ObjectNode node =
         mapper
             .createObjectNode()
             .put("file", file.toString())
             .put("steps", count)
-            .put("first_step", steps.firstKey())
-            .put("last_step", steps.lastKey());
+            .put("first_step", steps.getFirst().number())
+            .put("last_step", steps.getLast().number());
     int tenth = Math.max(1, count / 10);
     putMeans(node.putObject("first"), values.subList(0, 1));
     putMeans(node.putObject("last_tenth"), values.subList(count - tenth, count));
@@ -165,7 +123,7 @@ public final class CompareCommand implements Callable<Integer> {
     int size = (count + POINTS - 1) / POINTS; // of a bucket
     for (int first = 0; first < count; first += size) {
       int end = Math.min(count, first + size);
-      putMeans(points.addObject().put("step", numbers.get(end - 1)), values.subList(first, end));
+      putMeans(points.addObject().put("step", steps.get(end - 1).number()), values.subList(first, end));
     }
     return node;
   }

@@ -70,7 +70,7 @@ public final class ReportCommand implements Callable<Integer> {
       defaultValue = "0.3",
       description =
           "Least objectness times class probability of a predicted box that is drawn, after"
-              + " suppression of those with an IoU of 0.45 or more; default ${DEFAULT-VALUE}.")
+              + " suppression in each class of those with an IoU above 0.45; default ${DEFAULT-VALUE}.")
   private double score;
 
   @Option(

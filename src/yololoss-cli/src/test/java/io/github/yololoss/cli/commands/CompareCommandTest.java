@@ -98,7 +98,7 @@ class CompareCommandTest extends CommandTest {
     assertTrue(
         ended
             .err()
-            .contains("lines that are no log lines and are passed over: 1, the first is line 6"),
+            .contains("malformed lines are skipped: 1, the first is line 6"),
         ended.err());
     JsonNode points = new ObjectMapper().readTree(ended.out()).at("/runs/0/points");
     assertEquals(7, points.size());

@@ -1,6 +1,6 @@
 package io.github.yololoss.examples.djl;
 
-import io.github.yololoss.examples.djl.Boxes.Box;
+import io.github.yololoss.kit.Detections.Box;
 import java.awt.BasicStroke;
 import java.awt.Color;
 import java.awt.Graphics2D;
@@ -17,11 +17,11 @@ import org.knowm.xchart.XYChartBuilder;
 import org.knowm.xchart.style.markers.SeriesMarkers;
 
 /** What a run leaves behind to look at. */
-final class Pictures {
+final class Charts {
   private static final int COLUMNS = 3;
   private static final int ZOOM = 2;
 
-  private Pictures() {}
+  private Charts() {}
 
   /** Images with their truths (thin, white) and detections (coloured, with class and score). */
   static void detections(
