@@ -111,7 +111,8 @@ extern "C" {
 typedef enum yl_status {
   YL_OK = 0,               /* success */
   YL_INVALID_ARGUMENT = 1, /* a pointer, size or value that this header does not allow */
-  YL_INVALID_BOXES = 2,    /* a row of boxes is not a valid object, and the policy is YL_BOXES_ERROR */
+  YL_INVALID_BOXES = 2,    /* a row of boxes is not a valid object, or the boxes are not in pixels, and the policy is
+                              YL_BOXES_ERROR */
   YL_UNSUPPORTED = 3,      /* allowed by this header, but not available in this build or version */
   YL_NO_DEVICE = 4,        /* the requested device cannot be used on this machine */
   YL_OUT_OF_MEMORY = 5,    /* memory could not be allocated, or threads could not be started */
@@ -284,7 +285,11 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
 /* The policy for a row of boxes that is not a valid object: a coordinate or class is not finite, the box has no area
    (x_max <= x_min or y_max <= y_min), the class is not a whole number in 0..C-1, the size is too large for float32, the
    centre lies outside the input, or its weight is not a finite number >= 0. (keras-yolo3 crashes, wraps round to
-   another cell, or lets the NaN into the loss.) */
+   another cell, or lets the NaN into the loss.)
+
+   YL_BOXES_ERROR also refuses boxes that look normalised, that is, like fractions of the input instead of pixels: at
+   least one row is used, every coordinate of every used row of the call is in 0..1, and at least one is not a whole
+   number. Such boxes would be valid objects, all in the first cell. This is checked in host memory only. */
 enum {
   YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An
                          enqueued call reports it in yl_completion */
@@ -735,7 +740,10 @@ enum {
   YL_REASON_SIZE = 10,   /* the width or height is <= 0, NaN or infinite; value: it */
   YL_REASON_MASK = 11,   /* the mask is not in 0..1; value: the mask */
   YL_REASON_TARGET = 12, /* a class target is NaN or infinite; value: the target */
-  YL_REASON_COUNT = 13   /* the number of reasons */
+  /* All boxes of the call. */
+  YL_REASON_NORMALISED = 13, /* the boxes look normalised, see YL_BOXES_ERROR, which refuses them in host memory. Found
+                                once, for the first used row; value: its first coordinate that is not 0 */
+  YL_REASON_COUNT = 14       /* the number of reasons */
 };
 
 /* The action that a call of yl_loss with the same truths would take for the row or object. */
@@ -792,7 +800,7 @@ YL_API yl_status yl_audit(yl_plan *plan, int32_t batch, const float *const *y_tr
 #define YL_VERSION_MAJOR 0
 #define YL_VERSION_MINOR 1
 #define YL_VERSION_PATCH 0
-#define YL_ABI_VERSION 3
+#define YL_ABI_VERSION 4
 
 /* Returns the version of the library that is loaded, such as "0.1.0". The text is static. */
 YL_API const char *yl_version_string(void);

@@ -29,7 +29,9 @@ class Audit {
   //
   // A row can be invalid and used: YL_BOXES_CLAMP cuts it. Its first finding then has the action clamped, and any
   // others say kept.
-  void boxes(int32_t image, const BoxRows &rows) {
+  //
+  // normalised is what find_normalised returns. A call in device memory does not check for that, so it keeps the row.
+  void boxes(int32_t image, const BoxRows &rows, int64_t normalised) {
     const int64_t first = int64_t(image) * rows.per_image;
     marks_.assign(static_cast<size_t>(shape_.cells_per_image()), -1);
     if (result_.best_iou) std::fill_n(result_.best_iou + first, rows.per_image, 0.0f);
@@ -38,6 +40,13 @@ class Audit {
         shape_, rows, image, marks_.data(),
         [&](const PlacedRow &row) {
           finding = {0, YL_ACTION_KEPT, image, row.t, -1, -1, -1, -1, -1, 0};
+          if (first + row.t == normalised) {
+            const float *v = row.given.values;
+            if (rows.policy == YL_BOXES_ERROR && !shape_.device_memory) finding.action = YL_ACTION_REFUSED;
+            find(finding, YL_REASON_NORMALISED,
+                 *std::find_if(v, v + kBoxClass, [](float value) { return value != 0; }));
+            finding.action = YL_ACTION_KEPT;
+          }
           if (row.kind == BoxKind::kObject) return;
           finding.action = row.clamped                     ? YL_ACTION_CLAMPED
                            : rows.policy == YL_BOXES_ERROR ? YL_ACTION_REFUSED
@@ -179,7 +188,8 @@ void audit(const Shape &shape, const Call &call, float poor_iou, const yl_audit_
     const int64_t count = int64_t(call.batch) * rows.per_image;
     rows.data = values.read("boxes.data", -1, rows.data, kBoxValues * count);
     rows.weights = weights.read("boxes.weights", -1, rows.weights, count);
-    for (int32_t image = 0; image < call.batch; ++image) audit.boxes(image, rows);
+    const int64_t normalised = find_normalised(rows, call.batch);
+    for (int32_t image = 0; image < call.batch; ++image) audit.boxes(image, rows, normalised);
     return;
   }
   for (int32_t image = 0; image < call.batch; ++image)

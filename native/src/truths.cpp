@@ -35,6 +35,22 @@ const char *fault_of(BoxKind kind) {
   }
 }
 
+// A NaN is not in 0..1, so that the fault of its row is reported instead.
+int64_t find_normalised(const BoxRows &boxes, int32_t batch) {
+  int64_t first = -1;
+  bool fraction = false;
+  for (int64_t i = 0; i < int64_t(batch) * boxes.per_image; ++i) {
+    const float *row = boxes.data + i * kBoxValues;
+    if (row[kXMin] == 0 && row[kYMin] == 0 && row[kXMax] == 0 && row[kYMax] == 0) continue;
+    if (first < 0) first = i;
+    for (int32_t c = kXMin; c <= kYMax; ++c) {
+      if (!(row[c] >= 0 && row[c] <= 1)) return -1;
+      fraction |= row[c] != std::floor(row[c]);
+    }
+  }
+  return fraction ? first : -1;
+}
+
 // Allocates without initialising (new Object[n] of a trivial type), so that pages without objects are never touched.
 // marks_ is the exception: it must be -1.
 Truths::Truths(const Shape &shape, int32_t workers) : shape_(shape), cells_per_image_(0) {

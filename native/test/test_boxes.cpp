@@ -88,6 +88,43 @@ TEST(boxes, a_row_whose_centre_is_outside_is_refused_or_skipped) {
             {{10, -50, 40, -20, 1}, "a centre outside the input"}});
 }
 
+// Fractions of the input are valid boxes of less than a pixel, or no boxes at all: the refusal says what they are.
+TEST(boxes, that_look_normalised_are_refused) {
+  const std::vector<float> corners{0, 0, 0, 0, 0, 0.1f, 0.2f, 0.5f, 0.6f, 1, 0, 0, 1, 1, 0};
+  const std::vector<float> centre_and_size{0.5f, 0.5f, 0.25f, 0.25f, 1};
+  for (const Device &device : devices()) {
+    Built built;
+    CHECK_REFUSED(built.build(corners, YL_BOXES_ERROR, device.kind), YL_INVALID_BOXES,
+                  "boxes: all coordinates are in 0..1, as in image 1, row 1 [0.1, 0.2, 0.5, 0.6, 1]; pixels of the "
+                  "input are expected: multiply x by the width",
+                  device.name);
+    CHECK(std::isnan(built.y_true[0]) && std::isnan(built.y_true.back()), device.name + ": nothing is written");
+    CHECK_REFUSED(built.build(centre_and_size, YL_BOXES_ERROR, device.kind), YL_INVALID_BOXES,
+                  "image 1, row 0 [0.5, 0.5, 0.25, 0.25, 1]", device.name);
+  }
+}
+
+TEST(boxes, that_are_small_or_of_another_policy_do_not_look_normalised) {
+  const std::vector<float> small{0.1f, 0.2f, 0.5f, 0.6f, 1};
+  const auto with = [&](const std::vector<float> &row) {
+    std::vector<float> rows = small;
+    rows.insert(rows.end(), row.begin(), row.end());
+    return rows;
+  };
+  for (const Device &device : devices()) {
+    Built built;
+    CHECK_OK(built.build({0, 0, 1, 1, 1}, YL_BOXES_ERROR, device.kind), device.name);  // whole numbers
+    CHECK_OK(built.build(with(kGoodRow), YL_BOXES_ERROR, device.kind), device.name);   // a row in pixels
+    CHECK_OK(built.build(with({0, 0, 1.5f, 1, 1}), YL_BOXES_ERROR, device.kind), device.name);
+    CHECK_EQUAL(built.counts.used, 2, device.name);
+    CHECK_OK(built.build(small, YL_BOXES_SKIP, device.kind), device.name);
+    CHECK_OK(built.build(small, YL_BOXES_CLAMP, device.kind), device.name);
+    CHECK_EQUAL(built.counts.used, 1, device.name);
+    CHECK_REFUSED(built.build(with({NAN, 0, 1, 1, 1}), YL_BOXES_ERROR, device.kind), YL_INVALID_BOXES,
+                  "image 1, row 1 [nan, 0, 1, 1, 1] has a value that is not finite", device.name);
+  }
+}
+
 TEST(boxes, zero_rows_are_ignored_and_in_a_shared_cell_the_later_row_wins) {
   Built built;
   CHECK_OK(built.build({0, 0, 0, 0, 0, 10, 20, 40, 50, 1, 0, 0, 0, 0, 7, 8, 20, 40, 50, 0, 8, 20, 40, 50, 0},

@@ -112,7 +112,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
   if (built != YL_OK) {
     require_sentence(built);
-    REQUIRE(built == YL_INVALID_BOXES && boxes.policy == YL_BOXES_ERROR && bad > 0);
+    REQUIRE(built == YL_INVALID_BOXES && boxes.policy == YL_BOXES_ERROR && bad + reasons[YL_REASON_NORMALISED] > 0);
     for (size_t l = 0; l < kLayers; ++l) REQUIRE(truths[l]->holds_only(0xA5) && sparse_grads[l]->holds_only(0xA5));
     yl_plan_destroy(plan);
     return 0;
@@ -124,6 +124,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   REQUIRE(counts.used + counts.skipped == given);
   REQUIRE(boxes.policy != YL_BOXES_ERROR || (counts.skipped == 0 && counts.clamped == 0 && bad == 0));
+  REQUIRE(boxes.policy != YL_BOXES_ERROR || reasons[YL_REASON_NORMALISED] == 0);
   REQUIRE(bad == counts.skipped + counts.clamped);
   REQUIRE(counts.dropped == reasons[YL_REASON_NO_LAYER]);
   REQUIRE(std::memcmp(&sparse.boxes, &counts, sizeof counts) == 0);

@@ -5,9 +5,6 @@
  */
 module io.github.yololoss {
   exports io.github.yololoss;
-  exports io.github.yololoss.internal to
-      io.github.yololoss.kit,
-      io.github.yololoss.cli;
 
   requires jdk.jfr; // an event for each call, in recordings that enable it
 }

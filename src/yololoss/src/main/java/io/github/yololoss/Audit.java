@@ -1,17 +1,21 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.io.Serializable;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
 /**
- * What is wrong with truths, and how boxes fit the anchors.
+ * The result of {@link YoloLoss#audit}: what is wrong with truths, and how boxes fit the anchors.
  *
- * @param findings the first ones, in the order of images and rows or cells
- * @param counts how many there are for each reason, also of those that found no room in the list
- * @param anchorUse for each layer and each anchor of the spec, how many boxes or objects use it
- * @param bestIou for each image and row of boxes the best possible IoU, that with its best anchor
- *     at a common centre; 0 for rows that are not used. Empty for dense truths
+ * @param findings the first findings, in the order of images and rows or cells
+ * @param counts the number of findings of each reason, those without room in the list included
+ * @param anchorUse for each layer and each anchor of the spec, the number of boxes or objects that
+ *     use it
+ * @param bestIou for each image and row of boxes the IoU with its best anchor at a common centre,
+ *     the largest that a prediction of an anchor's size can reach; 0 for rows that are not used.
+ *     Empty for dense truths
  */
 public record Audit(
     List<Finding> findings,
@@ -19,7 +23,10 @@ public record Audit(
     List<List<Long>> anchorUse,
     List<List<Float>> bestIou) {
 
-  /** The native header's {@code YL_REASON_...}, which says what value is. */
+  /**
+   * The reason of a finding. {@code yololoss.h} says at {@code YL_REASON_...} what {@link
+   * Finding#value} is for each.
+   */
   public enum Reason {
     /** A coordinate, class or weight that is NaN or infinite, or a negative weight. */
     NOT_FINITE(Abi.YL_REASON_NOT_FINITE, "not finite"),
@@ -31,24 +38,29 @@ public record Audit(
     TOO_LARGE(Abi.YL_REASON_TOO_LARGE, "too large"),
     /** A centre outside the input. */
     OUTSIDE(Abi.YL_REASON_OUTSIDE, "centre outside the input"),
-    /** The cell of an earlier row, which is named by other. */
+    /** The row takes the cell of an earlier row, which {@link Finding#other} names. */
     COLLISION(Abi.YL_REASON_COLLISION, "takes the cell of an earlier row"),
-    /** The best anchor is in no layer. */
+    /** The best anchor is in no layer: the row has no truth. */
     NO_LAYER(Abi.YL_REASON_NO_LAYER, "best anchor in no layer"),
-    /** The best anchor is in several layers. */
+    /** The best anchor is in several layers: the row has a truth in each. */
     TWO_LAYERS(Abi.YL_REASON_TWO_LAYERS, "best anchor in several layers"),
-    /** The IoU with the best anchor is below the limit. */
+    /** The IoU with the best anchor is below the limit of the audit. */
     POOR_ANCHOR(Abi.YL_REASON_POOR_ANCHOR, "poor best anchor"),
-    /** Dense: the centre is not in the object's cell. */
+    /** Dense truths: the centre is not in the object's cell. */
     CENTRE(Abi.YL_REASON_CENTRE, "centre not in its cell"),
-    /** Dense: width or height not above 0, or not finite. */
+    /** Dense truths: width or height is not above 0, or not finite. */
     SIZE(Abi.YL_REASON_SIZE, "width or height not above 0"),
-    /** Dense: a mask that is not in 0..1. */
+    /** Dense truths: the mask is not in 0..1. */
     MASK(Abi.YL_REASON_MASK, "mask not in 0..1"),
-    /** Dense: a class target that is not finite. */
-    TARGET(Abi.YL_REASON_TARGET, "class target not finite");
+    /** Dense truths: a class target is not finite. */
+    TARGET(Abi.YL_REASON_TARGET, "class target not finite"),
+    /**
+     * All coordinates of all rows are in 0..1 and not all are whole numbers: the boxes are
+     * fractions of the input, not pixels. Found once, for the first row that is not zero.
+     */
+    NORMALISED(Abi.YL_REASON_NORMALISED, "coordinates in 0..1, not in pixels");
 
-    /** On the native boundary. */
+    /** The value of {@code YL_REASON_...}. */
     final int value;
 
     private final String text;
@@ -67,12 +79,12 @@ public record Audit(
       throw new AssertionError("reason " + value); // the library is of this ABI version
     }
 
-    /** {@return in words} */
+    /** {@return the reason in words} */
     public String text() {
       return text;
     }
 
-    /** {@return whether it is a fault; else a fact about the anchors} */
+    /** {@return whether it is a fault; if not, it is a fact about rows and anchors} */
     public boolean isFault() {
       return switch (this) {
         case NO_LAYER, TWO_LAYERS, POOR_ANCHOR, COLLISION -> false;
@@ -81,20 +93,20 @@ public record Audit(
     }
   }
 
-  /** What a call does with it. */
+  /** What a call does with a row or object. */
   public enum Action {
-    /** Used as it is. */
+    /** Uses it as it is. */
     KEPT(Abi.YL_ACTION_KEPT),
-    /** The call fails. */
+    /** Fails. */
     REFUSED(Abi.YL_ACTION_REFUSED),
-    /** Left out. */
+    /** Leaves it out. */
     SKIPPED(Abi.YL_ACTION_SKIPPED),
-    /** Cut to the input, and used. */
+    /** Cuts it to the input, and uses it. */
     CLAMPED(Abi.YL_ACTION_CLAMPED),
-    /** Used, but it has no truth. */
+    /** Counts it as used, but it has no truth. */
     DROPPED(Abi.YL_ACTION_DROPPED);
 
-    /** On the native boundary. */
+    /** The value of {@code YL_ACTION_...}. */
     final int value;
 
     Action(int value) {
@@ -114,16 +126,16 @@ public record Audit(
   /**
    * A finding. Numbers that do not apply are -1.
    *
-   * @param reason what it is
-   * @param action what a call does with it
-   * @param image of the batch
-   * @param row of the image's boxes; -1 for dense truths
+   * @param reason what was found
+   * @param action what a call does with the row or object
+   * @param image image of the batch, from 0
+   * @param row row of the image's boxes, from 0; -1 for dense truths
    * @param other for {@link Reason#COLLISION} the earlier row
-   * @param layer of the cell that it is about, as the next three
-   * @param gridRow of the grid
-   * @param gridColumn of the grid
-   * @param anchor boxes: index into the spec's anchors; dense: 0..A-1 of the layer
-   * @param value the offending one
+   * @param layer layer of the cell that the finding is about
+   * @param gridRow row of that cell
+   * @param gridColumn column of that cell
+   * @param anchor boxes: index into the spec's anchors; dense truths: anchor of the layer, 0..A-1
+   * @param value the offending value
    */
   public record Finding(
       Reason reason,
@@ -139,16 +151,16 @@ public record Audit(
       implements Serializable {
 
     /**
-     * {@return the same, of an image that is numbered otherwise, as within a larger batch}
+     * {@return the same finding with another number of its image, as within a larger batch}
      *
-     * @param newImage its number
+     * @param newImage the number
      */
     public Finding withImage(int newImage) {
       return new Finding(
           reason, action, newImage, row, other, layer, gridRow, gridColumn, anchor, value);
     }
 
-    /** One line. */
+    /** {@return place, reason and action in one line} */
     @Override
     public String toString() {
       StringBuilder text = new StringBuilder("image ").append(image);
@@ -168,7 +180,7 @@ public record Audit(
     }
   }
 
-  /** The lists are copied. */
+  /** Copies the lists. */
   public Audit {
     findings = List.copyOf(findings);
     counts = Map.copyOf(counts);
@@ -177,22 +189,36 @@ public record Audit(
   }
 
   /**
-   * {@return how many findings there are for a reason}
+   * {@return the number of findings of a reason}
    *
-   * @param reason which
+   * @param reason the reason
    */
   public long count(Reason reason) {
     return counts.getOrDefault(reason, 0L);
   }
 
   /**
-   * {@return how many faults there are: rows or cells that a call refuses, leaves out, cuts or
-   * suffers}
+   * {@return the number of faults: rows or cells that a call refuses, skips or cuts, or whose
+   * values spoil it}
    */
   public long faults() {
     return counts.entrySet().stream()
         .filter(entry -> entry.getKey().isFault())
         .mapToLong(Map.Entry::getValue)
         .sum();
+  }
+
+  /** {@return the counts of the findings in one line} */
+  @Override
+  public String toString() {
+    List<String> found = new ArrayList<>();
+    for (Reason reason : Reason.values()) {
+      if (count(reason) > 0) {
+        found.add(count(reason) + " " + reason.text());
+      }
+    }
+    return found.isEmpty()
+        ? "no findings"
+        : String.join(", ", found) + "; " + faults() + " are faults";
   }
 }

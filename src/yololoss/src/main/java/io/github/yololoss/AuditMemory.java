@@ -3,6 +3,7 @@ package io.github.yololoss;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_LONG;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
@@ -10,11 +11,11 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 
-/** A {@code yl_audit_result} and all that it points to; read as an {@link Audit}. */
+/** A {@code yl_audit_result} and all that it points to, which is then read as an {@link Audit}. */
 final class AuditMemory {
   private final YoloSpec spec;
   private final int batch;
-  private final int rows; // of an image; 0 for dense truths
+  private final int rows; // rows of an image; 0 for dense truths
   private final int capacity;
   private final MemorySegment findings;
   private final MemorySegment counts;
@@ -47,7 +48,7 @@ final class AuditMemory {
     return struct;
   }
 
-  /** How many findings there are, listed or not. */
+  /** Returns the number of findings, listed or not. */
   long found() {
     long all = 0;
     for (Audit.Reason reason : Audit.Reason.values()) {

@@ -2,20 +2,22 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A CUDA device of this machine, as it was when it was asked for.
+ * The properties of a CUDA device of this machine, at the time when they were read.
  *
- * @param index its number, from 0
- * @param name as the driver gives it
- * @param totalMemory in bytes
- * @param freeMemory in bytes
- * @param computeCapability 10 * major + minor: 90 for an H200
- * @param multiprocessors how many
+ * @param index number of the device, from 0
+ * @param name as the driver reports it
+ * @param totalMemory size of its memory in bytes
+ * @param freeMemory size of its free memory in bytes
+ * @param computeCapability 10 * major + minor, for example 90 for an H200
+ * @param multiprocessors number of multiprocessors
  */
 public record CudaDevice(
     int index,
@@ -26,24 +28,24 @@ public record CudaDevice(
     int multiprocessors) {
 
   /**
-   * {@return the usable CUDA devices; none where CUDA cannot be used ({@link YoloLoss#checkDevice}
-   * says why)}
+   * {@return the usable CUDA devices} The list is empty if CUDA cannot be used; {@link
+   * YoloLoss#checkDevice} says why.
    *
    * @throws YoloLossException if the native library cannot be loaded or the driver fails
    */
   public static List<CudaDevice> list() {
-    NativeLibrary.get();
+    Library.load();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment count = scratch.allocate(JAVA_INT);
       int status = Native.cudaDeviceCount(count);
       if (status == Abi.YL_NO_DEVICE) {
         return List.of();
       }
-      Native.check(status);
+      Library.check(status);
       List<CudaDevice> devices = new ArrayList<>();
       for (int i = 0; i < count.get(JAVA_INT, 0); i++) {
         MemorySegment info = Abi.DeviceProperties.allocate(scratch);
-        Native.check(Native.cudaDeviceInfo(i, info));
+        Library.check(Native.cudaDeviceInfo(i, info));
         devices.add(
             new CudaDevice(
                 i,
@@ -57,7 +59,26 @@ public record CudaDevice(
     }
   }
 
-  /** {@return the device as {@link YoloLoss.Builder#device} takes it} */
+  /** {@return name, memory and compute capability in one line} */
+  @Override
+  public String toString() {
+    return device()
+        + ": "
+        + name
+        + ", "
+        + (freeMemory >> 20)
+        + " of "
+        + (totalMemory >> 20)
+        + " MiB free, compute capability "
+        + computeCapability / 10
+        + "."
+        + computeCapability % 10
+        + ", "
+        + multiprocessors
+        + " multiprocessors";
+  }
+
+  /** {@return the device, for {@link YoloLoss.Builder#device}} */
   public LossDevice device() {
     return LossDevice.cuda(index);
   }

@@ -2,12 +2,13 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * A CUDA stream: what is enqueued on it runs in order. One of its own, closed here, or one of a
- * framework's ({@link #of}).
+ * A CUDA stream: calls that are enqueued on it run in order. It is opened here and freed by {@link
+ * #close}, or it is a framework's and described by {@link #of}.
  */
 public final class CudaStream implements AutoCloseable {
   private final LossDevice device;
@@ -22,46 +23,50 @@ public final class CudaStream implements AutoCloseable {
   }
 
   /**
-   * A new stream, which does not wait for the legacy default stream.
+   * Opens a new stream, which does not wait for the legacy default stream.
    *
    * @param device a CUDA device
    * @return the stream, to be closed
+   * @throws IllegalArgumentException if device is not a CUDA device
    * @throws YoloLossException if there is no such device
    */
   public static CudaStream open(LossDevice device) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaStreamCreate(device.index(), place));
+      Library.check(Native.cudaStreamCreate(device.index(), place));
       return new CudaStream(device, true, place.get(ADDRESS, 0));
     }
   }
 
   /**
-   * A stream of somebody else's, which must stay until everything enqueued here is done. The handle
-   * cannot be checked: as in C, one that is no stream of the device may end the process.
+   * Describes a caller-owned stream, which must stay until everything that is enqueued here is
+   * done. The handle cannot be checked: as in C, a handle that is not a stream of the device may
+   * end the process.
    *
-   * @param device its CUDA device
+   * @param device the CUDA device of the stream
    * @param handle {@code cudaStream_t} or {@code CUstream}; 0: the legacy default stream
-   * @return the stream, whose closing destroys nothing
+   * @return the stream; closing it destroys nothing
+   * @throws IllegalArgumentException if device is not a CUDA device
    */
   public static CudaStream of(LossDevice device, long handle) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     return new CudaStream(device, false, MemorySegment.ofAddress(handle));
   }
 
-  /** {@return its device} */
+  /** {@return the device of the stream} */
   public LossDevice device() {
     return device;
   }
 
-  /** {@return {@code cudaStream_t}, for other native functions} */
+  /** {@return the {@code cudaStream_t}, for other native functions} */
   public long handle() {
     return handle.address();
   }
 
+  /** Returns the handle; refuses a closed stream. */
   MemorySegment checked() {
     if (closed) {
       throw new IllegalStateException("this CudaStream is closed; open another one");
@@ -69,14 +74,31 @@ public final class CudaStream implements AutoCloseable {
     return handle;
   }
 
-  /** Returns when everything is done that was enqueued so far; at once for a closed stream. */
+  /**
+   * Waits until everything that was enqueued before is done. Does nothing for a closed stream.
+   *
+   * @throws YoloLossException if the device failed
+   */
   public void synchronize() {
     if (!closed) {
-      Native.check(Native.cudaStreamSynchronize(device.index(), handle));
+      Library.check(Native.cudaStreamSynchronize(device.index(), handle));
     }
   }
 
-  /** Waits for what is enqueued, then frees the stream if it was opened here. */
+  /** {@return the handle and the device of the stream} */
+  @Override
+  public String toString() {
+    return "stream 0x"
+        + Long.toHexString(handle.address())
+        + " of "
+        + device
+        + (closed ? ", closed" : "");
+  }
+
+  /**
+   * Waits for what is enqueued, then frees the stream if it was opened here. Does nothing the
+   * second time.
+   */
   @Override
   public synchronized void close() {
     if (closed) {
@@ -85,7 +107,7 @@ public final class CudaStream implements AutoCloseable {
     synchronize();
     closed = true;
     if (owned) {
-      Native.check(Native.cudaStreamDestroy(device.index(), handle));
+      Library.check(Native.cudaStreamDestroy(device.index(), handle));
     }
   }
 }

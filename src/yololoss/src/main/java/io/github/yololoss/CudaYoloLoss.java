@@ -310,12 +310,20 @@ public final class CudaYoloLoss implements AutoCloseable {
   }
 
   /**
-   * Frees the native memory. Does nothing the second time.
+   * Frees the native memory. Does nothing the second time. An object that is dropped without close
+   * is freed by the garbage collector, late, and with a warning of the logger {@code
+   * io.github.yololoss}.
    *
    * @throws IllegalStateException if a call is running on another thread; nothing is freed then
    */
   @Override
   public void close() {
     plan.close();
+  }
+
+  /** {@return device, largest batch, types and spec in one line} */
+  @Override
+  public String toString() {
+    return plan.toString();
   }
 }

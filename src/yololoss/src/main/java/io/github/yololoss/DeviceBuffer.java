@@ -2,21 +2,22 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
 
 /**
- * Memory of a CUDA device: allocated here and freed by {@link #close}, or memory of a framework's
- * that {@link #of} describes. Java cannot read it by mistake: {@link #address()} is a segment of
+ * Memory of a CUDA device. It is allocated here and freed by {@link #close}, or it is a framework's
+ * and described by {@link #of}. Java cannot read it by mistake: {@link #address()} is a segment of
  * length zero, so that any access throws.
  *
- * <p>Any thread may use it. It cannot be closed during a call; closed while an enqueued call still
- * uses it, it is freed when the device has done with it.
+ * <p>Any thread may use it. It cannot be closed during a call. If it is closed while an enqueued
+ * call still uses it, it is freed when the device has executed the call.
  */
 public final class DeviceBuffer implements AutoCloseable {
   private final LossDevice device;
-  private final Arena arena; // null: not ours, or a part of another
+  private final Arena arena; // null: caller-owned memory, or a part of a buffer
   private final MemorySegment address; // of length 0
   private final long byteSize;
 
@@ -28,20 +29,21 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /**
-   * New memory, aligned to 256 bytes; what it holds is not defined.
+   * Allocates memory, aligned to 256 bytes. Its content is undefined.
    *
    * @param device a CUDA device
-   * @param byteSize at least 1
+   * @param byteSize size in bytes, at least 1
    * @return the memory, to be closed
+   * @throws IllegalArgumentException if device is not a CUDA device
    * @throws YoloLossException if there is no such device or not that much memory
    */
   public static DeviceBuffer allocate(LossDevice device, long byteSize) {
     LossDevice.requireCuda(device);
-    NativeLibrary.get();
+    Library.load();
     Arena arena = Arena.ofShared();
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaMalloc(device.index(), byteSize, place));
+      Library.check(Native.cudaMalloc(device.index(), byteSize, place));
       MemorySegment address = place.get(ADDRESS, 0).reinterpret(arena, Native::cudaFree);
       return new DeviceBuffer(device, arena, address, byteSize);
     } catch (Throwable t) {
@@ -51,14 +53,16 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /**
-   * Memory of somebody else's, a framework's tensor for example. It is not freed here and must stay
-   * until everything that uses it is done. A call refuses an address that is not memory which the
-   * device can reach; its size is believed.
+   * Describes caller-owned memory, such as a framework's tensor. It is not freed here and must stay
+   * until everything that uses it is done. A call refuses memory that the device cannot reach, but
+   * it cannot check the size.
    *
-   * @param device the CUDA device that it belongs to
-   * @param address where it begins
-   * @param byteSize how long it is
-   * @return the memory as a buffer, whose closing frees nothing
+   * @param device the CUDA device of the memory
+   * @param address address of the first byte
+   * @param byteSize size in bytes, at least 1
+   * @return the memory as a buffer; closing it frees nothing
+   * @throws IllegalArgumentException if device is not a CUDA device, address is 0, or the size is
+   *     less than 1
    */
   public static DeviceBuffer of(LossDevice device, long address, long byteSize) {
     LossDevice.requireCuda(device);
@@ -74,12 +78,11 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /**
-   * A part of this memory, which is freed with the whole.
+   * {@return a part of this memory, which is freed with the whole}
    *
    * @param offset in bytes
    * @param size in bytes
-   * @return the part
-   * @throws IndexOutOfBoundsException if it does not lie within
+   * @throws IndexOutOfBoundsException if the part does not lie within this memory
    */
   public DeviceBuffer slice(long offset, long size) {
     Objects.checkFromIndexSize(offset, size, byteSize);
@@ -88,42 +91,47 @@ public final class DeviceBuffer implements AutoCloseable {
         device, null, arena == null ? part : part.reinterpret(arena, null), size);
   }
 
-  /** {@return the device that it belongs to} */
+  /** {@return the device of the memory} */
   public LossDevice device() {
     return device;
   }
 
-  /** {@return its length} */
+  /** {@return the size in bytes} */
   public long byteSize() {
     return byteSize;
   }
 
-  /** {@return where it lies: a segment of length 0, for other native functions} */
+  /** {@return the address as a segment of length 0, for other native functions} */
   public MemorySegment address() {
     return address;
   }
 
   /**
-   * Copies from memory of the host, its first {@code host.byteSize()} bytes; returns when it is
-   * done, behind what was enqueued on the legacy default stream.
+   * Copies memory of the host to the beginning of this memory. The copy is ordered behind what was
+   * enqueued on the legacy default stream, and is done when this returns.
    *
-   * @param host memory off the heap
-   * @throws IllegalArgumentException if host is on the heap or longer than this
+   * @param host memory off the heap; all of it is copied
+   * @throws IllegalArgumentException if host is on the heap or longer than this memory
+   * @throws IllegalStateException if host or this memory is closed
+   * @throws YoloLossException if the device failed
    */
   public void copyFrom(MemorySegment host) {
-    Native.check(Native.cudaCopy(device.index(), address, requireHost(host), host.byteSize()));
+    Library.check(Native.cudaCopy(device.index(), address, requireHost(host), host.byteSize()));
   }
 
   /**
-   * Copies to memory of the host, filling it; as {@link #copyFrom}.
+   * Copies the beginning of this memory to memory of the host, ordered as {@link #copyFrom}.
    *
-   * @param host memory off the heap
+   * @param host memory off the heap; all of it is written
+   * @throws IllegalArgumentException if host is on the heap, longer than this memory, or read-only
+   * @throws IllegalStateException if host or this memory is closed
+   * @throws YoloLossException if the device failed
    */
   public void copyTo(MemorySegment host) {
     if (requireHost(host).isReadOnly()) {
       throw new IllegalArgumentException("host is read-only, but it is written");
     }
-    Native.check(Native.cudaCopy(device.index(), host, address, host.byteSize()));
+    Library.check(Native.cudaCopy(device.index(), host, address, host.byteSize()));
   }
 
   private MemorySegment requireHost(MemorySegment host) {
@@ -135,6 +143,7 @@ public final class DeviceBuffer implements AutoCloseable {
     return host;
   }
 
+  /** Returns whether a call on a device may use this as memory of needed bytes. */
   boolean fits(LossDevice wanted, long needed) {
     return byteSize >= needed && device.index() == wanted.index() && address.scope().isAlive();
   }
@@ -156,8 +165,8 @@ public final class DeviceBuffer implements AutoCloseable {
   }
 
   /**
-   * Frees the memory, if it was allocated here; a part and memory of somebody else's are left
-   * alone. Does nothing the second time.
+   * Frees the memory if it was allocated here. Does nothing for a part, for caller-owned memory,
+   * and the second time.
    *
    * @throws IllegalStateException if a call is using it on another thread; nothing is freed then
    */
@@ -168,6 +177,7 @@ public final class DeviceBuffer implements AutoCloseable {
     }
   }
 
+  /** {@return size, device and address} */
   @Override
   public String toString() {
     return byteSize + " bytes of " + device + " at 0x" + Long.toHexString(address.address());

@@ -1,17 +1,18 @@
 package io.github.yololoss;
 
 /**
- * Sums of doubles without an error, as the native library makes them (exact_sum.h explains it), in
- * words of a longer array; in Java too, so that results can be merged without the native library.
+ * Sums doubles exactly, as the native library does ({@code exact_sum.h} explains it). A sum is a
+ * part of a longer array of words. It exists in Java too, so that results can be merged where there
+ * is no native library.
  */
 final class Exact {
   private static final int DIGITS = 68; // digit i is worth 2^(32*i - 1074); the last has the sign
-  private static final int NAN = DIGITS; // how many were added, as for the next two
+  private static final int NAN = DIGITS; // number of NaNs that were added; the next two likewise
   private static final int INFINITY = DIGITS + 1;
   private static final int MINUS_INFINITY = DIGITS + 2;
   private static final long DIGIT = 0xffff_ffffL;
 
-  /** How many words a sum takes. */
+  /** The number of words of a sum. */
   static final int WORDS = DIGITS + 3;
 
   private Exact() {}
@@ -35,7 +36,7 @@ final class Exact {
     words[first + 2] += sign * (shift == 0 ? 0 : mantissa >>> 64 - shift);
   }
 
-  /** Every digit but the last into 0..2^32-1: then equal sums are equal words. */
+  /** Brings every digit but the last into 0..2^32-1, so that equal sums have equal words. */
   static void carry(long[] words, int at) {
     for (int i = at; i < at + DIGITS - 1; i++) {
       words[i + 1] += words[i] >> 32;
@@ -43,7 +44,7 @@ final class Exact {
     }
   }
 
-  /** The sum, rounded once, to nearest even; the words are carried. */
+  /** Returns the sum, rounded once, to nearest even. The words must be carried. */
   static double value(long[] words, int at) {
     boolean up = words[at + INFINITY] != 0;
     boolean down = words[at + MINUS_INFINITY] != 0;

@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
+
 /** Order of the elements of feats and gradients. */
 public enum FeatsLayout {
   /** (B, H, W, A*(5+C)): Keras, TensorFlow. */

@@ -1,20 +1,21 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
-/** Types of feats and gradients, in the order of the native header's {@code YL_F32, ...}. */
+/** Type of the elements of feats and gradients. Truths are always float32. */
 public enum FeatsType {
-  /** float32. */
+  /** IEEE 754 binary32, a {@code float}. */
   FLOAT32(Abi.YL_F32, 4),
-  /** IEEE 754 binary16; the arithmetic is float32, the gradient is rounded to nearest even. */
+  /** IEEE 754 binary16. The arithmetic is float32; the gradient is rounded to nearest even. */
   FLOAT16(Abi.YL_F16, 2),
-  /** The upper half of a float32; alike. */
+  /** The upper half of a float32. The arithmetic is float32; the gradient is rounded likewise. */
   BFLOAT16(Abi.YL_BF16, 2),
-  /** float64; the arithmetic is float64 too. */
+  /** IEEE 754 binary64, a {@code double}; the arithmetic is float64 too. */
   FLOAT64(Abi.YL_F64, 8);
 
-  /** On the native boundary. */
+  /** The value of {@code yl_config.dtype}. */
   final int value;
 
   private final int bytes;
@@ -24,7 +25,7 @@ public enum FeatsType {
     this.bytes = bytes;
   }
 
-  /** {@return bytes of a value} */
+  /** {@return the size of a value in bytes} */
   public int bytes() {
     return bytes;
   }

@@ -2,6 +2,8 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Held;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

@@ -1,18 +1,19 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.util.Objects;
 
 /**
- * Where the loss is computed. A device asked for by name is never replaced by another.
+ * A device that computes the loss. A device that a caller names is never replaced by another.
  *
  * @param kind the backend
- * @param index which CUDA device; 0 for the others
+ * @param index number of the CUDA device, from 0; 0 for other kinds
  */
 public record LossDevice(Kind kind, int index) {
 
   /** The backends, in the order of the native header's {@code YL_DEVICE_...}. */
   public enum Kind {
-    /** The best for the caller's memory; {@link YoloLoss#deviceWhy()} says the reason. */
+    /** The best device for the caller's memory; {@link YoloLoss#deviceWhy()} says why it is. */
     AUTO(Abi.YL_DEVICE_AUTO),
     /** Double precision, one thread, plain loops: a second opinion. */
     REFERENCE(Abi.YL_DEVICE_REFERENCE),
@@ -21,7 +22,7 @@ public record LossDevice(Kind kind, int index) {
     /** Hand-written kernels, float32 arithmetic. */
     CUDA(Abi.YL_DEVICE_CUDA);
 
-    /** On the native boundary. */
+    /** The value of {@code yl_config.device}. */
     final int value;
 
     Kind(int value) {
@@ -38,7 +39,12 @@ public record LossDevice(Kind kind, int index) {
   /** {@link Kind#CPU}. */
   public static final LossDevice CPU = new LossDevice(Kind.CPU, 0);
 
-  /** Checks that only CUDA devices are numbered. */
+  /**
+   * Checks that only CUDA devices have a number.
+   *
+   * @throws NullPointerException if kind is null
+   * @throws IllegalArgumentException if index is negative, or not 0 for another kind than CUDA
+   */
   public LossDevice {
     Objects.requireNonNull(kind, "kind");
     if (index < 0 || index > 0 && kind != Kind.CUDA) {
@@ -48,10 +54,10 @@ public record LossDevice(Kind kind, int index) {
   }
 
   /**
-   * A CUDA device.
+   * {@return a CUDA device}
    *
    * @param index its number, from 0
-   * @return the device
+   * @throws IllegalArgumentException if index is negative
    */
   public static LossDevice cuda(int index) {
     return new LossDevice(Kind.CUDA, index);
@@ -80,6 +86,7 @@ public record LossDevice(Kind kind, int index) {
     };
   }
 
+  /** Refuses a device that is not a CUDA device. */
   static void requireCuda(LossDevice device) {
     Objects.requireNonNull(device, "device");
     if (device.kind != Kind.CUDA) {
@@ -87,7 +94,7 @@ public record LossDevice(Kind kind, int index) {
     }
   }
 
-  /** The name that {@link #parse} takes. */
+  /** {@return the name that {@link #parse} takes} */
   @Override
   public String toString() {
     return kind == Kind.CUDA ? "cuda:" + index : kind.name().toLowerCase(java.util.Locale.ROOT);

@@ -9,10 +9,10 @@ import jdk.jfr.Name;
 import jdk.jfr.StackTrace;
 
 /**
- * A call of the loss in a recording of Java Flight Recorder. Off unless a recording asks for {@code
- * io.github.yololoss.Loss}; then one for each call that was not refused. That of an enqueued call
- * ends when its result is there and read, or overwritten: the event is not made for a result that
- * nobody looks at.
+ * A call of the loss in a recording of Java Flight Recorder. It is off unless a recording enables
+ * {@code io.github.yololoss.Loss}; then there is one event for each call that was not refused. The
+ * event of an enqueued call ends when its result has arrived and is read or overwritten; a result
+ * that is never read makes no event.
  */
 @Name("io.github.yololoss.Loss")
 @Label("YOLO Loss")
@@ -21,7 +21,7 @@ import jdk.jfr.StackTrace;
 @Enabled(false)
 @StackTrace(false)
 final class LossEvent extends Event {
-  /** Asked whether anything records; it costs less than making an event to ask. */
+  /** Says whether anything records. Asking it costs less than making an event. */
   private static final LossEvent PROBE = new LossEvent();
 
   @Label("Device")
@@ -72,7 +72,7 @@ final class LossEvent extends Event {
   @Label("Overflowed Gradient Elements")
   long foundInf;
 
-  /** Begins an event, or null where nothing records it. */
+  /** Begins an event; returns null if nothing records it. */
   static LossEvent begin(String device, int batch, boolean gradient, boolean enqueued) {
     if (!PROBE.isEnabled()) {
       return null;
@@ -86,7 +86,7 @@ final class LossEvent extends Event {
     return event;
   }
 
-  /** The call is done, and its result can be read. */
+  /** Ends the event of a call whose result can be read. */
   void commit(LossResult result) {
     end();
     total = result.total();

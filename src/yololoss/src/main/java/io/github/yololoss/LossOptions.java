@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.util.Locale;
 import java.util.Objects;
 
@@ -24,20 +25,20 @@ public record LossOptions(
     boolean statistics,
     Search search) {
 
-  /** In the order of the native header's {@code YL_GRAD_...}. */
+  /** How the gradient is written. */
   public enum GradientMode {
-    /** Every element is written; what it held does not matter. */
+    /** Every element is written; its previous value does not matter. */
     OVERWRITE(Abi.YL_GRAD_OVERWRITE),
     /**
-     * The same result with fewer writes, where the gradient buffers are those of this object's last
-     * call with a gradient and still hold what it wrote. Other buffers are refused; changed content
-     * is noticed only with {@code YOLOLOSS_DEBUG=1} in the environment, in host memory.
+     * The result is the same with fewer writes, if the gradient buffers are those of this object's
+     * last call with a gradient and still hold what it wrote. Other buffers are refused. Changed
+     * content is detected only in host memory, with {@code YOLOLOSS_DEBUG=1} in the environment.
      */
     REFRESH(Abi.YL_GRAD_REFRESH),
-    /** Added to what the buffers hold. */
+    /** The gradient is added to what the buffers hold. */
     ACCUMULATE(Abi.YL_GRAD_ACCUMULATE);
 
-    /** On the native boundary. */
+    /** The value of {@code yl_call.grad_mode}. */
     final int value;
 
     GradientMode(int value) {
@@ -45,22 +46,25 @@ public record LossOptions(
     }
   }
 
-  /** For {@link LossResult#offender}. */
+  /** The values that are searched for {@link LossResult#offender}. */
   public enum Search {
-    /**
-     * It is not looked for; {@link LossResult#nonFinite} and {@code foundInf} count all the same.
-     */
+    /** None. {@link LossResult#nonFinite} and {@link LossResult#foundInf} count nevertheless. */
     NONE,
-    /** Among the values that count: masks and objectness of all cells, whole rows of objects. */
+    /** The values that count: masks and objectness of all cells, and whole rows of objects. */
     USED,
-    /** Among all values of feats and y_true, which are then counted too. Reads all memory. */
+    /** All values of feats and y_true, which are then counted too. This reads all memory. */
     ALL
   }
 
-  /** Divided by the batch, gradient not scaled: keras-yolo3. */
+  /** The options of keras-yolo3: sums are divided by the batch, the gradient is not scaled. */
   public static final LossOptions DEFAULT = new LossOptions(Normaliser.BATCH, 1);
 
-  /** Refuses null and values that are not finite. */
+  /**
+   * Checks the values.
+   *
+   * @throws NullPointerException if a component is null
+   * @throws IllegalArgumentException if gradientScale is not finite
+   */
   public LossOptions {
     Objects.requireNonNull(normaliser, "normaliser");
     Objects.requireNonNull(gradientMode, "gradientMode");
@@ -129,6 +133,19 @@ public record LossOptions(
     return new LossOptions(normaliser, gradientScale, gradientMode, statistics, value);
   }
 
+  /** {@return the normaliser, and what else differs from {@link #DEFAULT}} */
+  @Override
+  public String toString() {
+    return "normaliser "
+        + normaliser
+        + (gradientScale == 1 ? "" : ", gradient scale " + gradientScale)
+        + (gradientMode == GradientMode.OVERWRITE
+            ? ""
+            : ", gradient " + gradientMode.name().toLowerCase(Locale.ROOT))
+        + (statistics ? ", statistics" : "")
+        + (search == Search.NONE ? "" : ", search " + search.name().toLowerCase(Locale.ROOT));
+  }
+
   /**
    * What sums are divided by. For a value in device memory see {@link CudaYoloLoss.Scalars}.
    *
@@ -137,7 +154,7 @@ public record LossOptions(
    */
   public record Normaliser(Kind kind, double value) {
 
-    /** The rules, in the order of the native header's {@code YL_NORMALISER_...}. */
+    /** The rules. */
     public enum Kind {
       /** The batch, as keras-yolo3. */
       BATCH(Abi.YL_NORMALISER_BATCH),

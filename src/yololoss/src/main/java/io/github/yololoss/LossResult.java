@@ -1,7 +1,6 @@
 package io.github.yololoss;
 
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.internal.Abi;
 import java.io.Serializable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -11,13 +10,17 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The result of a call: total, parts of each layer, raw rows of each image and layer. It has memory
- * of its own and stays valid after its {@link YoloLoss} is closed. One result may be given to many
- * calls; each overwrites it. Not to be read while a call of another thread writes it.
+ * The result of a call: the total, the parts of each layer, and raw rows of each image and layer.
+ * It has memory of its own and stays valid after its {@link YoloLoss} is closed. One result may be
+ * passed to many calls; each overwrites it. Do not read it while a call of another thread writes
+ * it.
  *
- * <p>The result of {@link YoloLoss#computeAsync} is there when the device has come so far: the
- * first method that reads it waits, and throws {@link YoloLossException} if the device refused a
- * row of boxes or failed.
+ * <p>All methods that read values throw {@link IllegalStateException} before the first call has
+ * written the result.
+ *
+ * <p>The result of {@link CudaYoloLoss#computeAsync} arrives when the device has executed the call:
+ * the first method that reads it waits, and throws {@link YoloLossException} if the device refused
+ * a row of boxes or failed.
  */
 public final class LossResult {
   private final int maxBatch;
@@ -25,18 +28,18 @@ public final class LossResult {
   private final MemorySegment summary;
   private final MemorySegment layerParts;
   private final MemorySegment rows;
-  private final MemorySegment completion; // yl_completion; null: host memory
+  private final MemorySegment completion; // yl_completion; null if not for a CUDA device
   private final MemorySegment stats; // yl_stats, one for each layer
   private final MemorySegment offender; // yl_offender
   private final MemorySegment struct; // yl_result, pointing to them
   private final MemorySegment asyncStruct; // and to completion
   private int batch;
-  private LossOptions options; // of the call
-  private CudaStream pending; // null: the result is there
-  private YoloLossException failure; // of an enqueued call
-  private LossEvent event; // of an enqueued call that is recorded, until its result is there
+  private LossOptions options; // of the call; null: no call has written this
+  private CudaStream pending; // null: the result has arrived
+  private YoloLossException failure; // of an enqueued call, or null
+  private LossEvent event; // of an enqueued call that is recorded, until its result arrives
 
-  /** In memory that a CUDA device can write, or in memory of the host. */
+  /** Makes a result in memory that a CUDA device can write, or in memory of the host. */
   LossResult(int maxBatch, int layers, boolean forDevice) {
     Arena arena = forDevice ? PinnedArena.ofAuto() : Arena.ofAuto();
     this.maxBatch = maxBatch;
@@ -82,12 +85,12 @@ public final class LossResult {
     return neededBatch <= maxBatch && neededLayers == layers && (!async || completion != null);
   }
 
-  /** A call is about to write: what an earlier one has enqueued must be done. */
+  /** Waits for an earlier enqueued call, because another call is about to write. */
   void overwrite() {
     arrive();
   }
 
-  /** A call has written this, or has enqueued that on a stream; its event, or null. */
+  /** Notes that a call has written this, or has enqueued that on a stream. newEvent may be null. */
   void written(int newBatch, LossOptions newOptions, CudaStream stream, LossEvent newEvent) {
     batch = newBatch;
     options = newOptions;
@@ -99,7 +102,7 @@ public final class LossResult {
     }
   }
 
-  /** Waits for an enqueued call; what it refused is kept as the failure. */
+  /** Waits for an enqueued call, and keeps its refusal as the failure. */
   private void arrive() {
     if (pending == null) {
       return;
@@ -115,9 +118,9 @@ public final class LossResult {
                   + Abi.Completion.getImage(completion)
                   + ", row "
                   + Abi.Completion.getRow(completion)
-                  + " names no object (not finite, no area, a class outside 0..C-1 or a centre"
-                  + " outside the input); nothing was written; correct the row or skip such rows"
-                  + " by the policy");
+                  + " is not a valid object (not finite, no area, a class outside 0..C-1 or a"
+                  + " centre outside the input); nothing was written; correct the row or skip such"
+                  + " rows by the policy");
     }
     record();
   }
@@ -131,12 +134,17 @@ public final class LossResult {
   }
 
   /**
-   * Waits until the result is there; the methods that read it do so too.
+   * Waits until the result has arrived. The methods that read it do so too.
    *
    * @return this
+   * @throws IllegalStateException if no call has written the result
    * @throws YoloLossException if the device refused a row of boxes or failed
    */
   public LossResult await() {
+    if (options == null) {
+      throw new IllegalStateException(
+          "no call has written this result; pass it to compute before you read it");
+    }
     arrive();
     if (failure != null) {
       throw failure;
@@ -144,12 +152,12 @@ public final class LossResult {
     return this;
   }
 
-  /** {@return images of the call; 0 before the first} Does not wait. */
+  /** {@return the number of images of the call; 0 before the first call} Does not wait. */
   public int batch() {
     return batch;
   }
 
-  /** {@return layers of the network} */
+  /** {@return the number of layers of the network} */
   public int layers() {
     return layers;
   }
@@ -159,37 +167,37 @@ public final class LossResult {
     return Abi.Summary.getTotal(await().summary);
   }
 
-  /** {@return what the sums were divided by} */
+  /** {@return the divisor of the sums} */
   public double normaliser() {
     return Abi.Summary.getNormaliser(await().summary);
   }
 
-  /** {@return cells with m != 0, of all images and layers} */
+  /** {@return the number of cells with m != 0, of all images and layers} */
   public long objects() {
     return Abi.Summary.getObjects(await().summary);
   }
 
-  /** {@return cells with k = 0, of all images and layers} */
+  /** {@return the number of cells with k = 0, of all images and layers} */
   public long ignored() {
     return Abi.Summary.getIgnored(await().summary);
   }
 
-  /** {@return cells with k = 0 and m = 0, of all images and layers} */
+  /** {@return the number of cells with k = 0 and m = 0, of all images and layers} */
   public long ignoredBackground() {
     return Abi.Summary.getIgnoredBackground(await().summary);
   }
 
   /**
-   * {@return NaN and infinities among the values that count (yololoss.h says which); 0 in a healthy
-   * batch}
+   * {@return the number of NaN and infinities among the values that count ({@code yololoss.h} says
+   * which); 0 in a healthy batch}
    */
   public long nonFinite() {
     return Abi.Summary.getNonFinite(await().summary);
   }
 
   /**
-   * {@return elements of the gradient that the call wrote as NaN or infinity: for a loss scaler,
-   * above 0 says that the step must be left out and the scale lowered}
+   * {@return the number of elements of the gradient that the call wrote as NaN or infinity} If it
+   * is above 0, a loss scaler must skip the step and lower the scale.
    */
   public long foundInf() {
     return Abi.Summary.getFoundInf(await().summary);
@@ -204,7 +212,7 @@ public final class LossResult {
     await();
     if (options == null || options.search() == LossOptions.Search.NONE) {
       throw new IllegalStateException(
-          "the call did not look for it; use LossOptions.withSearch(Search.USED or ALL)");
+          "the call did not search for it; use LossOptions.withSearch(Search.USED or ALL)");
     }
     return Offender.read(offender);
   }
@@ -220,7 +228,7 @@ public final class LossResult {
     await();
     if (options == null || !options.statistics()) {
       throw new IllegalStateException(
-          "the call gave no statistics; use LossOptions.withStatistics(true)");
+          "the call computed no statistics; use LossOptions.withStatistics(true)");
     }
     return Statistics.read(stats, Objects.checkIndex(layer, layers));
   }
@@ -250,21 +258,32 @@ public final class LossResult {
   }
 
   /**
-   * {@return parts and counts of one image in one layer, as raw sums: rows of the shards of a batch
-   * add up, without rounding in a {@link LossSum}}
+   * {@return parts and counts of one image in one layer, as raw sums} Rows of the shards of a batch
+   * can be added, without rounding by a {@link LossSum}.
    *
    * @param image 0..B-1
    * @param layer 0..L-1
    * @throws IndexOutOfBoundsException if the last call had no such image, or there is no such layer
    */
   public Parts row(int image, int layer) {
+    await();
     long row = (long) Objects.checkIndex(image, batch) * layers;
-    return Parts.read(await().rows, row + Objects.checkIndex(layer, layers));
+    return Parts.read(rows, row + Objects.checkIndex(layer, layers));
   }
 
-  /** The loss table, a line for each layer. */
+  /**
+   * {@return the loss table, a line for each layer; or why there is none} Waits for an enqueued
+   * call.
+   */
   @Override
   public String toString() {
+    if (options == null) {
+      return "no call has written this result";
+    }
+    arrive();
+    if (failure != null) {
+      return failure.getMessage();
+    }
     List<Parts> parts = new ArrayList<>();
     for (int l = 0; l < layers; l++) {
       parts.add(layer(l));
@@ -276,14 +295,15 @@ public final class LossResult {
    * {@return the loss table of parts that were merged elsewhere, a line for each layer}
    *
    * @param layers parts of each layer
-   * @param total of all
+   * @param total the loss
    */
   public static String table(List<Parts> layers, double total) {
     return LossTable.of(layers, total);
   }
 
   /**
-   * Sums and counts.
+   * Sums and counts of a layer, a row, or a sum of them. {@link Part} and {@link Count} list them
+   * for loops.
    *
    * @param xy centre part
    * @param wh size part
@@ -309,11 +329,11 @@ public final class LossResult {
       long foundInf)
       implements Serializable {
 
-    /** Nothing, to add to. */
+    /** Zeros, to start a sum. */
     public static final Parts ZERO =
         of(new double[Abi.Parts.SUMS.size()], new long[Abi.Parts.COUNTS.size()]);
 
-    /** Parts of sums and counts, each in the order of yl_parts. */
+    /** Makes parts of sums and counts, each in the order of yl_parts. */
     static Parts of(double[] sums, long[] counts) {
       return new Parts(
           sums[0], sums[1], sums[2], sums[3], sums[4], counts[0], counts[1], counts[2], counts[3],
@@ -327,30 +347,30 @@ public final class LossResult {
       return of(sums, counts);
     }
 
-    /** The sums, in the order of yl_parts. */
+    /** Returns the sums, in the order of yl_parts. */
     double[] sums() {
       double[] sums = new double[Part.ALL.size()];
       Arrays.setAll(sums, i -> Part.ALL.get(i).of(this));
       return sums;
     }
 
-    /** The counts, in the order of yl_parts. */
+    /** Returns the counts, in the order of yl_parts. */
     long[] counts() {
       long[] counts = new long[Count.ALL.size()];
       Arrays.setAll(counts, i -> Count.ALL.get(i).of(this));
       return counts;
     }
 
-    /** {@return the confidence part of keras-yolo3} */
+    /** {@return the confidence part of keras-yolo3: that of objects and background} */
     public double confidence() {
       return confidenceObject + confidenceBackground;
     }
 
     /**
-     * {@return both added up, each sum rounded} A {@link LossSum} adds any number of rows without
+     * {@return the sum of both, rounded} A {@link LossSum} adds any number of rows without
      * rounding, in any order.
      *
-     * @param other divided by the same normaliser, or raw like this
+     * @param other parts divided by the same normaliser, or raw like these
      */
     public Parts plus(Parts other) {
       double[] sums = sums();
@@ -363,9 +383,9 @@ public final class LossResult {
     }
 
     /**
-     * {@return the same with sums that are divided; counts stay}
+     * {@return the same parts with divided sums and the same counts}
      *
-     * @param normaliser what by
+     * @param normaliser the divisor
      */
     public Parts dividedBy(double normaliser) {
       double[] sums = sums();
@@ -373,7 +393,7 @@ public final class LossResult {
       return of(sums, counts());
     }
 
-    /** {@return all four parts} */
+    /** {@return the sum of all parts} */
     public double sum() {
       return xy + wh + confidence() + classes;
     }

@@ -2,15 +2,17 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Objects;
 
 /**
- * Departures from keras-yolo3's loss; {@code yololoss.h} says at {@code yl_loss} where each stands
- * in the formulas. Weights are finite and at least 0; a part or class of weight 0 contributes
- * exactly 0.
+ * How the loss differs from keras-yolo3's. {@code yololoss.h} shows where each rule enters the
+ * formulas. Weights are finite and at least 0; a part or class of weight 0 contributes exactly 0.
  *
  * @param xy weight of the centre part
  * @param wh weight of the size part
@@ -20,7 +22,7 @@ import java.util.Objects;
  * @param classWeights a weight for each class; empty: all 1
  * @param labelSmoothing e in 0..1: class targets become y*(1-e) + e/2
  * @param ignoreScope the truths that a background cell is compared with
- * @param ignoreThresholds a threshold for each layer; empty: the spec's
+ * @param ignoreThresholds a threshold for each layer; empty: the spec's threshold for all
  */
 public record LossRules(
     float xy,
@@ -40,7 +42,7 @@ public record LossRules(
     /** Those of its image in all layers, as Darknet. */
     IMAGE(Abi.YL_SCOPE_IMAGE);
 
-    /** On the native boundary. */
+    /** The value of {@code yl_rules.ignore_scope}. */
     final int value;
 
     IgnoreScope(int value) {
@@ -48,11 +50,15 @@ public record LossRules(
     }
   }
 
-  /** keras-yolo3's loss. */
+  /** The rules of keras-yolo3's loss. */
   public static final LossRules DEFAULT =
       new LossRules(1, 1, 1, 1, 1, List.of(), 0, IgnoreScope.LAYER, List.of());
 
-  /** Refuses null; the values are checked when a {@link YoloLoss} is opened. */
+  /**
+   * Copies the lists. The values are checked when a loss is opened.
+   *
+   * @throws NullPointerException if a list, an element or ignoreScope is null
+   */
   public LossRules {
     classWeights = List.copyOf(classWeights);
     Objects.requireNonNull(ignoreScope, "ignoreScope");
@@ -60,14 +66,13 @@ public record LossRules(
   }
 
   /**
-   * The same with other weights of the parts.
+   * {@return the same rules with other weights of the parts}
    *
-   * @param newXy of xy, finite and at least 0, as the others
-   * @param newWh of wh
-   * @param newObject of the confidence of objects
-   * @param newBackground of the confidence of background
-   * @param newClasses of class
-   * @return a copy
+   * @param newXy weight of the centre part; like the others finite and at least 0
+   * @param newWh weight of the size part
+   * @param newObject weight of the confidence of objects
+   * @param newBackground weight of the confidence of background
+   * @param newClasses weight of the class part
    */
   public LossRules withWeights(
       float newXy, float newWh, float newObject, float newBackground, float newClasses) {
@@ -84,12 +89,43 @@ public record LossRules(
   }
 
   /**
-   * The same with a weight for each class.
+   * {@return the same rules with a weight for each class}
    *
-   * @param weights C values, finite and at least 0
-   * @return a copy
+   * @param weights C values, finite and at least 0; empty: all 1
    */
   public LossRules withClassWeights(List<Float> weights) {
+    return copy(weights, labelSmoothing, ignoreScope, ignoreThresholds);
+  }
+
+  /**
+   * {@return the same rules with another label smoothing}
+   *
+   * @param smoothing e in 0..1
+   */
+  public LossRules withLabelSmoothing(float smoothing) {
+    return copy(classWeights, smoothing, ignoreScope, ignoreThresholds);
+  }
+
+  /**
+   * {@return the same rules with another scope}
+   *
+   * @param scope the truths that a background cell is compared with
+   */
+  public LossRules withIgnoreScope(IgnoreScope scope) {
+    return copy(classWeights, labelSmoothing, scope, ignoreThresholds);
+  }
+
+  /**
+   * {@return the same rules with a threshold for each layer}
+   *
+   * @param thresholds L values; empty: the spec's threshold for all
+   */
+  public LossRules withIgnoreThresholds(List<Float> thresholds) {
+    return copy(classWeights, labelSmoothing, ignoreScope, thresholds);
+  }
+
+  private LossRules copy(
+      List<Float> weights, float smoothing, IgnoreScope scope, List<Float> thresholds) {
     return new LossRules(
         xy,
         wh,
@@ -97,69 +133,38 @@ public record LossRules(
         confidenceBackground,
         classes,
         weights,
-        labelSmoothing,
-        ignoreScope,
-        ignoreThresholds);
-  }
-
-  /**
-   * The same with another smoothing.
-   *
-   * @param smoothing 0..1
-   * @return a copy
-   */
-  public LossRules withLabelSmoothing(float smoothing) {
-    return new LossRules(
-        xy,
-        wh,
-        confidenceObject,
-        confidenceBackground,
-        classes,
-        classWeights,
         smoothing,
-        ignoreScope,
-        ignoreThresholds);
-  }
-
-  /**
-   * The same with another scope.
-   *
-   * @param scope the truths that a background cell is compared with
-   * @return a copy
-   */
-  public LossRules withIgnoreScope(IgnoreScope scope) {
-    return new LossRules(
-        xy,
-        wh,
-        confidenceObject,
-        confidenceBackground,
-        classes,
-        classWeights,
-        labelSmoothing,
         scope,
-        ignoreThresholds);
-  }
-
-  /**
-   * The same with a threshold for each layer.
-   *
-   * @param thresholds L values
-   * @return a copy
-   */
-  public LossRules withIgnoreThresholds(List<Float> thresholds) {
-    return new LossRules(
-        xy,
-        wh,
-        confidenceObject,
-        confidenceBackground,
-        classes,
-        classWeights,
-        labelSmoothing,
-        ignoreScope,
         thresholds);
   }
 
-  /** A yl_rules. */
+  /** {@return what differs from keras-yolo3's loss} */
+  @Override
+  public String toString() {
+    List<String> differences = new ArrayList<>();
+    for (Part part : Part.ALL) {
+      if (part.weightIn(this) != 1) {
+        differences.add("weight of " + part.shortLabel() + " " + part.weightIn(this));
+      }
+    }
+    if (!classWeights.isEmpty()) {
+      differences.add("class weights " + classWeights);
+    }
+    if (labelSmoothing != 0) {
+      differences.add("label smoothing " + labelSmoothing);
+    }
+    if (ignoreScope != IgnoreScope.LAYER) {
+      differences.add("ignore scope " + ignoreScope.name().toLowerCase(Locale.ROOT));
+    }
+    if (!ignoreThresholds.isEmpty()) {
+      differences.add("ignore thresholds " + ignoreThresholds);
+    }
+    return differences.isEmpty()
+        ? "rules of keras-yolo3"
+        : "rules of keras-yolo3, but " + String.join("; ", differences);
+  }
+
+  /** Returns a yl_rules. The lists must fit the spec. */
   MemorySegment struct(YoloSpec spec, Arena arena) {
     requireSize("classWeights", classWeights, spec.numClasses(), "class");
     requireSize("ignoreThresholds", ignoreThresholds, spec.layers().size(), "layer");

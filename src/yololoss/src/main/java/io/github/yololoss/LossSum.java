@@ -3,8 +3,7 @@ package io.github.yololoss;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.Targets.BoxCounts;
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.internal.Abi;
 import java.io.InvalidObjectException;
 import java.io.Serial;
 import java.io.Serializable;
@@ -14,10 +13,10 @@ import java.util.Objects;
 import java.util.stream.IntStream;
 
 /**
- * The rows of any number of images, from any number of calls, threads and machines, as one sum. It
- * is exact: neither the order nor the grouping of {@link #merge} changes a bit, and what is read
- * was rounded once, to nearest even. So a data set gives the same loss however it is cut into
- * shards and whichever of them comes first.
+ * The sum of the rows of any number of images, from any number of calls, threads and machines. It
+ * is exact: neither the order nor the grouping of {@link #merge} changes a bit, and each value that
+ * is read has been rounded once, to nearest even. So a data set has the same loss however it is cut
+ * into shards, and in whatever order they arrive.
  *
  * {@snippet class="io.github.yololoss.SnippetsTest" region="sum"}
  *
@@ -49,8 +48,8 @@ public final class LossSum implements Serializable {
   /**
    * {@return the sum of no images}
    *
-   * @param layers L, at least 1
-   * @throws IllegalArgumentException if layers is less
+   * @param layers L, 1..4096
+   * @throws IllegalArgumentException if layers is not in this range
    */
   public static LossSum zero(int layers) {
     if (layers < 1 || layers > 4096) {
@@ -62,7 +61,8 @@ public final class LossSum implements Serializable {
   /**
    * {@return the sum of all rows of a call, and its counts of boxes}
    *
-   * @param result of a call; waits for it
+   * @param result of a call; this waits until it has arrived
+   * @throws IllegalStateException if no call has written the result
    * @throws YoloLossException if the device refused a row of boxes or failed
    */
   public static LossSum of(LossResult result) {
@@ -83,10 +83,10 @@ public final class LossSum implements Serializable {
   }
 
   /**
-   * {@return the sum of one image, from rows that were kept}
+   * {@return the sum of one image}
    *
-   * @param image its raw row in each layer, as {@link LossResult#row}
-   * @throws IllegalArgumentException if there are none
+   * @param image the raw row of the image in each layer, as {@link LossResult#row} returns it
+   * @throws IllegalArgumentException if the list is empty
    */
   public static LossSum of(List<Parts> image) {
     long[] words = zero(image.size()).words;
@@ -108,7 +108,7 @@ public final class LossSum implements Serializable {
     }
   }
 
-  /** The first word of a layer's sum. */
+  /** Returns the index of the first word of a sum of a layer. */
   private static int sum(int l, int field) {
     return HEAD + l * LAYER + COUNTS + field * Exact.WORDS;
   }
@@ -116,8 +116,8 @@ public final class LossSum implements Serializable {
   /**
    * {@return the sum of both} Associative and commutative, to the last bit.
    *
-   * @param other of as many layers
-   * @throws IllegalArgumentException if it is of another number of layers
+   * @param other a sum of the same number of layers
+   * @throws IllegalArgumentException if it has another number of layers
    */
   public LossSum merge(LossSum other) {
     if (other.words.length != words.length) {
@@ -133,12 +133,12 @@ public final class LossSum implements Serializable {
     return new LossSum(both);
   }
 
-  /** {@return L} */
+  /** {@return L, the number of layers} */
   public int layers() {
     return words.length / LAYER;
   }
 
-  /** {@return how many images were added up} */
+  /** {@return the number of images of this sum} */
   public long images() {
     return words[0];
   }
@@ -149,7 +149,7 @@ public final class LossSum implements Serializable {
   }
 
   /**
-   * {@return sums and counts of a layer, raw}
+   * {@return the raw sums and counts of a layer}
    *
    * @param l 0..L-1
    * @throws IndexOutOfBoundsException if there is no such layer
@@ -161,12 +161,12 @@ public final class LossSum implements Serializable {
     return Parts.of(sums, Arrays.copyOfRange(words, at, at + COUNTS));
   }
 
-  /** {@return cells with m != 0, of all images and layers} */
+  /** {@return the number of cells with m != 0, of all images and layers} */
   public long objects() {
     return IntStream.range(0, layers()).mapToLong(l -> words[HEAD + l * LAYER]).sum();
   }
 
-  /** {@return all parts of all layers, raw} */
+  /** {@return the raw sum of all parts of all layers} */
   public double total() {
     long[] all = new long[Exact.WORDS];
     for (int l = 0; l < layers(); l++) {
@@ -181,18 +181,18 @@ public final class LossSum implements Serializable {
   }
 
   /**
-   * {@return the loss: all parts of all layers, divided}
+   * {@return the loss: the sum of all parts of all layers, divided}
    *
-   * @param normaliser by what: batch stands for all images, objects for all objects, at least 1
+   * @param normaliser the divisor; the batch is all images, the objects are those of all images
    */
   public double total(Normaliser normaliser) {
     return total() / divisor(normaliser);
   }
 
   /**
-   * {@return what a normaliser divides these sums by}
+   * {@return the divisor of these sums, at least 1 unless it is a value}
    *
-   * @param normaliser batch stands for all images, objects for all objects, at least 1
+   * @param normaliser the rule; the batch is all images, the objects are those of all images
    */
   public double divisor(Normaliser normaliser) {
     return switch (normaliser.kind()) {
@@ -204,9 +204,9 @@ public final class LossSum implements Serializable {
   }
 
   /**
-   * {@return the words that this sum is made of, a copy: 6 + 360 * L} Sums are merged by adding
-   * word to word, by whatever adds 64-bit integers over a network: {@code MPI_Allreduce} with
-   * {@code MPI_INT64_T} and {@code MPI_SUM}, {@code ncclAllReduce} with {@code ncclInt64} and
+   * {@return a copy of the words of this sum, 6 + 360 * L} Sums are merged by adding word to word,
+   * so that anything that adds 64-bit integers over a network can merge them: {@code MPI_Allreduce}
+   * with {@code MPI_INT64_T} and {@code MPI_SUM}, {@code ncclAllReduce} with {@code ncclInt64} and
    * {@code ncclSum}, up to 2^30 sums at once. The native header's {@code yl_sum_...} take the same
    * words.
    */
@@ -218,7 +218,7 @@ public final class LossSum implements Serializable {
    * {@return the sum of words that were added elsewhere, or made by the native library}
    *
    * @param words 6 + 360 * L
-   * @throws IllegalArgumentException if there are not so many
+   * @throws IllegalArgumentException if the number of words is another
    */
   public static LossSum ofWords(long... words) {
     if (words.length < HEAD + LAYER || (words.length - HEAD) % LAYER != 0) {
@@ -231,7 +231,7 @@ public final class LossSum implements Serializable {
   /**
    * {@return the sum of the words that were read}
    *
-   * @throws InvalidObjectException if there are none, or not so many as a sum has
+   * @throws InvalidObjectException if there are no words, or not as many as a sum has
    */
   @Serial
   private Object readResolve() throws InvalidObjectException {
@@ -252,7 +252,7 @@ public final class LossSum implements Serializable {
     return Arrays.hashCode(words);
   }
 
-  /** The loss table, divided by the images. */
+  /** {@return the loss table, divided by the number of images} */
   @Override
   public String toString() {
     double images = divisor(Normaliser.BATCH);

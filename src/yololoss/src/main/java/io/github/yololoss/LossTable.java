@@ -1,16 +1,15 @@
 package io.github.yololoss;
 
-import io.github.yololoss.internal.Part;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
-/** The loss as people read it. */
+/** Formats the loss for people. */
 final class LossTable {
   private LossTable() {}
 
-  /** A line for each layer, and one for all. */
+  /** Returns a table with a line for each layer, and one for the total. */
   static String of(List<LossResult.Parts> layers, double total) {
     StringBuilder text = new StringBuilder(String.format("%-7s", "layer"));
     for (String column : columns(LossResult.Parts.ZERO).keySet()) {
@@ -26,10 +25,10 @@ final class LossTable {
     return text.toString();
   }
 
-  /** The parts, those of a common column added up. */
+  /** Returns the columns of the table; parts of the same column are added. */
   private static Map<String, Double> columns(LossResult.Parts p) {
     Map<String, Double> columns = new LinkedHashMap<>();
-    Part.ALL.forEach(part -> columns.merge(part.column, part.of(p), Double::sum));
+    Part.ALL.forEach(part -> columns.merge(part.column(), part.of(p), Double::sum));
     return columns;
   }
 

@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

@@ -1,20 +1,22 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.MemorySegment;
 
 /**
- * The first value of a batch, in the order of image, layer, row, column, anchor, channel, that
- * poisons or would poison the loss.
+ * The first value of a batch that makes the loss or the gradient NaN or infinite. The order is:
+ * image, layer, row, column, anchor, channel.
  *
- * @param cause what is wrong with it
- * @param image of the batch
- * @param layer of the network
- * @param row of the grid
- * @param column of the grid
+ * @param cause what is wrong with the value
+ * @param image image of the batch, from 0
+ * @param layer layer of the network, from 0
+ * @param row row of the grid, from 0
+ * @param column column of the grid, from 0
  * @param anchor 0..A-1 of the layer
  * @param channel 0..4+C: tx, ty, tw, th, objectness, classes
  * @param value the logit, or for {@link Cause#TRUTH} the value of y_true
- * @param gradient for {@link Cause#OVERFLOW} that of the channel, before it is rounded; else 0
+ * @param gradient for {@link Cause#OVERFLOW} the gradient of the channel, before it is rounded;
+ *     else 0
  */
 public record Offender(
     Cause cause,
@@ -27,16 +29,16 @@ public record Offender(
     double value,
     double gradient) {
 
-  /** The native header's {@code YL_CAUSE_...}. */
+  /** What is wrong with a value. */
   public enum Cause {
     /** A logit that is not finite. */
     FEATS(Abi.YL_CAUSE_FEATS),
     /** A truth that is not finite, or an object's width or height that is not above 0. */
     TRUTH(Abi.YL_CAUSE_TRUTH),
-    /** Finite input whose loss, or whose gradient in its type, is not finite. */
+    /** A finite value whose loss, or whose gradient in its type, is not finite. */
     OVERFLOW(Abi.YL_CAUSE_OVERFLOW);
 
-    /** On the native boundary. */
+    /** The value of {@code YL_CAUSE_...}. */
     final int value;
 
     Cause(int value) {
@@ -70,7 +72,7 @@ public record Offender(
             Abi.Offender.getGradient(struct));
   }
 
-  /** One sentence. */
+  /** {@return value, place and cause in one line} */
   @Override
   public String toString() {
     String channelName =

@@ -2,53 +2,58 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * An arena of pinned host memory: memory like any other to Java, which every CUDA device can reach,
- * so that it is copied at full speed and a {@link YoloLoss} of device memory takes it too. It is
- * scarce; allocate once and use it again. Each segment is aligned to 256 bytes and zeroed.
+ * An arena of pinned host memory. To Java it is memory like any other; every CUDA device can reach
+ * it, so that it is copied at full speed, and {@link CudaYoloLoss} takes it by {@link
+ * DeviceBuffer#of}. It is scarce: allocate once and reuse it. Each segment is aligned to 256 bytes
+ * and zeroed.
  */
 public final class PinnedArena implements Arena {
   private static final long ALIGNMENT = 256;
   private final Arena arena;
 
   private PinnedArena(Arena arena) {
-    NativeLibrary.get();
+    Library.load();
     this.arena = arena;
   }
 
   /**
-   * For the calling thread alone.
+   * {@return an arena for the calling thread only}
    *
-   * @return the arena
+   * @throws YoloLossException if the native library cannot be loaded
    */
   public static PinnedArena ofConfined() {
     return new PinnedArena(Arena.ofConfined());
   }
 
   /**
-   * For any thread.
+   * {@return an arena for all threads}
    *
-   * @return the arena
+   * @throws YoloLossException if the native library cannot be loaded
    */
   public static PinnedArena ofShared() {
     return new PinnedArena(Arena.ofShared());
   }
 
   /**
-   * Freed some time after nothing refers to it any more; it cannot be closed.
+   * {@return an arena whose memory the garbage collector frees} It cannot be closed.
    *
-   * @return the arena
+   * @throws YoloLossException if the native library cannot be loaded
    */
   public static PinnedArena ofAuto() {
     return new PinnedArena(Arena.ofAuto());
   }
 
   /**
-   * Pinned memory.
+   * Allocates pinned memory, zeroed.
    *
+   * @param byteSize size in bytes
+   * @param byteAlignment a power of 2, at most 256
+   * @throws IllegalArgumentException if the size is negative, or the alignment is not allowed
    * @throws YoloLossException if there is no CUDA device or not that much memory
    */
   @Override
@@ -70,7 +75,7 @@ public final class PinnedArena implements Arena {
     }
     try (Arena scratch = Arena.ofConfined()) {
       MemorySegment place = scratch.allocate(ADDRESS);
-      Native.check(Native.cudaMallocHost(byteSize, place));
+      Library.check(Native.cudaMallocHost(byteSize, place));
       MemorySegment memory = place.get(ADDRESS, 0);
       try {
         return memory.reinterpret(byteSize, arena, Native::cudaFreeHost).fill((byte) 0);
@@ -79,6 +84,12 @@ public final class PinnedArena implements Arena {
         throw e;
       }
     }
+  }
+
+  /** {@return the kind of memory, and whether it is closed} */
+  @Override
+  public String toString() {
+    return "arena of pinned memory" + (arena.scope().isAlive() ? "" : ", closed");
   }
 
   @Override

@@ -2,10 +2,15 @@ package io.github.yololoss;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.invoke.MethodHandle;
+import java.lang.ref.Cleaner;
 import java.lang.ref.Reference;
+import java.util.Locale;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * A {@code yl_plan} and the calls on it, for one kind of memory: the common core of {@link
@@ -14,11 +19,17 @@ import java.lang.ref.Reference;
  * <p>A native plan serves one call at a time, so each call holds the lock from the moment that it
  * fills the shared {@link LossCall} until the library has returned.
  *
+ * <p>A plan that is dropped without {@link #close} is freed by a {@link Cleaner}. Each method that
+ * calls native code ends in a reachability fence. Without it, the JIT could find the plan
+ * unreachable before its last call has ended, and the cleaner would close the arena too early.
+ *
  * @param <M> the type of memory
  */
 final class Plan<M> implements AutoCloseable {
   /** A small runtime image may lack jdk.jfr on the class path; calls are then no events. */
   private static final boolean HAS_RECORDER = ModuleLayer.boot().findModule("jdk.jfr").isPresent();
+
+  private static final Cleaner CLEANER = Cleaner.create();
 
   final YoloSpec spec;
   final int maxBatch;
@@ -41,6 +52,8 @@ final class Plan<M> implements AutoCloseable {
   private final MethodHandle auditHandle;
   private CudaStream enqueuedOn; // where the last enqueued call may still run, or null
 
+  private final Cleaner.Cleanable cleanable;
+
   Plan(YoloLoss.Builder b, LossDevice device, MemoryKind<M> kind) {
     spec = b.spec;
     maxBatch = b.maxBatch;
@@ -48,18 +61,19 @@ final class Plan<M> implements AutoCloseable {
     layout = b.layout;
     gradientType = b.float32Gradients ? FeatsType.FLOAT32 : featsType;
     this.kind = kind;
-    NativeLibrary.get(); // its failure is an exception, not an initialisation error of Native
+    Library.load();
     arena = Arena.ofShared();
     try {
       plan = create(b, device, kind.value(), arena); // refuses sizes that cannot be addressed
       deviceName = Native.deviceName(plan);
       deviceWhy = Native.deviceWhy(plan);
       call = new LossCall<>(kind, spec, featsType, gradientType, arena);
-      int held = call.held().many().length;
+      int held = call.held().most();
       lossHandle = Native.bindLoss(held);
       lossAsyncHandle = Native.bindLossAsync(held);
       buildYTrueHandle = Native.bindBuildYTrue(held);
       auditHandle = Native.bindAudit(held);
+      cleanable = CLEANER.register(this, new Dropped(arena, kind.owner(), deviceName));
     } catch (Throwable t) {
       arena.close(); // otherwise a failed open leaks
       throw t;
@@ -81,7 +95,7 @@ final class Plan<M> implements AutoCloseable {
           config, b.float32Gradients ? Abi.YL_GRAD_F32 : Abi.YL_GRAD_LIKE_FEATS);
       Abi.Config.setRules(config, b.rules.struct(b.spec, scratch));
       MemorySegment made = scratch.allocate(ADDRESS);
-      Native.check(Native.planCreate(config, made));
+      Library.check(Native.planCreate(config, made));
       return made.get(ADDRESS, 0).reinterpret(arena, Native::planDestroy);
     }
   }
@@ -114,8 +128,9 @@ final class Plan<M> implements AutoCloseable {
     Segments.requireGiven("options", options);
     if (result == null || !result.fits(batch, spec.layers().size(), stream != null)) {
       throw new IllegalArgumentException(
-          "result is null or of another %1$s; make one with newResult() of this %1$s"
-              .formatted(kind.owner()));
+          "result is null or of another "
+              + kind.owner()
+              + "; make one with newResult() of this object");
     }
     try {
       synchronized (lock) {
@@ -128,11 +143,11 @@ final class Plan<M> implements AutoCloseable {
         LossEvent event =
             HAS_RECORDER ? LossEvent.begin(deviceName, batch, grads != null, stream != null) : null;
         if (stream == null) {
-          Native.check(Native.loss(lossHandle, plan, call.struct(), struct, call.held()));
+          Library.check(Native.loss(lossHandle, plan, call.struct(), struct, call.held()));
         } else {
           MemorySegment handle = stream.checked();
           enqueuedOn = stream;
-          Native.check(
+          Library.check(
               Native.lossAsync(lossAsyncHandle, plan, call.struct(), handle, struct, call.held()));
         }
         result.written(batch, options, stream, event);
@@ -146,7 +161,7 @@ final class Plan<M> implements AutoCloseable {
   void yoloHead(MemorySegment struct, MemorySegment[] held) {
     try {
       requireOpen();
-      Native.check(Native.yoloHead(plan, struct, held));
+      Library.check(Native.yoloHead(plan, struct, held));
     } finally {
       Reference.reachabilityFence(this);
     }
@@ -161,7 +176,7 @@ final class Plan<M> implements AutoCloseable {
         call.fillToBuild(batch, source, out);
         follow(null);
         MemorySegment counts = scratch.allocate(Abi.BoxCounts.LAYOUT);
-        Native.check(
+        Library.check(
             Native.buildYTrue(
                 buildYTrueHandle,
                 plan,
@@ -206,7 +221,7 @@ final class Plan<M> implements AutoCloseable {
   private void audit(int batch, MemorySegment yTrue, float poorIou, AuditMemory memory) {
     MemorySegment boxes = yTrue.address() != 0 ? MemorySegment.NULL : call.boxes();
     MemorySegment[] held = call.held().many();
-    Native.check(
+    Library.check(
         Native.audit(auditHandle, plan, batch, yTrue, boxes, poorIou, memory.struct(), held));
   }
 
@@ -217,10 +232,41 @@ final class Plan<M> implements AutoCloseable {
     }
     try {
       arena.close();
+      cleanable.clean(); // finds nothing to free, and is forgotten
     } catch (IllegalStateException e) {
       if (arena.scope().isAlive()) {
         throw new IllegalStateException(
             "a call is running on another thread; close this " + kind.owner() + " after it", e);
+      }
+    } finally {
+      Reference.reachabilityFence(this);
+    }
+  }
+
+  /**
+   * Frees what a plan that was dropped without {@link #close} holds. It does not refer to the plan,
+   * which would then stay reachable for ever.
+   */
+  private record Dropped(Arena arena, String owner, String deviceName) implements Runnable {
+    private static final AtomicBoolean WARNED = new AtomicBoolean();
+
+    @Override
+    public void run() {
+      if (!arena.scope().isAlive()) {
+        return; // closed, as it should be
+      }
+      arena.close();
+      if (WARNED.compareAndSet(false, true)) {
+        System.getLogger("io.github.yololoss")
+            .log(
+                System.Logger.Level.WARNING,
+                "a "
+                    + owner
+                    + " on "
+                    + deviceName
+                    + " was dropped without close(); its memory and threads were freed late, by the"
+                    + " garbage collector. Close it, for example by try-with-resources. This is"
+                    + " reported once.");
       }
     }
   }
@@ -239,11 +285,36 @@ final class Plan<M> implements AutoCloseable {
     }
   }
 
+  /** Returns device, largest batch, types and spec in one line. */
+  @Override
+  public String toString() {
+    return kind.owner()
+        + " on "
+        + deviceName
+        + ", batches up to "
+        + maxBatch
+        + ", feats "
+        + featsType.name().toLowerCase(Locale.ROOT)
+        + " "
+        + layout.name().toLowerCase(Locale.ROOT)
+        + (gradientType == featsType
+            ? ""
+            : ", gradients " + gradientType.name().toLowerCase(Locale.ROOT))
+        + ", "
+        + spec
+        + (arena.scope().isAlive() ? "" : ", closed");
+  }
+
   void requireBatch(int batch) {
     if (batch < 1 || batch > maxBatch) {
       throw new IllegalArgumentException(
-          "batch is %d, expected 1..%d; open a %s with a larger maxBatch"
-              .formatted(batch, maxBatch, kind.owner()));
+          "batch is "
+              + batch
+              + ", expected 1.."
+              + maxBatch
+              + "; open a "
+              + kind.owner()
+              + " with a larger maxBatch");
     }
   }
 }

@@ -2,16 +2,18 @@ package io.github.yololoss;
 
 import java.lang.foreign.MemorySegment;
 
-/** Checks of what a caller gives: a segment that passes can be read, or written, by native code. */
+/** Checks segments of a caller. One that passes can be read, or written, by native code. */
 final class Segments {
   private Segments() {}
 
+  /** Refuses null. */
   static void requireGiven(String name, Object argument) {
     if (argument == null) {
       throw new IllegalArgumentException(name + " is null");
     }
   }
 
+  /** Returns checked memory of that many floats that is written, or NULL for null. */
   static MemorySegment optional(String name, MemorySegment segment, long floats) {
     return segment == null
         ? MemorySegment.NULL
@@ -22,6 +24,7 @@ final class Segments {
     return checked(name, segment, needed, written, Float.BYTES);
   }
 
+  /** Returns the segment, if it fits. */
   static MemorySegment checked(
       String name, MemorySegment segment, long needed, boolean written, long alignment) {
     if (!fits(segment, needed, written, alignment)) {
@@ -30,6 +33,7 @@ final class Segments {
     return segment;
   }
 
+  /** Returns whether native code may use a segment as memory of needed bytes. */
   static boolean fits(MemorySegment segment, long needed, boolean written, long alignment) {
     return segment != null
         && segment.isNative()
@@ -40,11 +44,12 @@ final class Segments {
         && !(written && segment.isReadOnly());
   }
 
+  /** Returns the sentence for memory that is too short. */
   static String tooShort(String name, long bytes, long needed) {
     return name + " holds " + bytes + " bytes, " + needed + " are expected for this batch and spec";
   }
 
-  /** Says which of the rules of {@link #fits} is broken. */
+  /** Throws the exception that says which of the rules of {@link #fits} is broken. */
   static void refuse(
       String name, MemorySegment segment, long needed, boolean written, long alignment) {
     if (segment == null) {

@@ -1,24 +1,25 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.lang.foreign.MemorySegment;
 
 /**
- * Statistics of one layer, as sums over the images of a call: those of shards of a batch add up.
- * The means are 0 where there is nothing to average.
+ * Statistics of one layer, as sums over the images of a call. Those of the shards of a batch can be
+ * added. A mean of nothing is 0.
  *
- * @param objects cells with m != 0
- * @param background cells with m = 0
- * @param iou of the predictions of objects with their own truths
- * @param iou50 objects for which it is above 0.5
- * @param iou75 above 0.75
- * @param objectnessObject sigmoid of the objectness logits of objects
- * @param objectnessBackground of background
- * @param gradXy squares of the gradient's elements of the centre part, before they are rounded to a
- *     16-bit type; 0 without a gradient
- * @param gradWh of the size part
- * @param gradObject of the confidence of objects
- * @param gradBackground of the confidence of background
- * @param gradClass of the class part
+ * @param objects number of cells with m != 0
+ * @param background number of cells with m = 0
+ * @param iou sum of the IoUs of the predictions of objects with their own truths
+ * @param iou50 number of objects whose IoU is above 0.5
+ * @param iou75 number of objects whose IoU is above 0.75
+ * @param objectnessObject sum of the sigmoids of the objectness logits of objects
+ * @param objectnessBackground the same sum for background
+ * @param gradXy sum of the squares of the gradient's elements of the centre part, before they are
+ *     rounded to a 16-bit type; 0 without a gradient
+ * @param gradWh the same sum for the size part
+ * @param gradObject the same sum for the confidence of objects
+ * @param gradBackground the same sum for the confidence of background
+ * @param gradClass the same sum for the class part
  */
 public record Statistics(
     long objects,
@@ -51,13 +52,13 @@ public record Statistics(
         Abi.Stats.getGradClass(stats, layer));
   }
 
-  /** Nothing, to add to. */
+  /** Zeros, to start a sum. */
   public static final Statistics ZERO = new Statistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
   /**
-   * {@return both added up}
+   * {@return the sum of both}
    *
-   * @param other of another shard
+   * @param other statistics of another shard
    */
   public Statistics plus(Statistics other) {
     return new Statistics(
@@ -75,32 +76,34 @@ public record Statistics(
         gradClass + other.gradClass);
   }
 
-  /** {@return mean IoU of the predictions of objects with their truths} */
+  /** {@return the mean IoU of the predictions of objects with their truths} */
   public double meanIou() {
     return mean(iou, objects);
   }
 
-  /** {@return share of objects with an IoU above 0.5} */
+  /** {@return the share of objects with an IoU above 0.5} */
   public double shareIou50() {
     return mean(iou50, objects);
   }
 
-  /** {@return share of objects with an IoU above 0.75} */
+  /** {@return the share of objects with an IoU above 0.75} */
   public double shareIou75() {
     return mean(iou75, objects);
   }
 
-  /** {@return mean sigmoid of the objectness of objects} */
+  /** {@return the mean sigmoid of the objectness of objects} */
   public double meanObjectnessObject() {
     return mean(objectnessObject, objects);
   }
 
-  /** {@return mean sigmoid of the objectness of background} */
+  /** {@return the mean sigmoid of the objectness of background} */
   public double meanObjectnessBackground() {
     return mean(objectnessBackground, background);
   }
 
-  /** {@return norm of the whole gradient of the layer; those of the parts are roots alike} */
+  /**
+   * {@return the norm of the whole gradient of the layer} That of a part is the root of its sum.
+   */
   public double gradNorm() {
     return Math.sqrt(gradXy + gradWh + gradObject + gradBackground + gradClass);
   }

@@ -1,5 +1,6 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
 import java.io.Serializable;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
@@ -94,6 +95,10 @@ public sealed interface Targets<M> {
     /**
      * The call fails, naming image and row, and writes nothing. In device memory the device checks
      * the rows itself; an enqueued call reports a refused row when its result is read.
+     *
+     * <p>Boxes of the host's memory that look normalised are refused too: every coordinate of every
+     * used row of the call is in 0..1, and at least one is not a whole number. They would be valid
+     * objects of less than a pixel. Boxes in device memory are not checked for this.
      */
     ERROR(Abi.YL_BOXES_ERROR),
     /** The row is left out and counted. */

@@ -1,5 +1,7 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Objects;
@@ -67,8 +69,8 @@ public final class YoloLoss implements AutoCloseable {
    * @throws YoloLossException if it cannot; the message says why
    */
   public static void checkDevice(LossDevice device) {
-    NativeLibrary.get();
-    Native.check(Native.deviceCheck(device.kind().value, device.index()));
+    Library.load();
+    Library.check(Native.deviceCheck(device.kind().value, device.index()));
   }
 
   /**
@@ -77,7 +79,7 @@ public final class YoloLoss implements AutoCloseable {
    * @throws YoloLossException if there is none
    */
   public static String libraryInfo() {
-    String origin = NativeLibrary.get().origin();
+    String origin = Library.load();
     return Native.versionString() + ", " + origin;
   }
 
@@ -419,12 +421,20 @@ public final class YoloLoss implements AutoCloseable {
   }
 
   /**
-   * Frees the native memory and stops its threads. Does nothing the second time.
+   * Frees the native memory and stops its threads. Does nothing the second time. An object that is
+   * dropped without close is freed by the garbage collector, late, and with a warning of the logger
+   * {@code io.github.yololoss}.
    *
    * @throws IllegalStateException if a call is running on another thread; nothing is freed then
    */
   @Override
   public void close() {
     plan.close();
+  }
+
+  /** {@return device, largest batch, types and spec in one line} */
+  @Override
+  public String toString() {
+    return plan.toString();
   }
 }

@@ -1,41 +1,43 @@
 package io.github.yololoss;
 
+import io.github.yololoss.internal.Abi;
+
 /**
- * A call that the native library refused, or the library itself missing; the message is one
- * sentence that says why.
+ * Reports that the native library refused a call, or that the library cannot be loaded. The message
+ * is one sentence: what is wrong, with its value, what was expected, and what to do.
  */
 public final class YoloLossException extends RuntimeException {
   private static final long serialVersionUID = 1;
 
-  /** The cause: the native header's {@code yl_status}; the last is Java's own. */
+  /** The cause: that of {@code yl_status}, and one that only Java has. */
   public enum Status {
-    /** Not a failure. */
+    /** No failure; no exception has it. */
     OK(Abi.YL_OK),
-    /** A size or value that the contract does not allow. */
+    /** A size or value that {@code yololoss.h} does not allow. */
     INVALID_ARGUMENT(Abi.YL_INVALID_ARGUMENT),
-    /** A row of boxes that the policy refuses. */
+    /** A row of boxes that is not a valid object, or boxes that are not in pixels. */
     INVALID_BOXES(Abi.YL_INVALID_BOXES),
-    /** In the contract, but not in this version. */
+    /** Allowed by {@code yololoss.h}, but not available in this build or version. */
     UNSUPPORTED(Abi.YL_UNSUPPORTED),
-    /** The device asked for cannot be used on this machine. */
+    /** The requested device cannot be used on this machine. */
     NO_DEVICE(Abi.YL_NO_DEVICE),
-    /** Workspace or threads could not be had. */
+    /** Memory could not be allocated, or threads could not be started. */
     OUT_OF_MEMORY(Abi.YL_OUT_OF_MEMORY),
-    /** A fault of the library. */
+    /** A bug in the library; please report it with the message. */
     INTERNAL(Abi.YL_INTERNAL),
-    /** The CUDA driver reported an error; what was to be written is lost. */
+    /** The CUDA driver reported an error; all outputs are undefined. */
     DEVICE_FAILED(Abi.YL_DEVICE_FAILED),
     /** The native library could not be loaded. */
     NO_LIBRARY(-1);
 
-    /** On the native boundary. */
+    /** The value of {@code yl_status}. */
     final int value;
 
     Status(int value) {
       this.value = value;
     }
 
-    /** The status of a value; INTERNAL for one that this version does not know. */
+    /** Returns the status of a value, or INTERNAL for a value that this version does not know. */
     static Status of(int value) {
       for (Status status : values()) {
         if (status.value == value && status != NO_LIBRARY) {
@@ -46,7 +48,7 @@ public final class YoloLossException extends RuntimeException {
     }
   }
 
-  /** The cause. */
+  /** What {@link #status} returns. */
   private final Status status;
 
   YoloLossException(Status status, String sentence) {

@@ -3,6 +3,7 @@ package io.github.yololoss;
 import static java.lang.foreign.ValueLayout.JAVA_FLOAT;
 import static java.lang.foreign.ValueLayout.JAVA_INT;
 
+import io.github.yololoss.internal.Abi;
 import java.io.Serializable;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -11,7 +12,7 @@ import java.util.List;
 import java.util.Objects;
 
 /**
- * The network's output: input size, classes, anchors, and the grid and anchors of each layer.
+ * The outputs of a network: input size, classes, anchors, and the grid and anchors of each layer.
  *
  * <p>Shapes (C order): {@code feats[l]} is (B, H, W, A*(5+C)), or (B, A*(5+C), H, W) for {@link
  * FeatsLayout#NCHW}, and {@code y_true[l]} is (B, H, W, A, 5+C), with B the batch, H and W the grid
@@ -19,70 +20,101 @@ import java.util.Objects;
  *
  * {@snippet class="io.github.yololoss.SnippetsTest" region="spec"}
  *
+ * <p>Wherever sizes are arguments, their order is: classes, height, width.
+ *
+ * @param numClasses C, at least 1
  * @param inputHeight height of the network's input in pixels
  * @param inputWidth width of the network's input in pixels
- * @param numClasses C, at least 1
- * @param ignoreThresh a background cell counts while its best IoU with the truths of its image and
- *     layer is strictly below
- * @param anchors all anchors; boxes are matched with all of them, in no layer or not
+ * @param anchors all anchors; boxes are matched with all of them, whether they are in a layer or
+ *     not
  * @param layers the scales, in the order of feats
+ * @param ignoreThresh a background cell counts while its best IoU with the truths of its image and
+ *     layer is strictly below this
  */
 public record YoloSpec(
+    int numClasses,
     int inputHeight,
     int inputWidth,
-    int numClasses,
-    float ignoreThresh,
     List<Anchor> anchors,
-    List<Layer> layers)
+    List<Layer> layers,
+    float ignoreThresh)
     implements Serializable {
 
+  /** The threshold of {@link #yolov3} and {@link #tinyYolov3}. */
+  private static final float IGNORE_THRESH = 0.5f;
+
   /**
-   * An anchor.
+   * The size of an anchor.
    *
-   * @param width in input pixels
-   * @param height in input pixels
+   * @param width in pixels of the network's input
+   * @param height in pixels of the network's input
    */
   public record Anchor(float width, float height) implements Serializable {
-    /** Checks that both are finite and positive. */
+    /**
+     * Checks the size.
+     *
+     * @throws IllegalArgumentException if a side is not finite and above 0
+     */
     public Anchor {
       if (!(width > 0 && height > 0 && Float.isFinite(width) && Float.isFinite(height))) {
         throw new IllegalArgumentException(
             "anchor [" + width + ", " + height + "]: finite sizes > 0 in pixels are expected");
       }
     }
+
+    /** {@return width and height, such as {@code 10.0x13.0}} */
+    @Override
+    public String toString() {
+      return width + "x" + height;
+    }
   }
 
   /**
-   * A scale.
+   * A scale of the network.
    *
-   * @param gridHeight H
-   * @param gridWidth W
+   * @param gridHeight H, rows of the grid
+   * @param gridWidth W, columns of the grid
    * @param anchorMask A indices into the spec's anchors
    */
   public record Layer(int gridHeight, int gridWidth, List<Integer> anchorMask)
       implements Serializable {
-    /** Checks the sizes; the mask is copied. */
+    /**
+     * Checks the sizes, and copies the mask.
+     *
+     * @throws IllegalArgumentException if a size is less than 1, or the mask is empty
+     */
     public Layer {
       atLeastOne("grid height", gridHeight);
       atLeastOne("grid width", gridWidth);
       anchorMask = List.copyOf(anchorMask);
       atLeastOne("number of anchors of a layer", anchorMask.size());
     }
+
+    /** {@return height, width and number of anchors, such as {@code 13x13x3}} */
+    @Override
+    public String toString() {
+      return gridHeight + "x" + gridWidth + "x" + anchorMask.size();
+    }
   }
 
-  /** Checks everything that can be said without a device; the lists are copied. */
+  /**
+   * Checks everything that can be checked without a device, and copies the lists.
+   *
+   * @throws IllegalArgumentException if a size is less than 1, the threshold is not finite, or a
+   *     mask has an index that is not an anchor's
+   */
   public YoloSpec {
+    atLeastOne("num_classes", numClasses);
     atLeastOne("input height", inputHeight);
     atLeastOne("input width", inputWidth);
-    atLeastOne("num_classes", numClasses);
-    if (!Float.isFinite(ignoreThresh)) {
-      throw new IllegalArgumentException(
-          "ignore_thresh is " + ignoreThresh + ", a finite number is expected");
-    }
     anchors = List.copyOf(anchors);
     layers = List.copyOf(layers);
     atLeastOne("number of anchors", anchors.size());
     atLeastOne("number of layers", layers.size());
+    if (!Float.isFinite(ignoreThresh)) {
+      throw new IllegalArgumentException(
+          "ignore_thresh is " + ignoreThresh + ", a finite number is expected");
+    }
     for (int l = 0; l < layers.size(); l++) {
       for (int n : layers.get(l).anchorMask()) {
         if (n < 0 || n >= anchors.size()) {
@@ -99,52 +131,52 @@ public record YoloSpec(
   }
 
   /**
-   * A spec whose layers have the strides 32, 16, 8, ... of keras-yolo3.
+   * {@return a spec whose layers have the strides 32, 16, 8, ... of keras-yolo3}
    *
-   * @param anchors pairs of width and height in input pixels
-   * @param anchorMask for each layer, indices into anchors; six layers at most
    * @param numClasses C
-   * @param ignoreThresh a background cell counts while its best IoU is strictly below
    * @param inputHeight height of the network's input in pixels
    * @param inputWidth width of the network's input in pixels
-   * @return the spec
+   * @param anchors pairs of width and height in input pixels
+   * @param anchorMask for each layer, indices into anchors; six layers at most
+   * @param ignoreThresh a background cell counts while its best IoU is strictly below this
    * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out
    *     of range
    */
   public static YoloSpec of(
+      int numClasses,
+      int inputHeight,
+      int inputWidth,
       float[][] anchors,
       int[][] anchorMask,
-      int numClasses,
-      float ignoreThresh,
-      int inputHeight,
-      int inputWidth) {
+      float ignoreThresh) {
     int[] strides = new int[anchorMask.length];
     for (int l = 0; l < strides.length; l++) {
       strides[l] = 32 >> l;
     }
-    return of(anchors, anchorMask, strides, numClasses, ignoreThresh, inputHeight, inputWidth);
+    return of(numClasses, inputHeight, inputWidth, anchors, anchorMask, strides, ignoreThresh);
   }
 
   /**
-   * A spec whose layers have the given strides.
+   * {@return a spec whose layers have the given strides}
    *
+   * @param numClasses C
+   * @param inputHeight height of the network's input in pixels
+   * @param inputWidth width of the network's input in pixels
    * @param anchors pairs of width and height in input pixels
    * @param anchorMask for each layer, indices into anchors
    * @param strides input pixels per grid cell, one for each layer
-   * @param numClasses C
-   * @param ignoreThresh a background cell counts while its best IoU is strictly below
-   * @param inputHeight height of the network's input in pixels
-   * @param inputWidth width of the network's input in pixels
-   * @return the spec
+   * @param ignoreThresh a background cell counts while its best IoU is strictly below this
+   * @throws IllegalArgumentException if the input is not a multiple of a stride, or a value is out
+   *     of range
    */
   public static YoloSpec of(
+      int numClasses,
+      int inputHeight,
+      int inputWidth,
       float[][] anchors,
       int[][] anchorMask,
       int[] strides,
-      int numClasses,
-      float ignoreThresh,
-      int inputHeight,
-      int inputWidth) {
+      float ignoreThresh) {
     if (strides.length != anchorMask.length) {
       throw new IllegalArgumentException(
           strides.length
@@ -184,51 +216,66 @@ public record YoloSpec(
       }
       layers.add(new Layer(inputHeight / stride, inputWidth / stride, mask));
     }
-    return new YoloSpec(inputHeight, inputWidth, numClasses, ignoreThresh, pairs, layers);
+    return new YoloSpec(numClasses, inputHeight, inputWidth, pairs, layers, ignoreThresh);
   }
 
   /**
-   * YOLOv3: three layers and the nine anchors of its COCO weights, ignore_thresh 0.5.
+   * {@return the spec of YOLOv3: three layers and the nine anchors of its COCO weights,
+   * ignore_thresh 0.5}
    *
    * @param numClasses C
-   * @param inputHeight height of the network's input in pixels
-   * @param inputWidth width of the network's input in pixels
-   * @return the spec
+   * @param inputHeight height of the network's input in pixels, a multiple of 32
+   * @param inputWidth width of the network's input in pixels, a multiple of 32
    */
   public static YoloSpec yolov3(int numClasses, int inputHeight, int inputWidth) {
     float[][] anchors = {
       {10, 13}, {16, 30}, {33, 23}, {30, 61}, {62, 45}, {59, 119}, {116, 90}, {156, 198}, {373, 326}
     };
     int[][] anchorMask = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
-    return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
+    return of(numClasses, inputHeight, inputWidth, anchors, anchorMask, IGNORE_THRESH);
   }
 
   /**
-   * Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor 0 in no layer, anchor
-   * 3 in both).
+   * {@return the spec of Tiny YOLOv3: two layers, six anchors and the masks of keras-yolo3 (anchor
+   * 0 in no layer, anchor 3 in both), ignore_thresh 0.5}
    *
    * @param numClasses C
-   * @param inputHeight height of the network's input in pixels
-   * @param inputWidth width of the network's input in pixels
-   * @return the spec
+   * @param inputHeight height of the network's input in pixels, a multiple of 32
+   * @param inputWidth width of the network's input in pixels, a multiple of 32
    */
   public static YoloSpec tinyYolov3(int numClasses, int inputHeight, int inputWidth) {
     float[][] anchors = {{10, 14}, {23, 27}, {37, 58}, {81, 82}, {135, 169}, {344, 319}};
     int[][] anchorMask = {{3, 4, 5}, {1, 2, 3}};
-    return of(anchors, anchorMask, numClasses, 0.5f, inputHeight, inputWidth);
+    return of(numClasses, inputHeight, inputWidth, anchors, anchorMask, IGNORE_THRESH);
   }
 
   /**
-   * {@return the same with another threshold}
+   * {@return the same spec with another threshold}
    *
-   * @param thresh the threshold
+   * @param thresh a background cell counts while its best IoU is strictly below this
    */
   public YoloSpec withIgnoreThresh(float thresh) {
-    return new YoloSpec(inputHeight, inputWidth, numClasses, thresh, anchors, layers);
+    return new YoloSpec(numClasses, inputHeight, inputWidth, anchors, layers, thresh);
+  }
+
+  /** {@return classes, sizes and grids in one line; the anchors are only counted} */
+  @Override
+  public String toString() {
+    return numClasses
+        + " classes, input "
+        + inputHeight
+        + "x"
+        + inputWidth
+        + " (height x width), layers "
+        + layers
+        + ", "
+        + anchors.size()
+        + " anchors, ignore_thresh "
+        + ignoreThresh;
   }
 
   /**
-   * {@return cells (H*W*A) of an image in a layer}
+   * {@return the number of cells (H*W*A) of an image in a layer}
    *
    * @param layer 0..L-1
    */
@@ -238,20 +285,21 @@ public record YoloSpec(
   }
 
   /**
-   * {@return bytes of {@code feats[layer]} or {@code grads[layer]} of a batch in a type, and in
-   * float32 of {@code y_true[layer]}}
+   * {@return the size in bytes of {@code feats[layer]} or {@code grads[layer]} of a batch, for a
+   * type of values} {@code y_true[layer]} has the size for float32.
    *
    * @param layer 0..L-1
    * @param batch B
    * @param type of a value
-   * @throws ArithmeticException if they cannot be addressed
+   * @throws ArithmeticException if the size cannot be addressed
    */
   public long bytes(int layer, int batch, FeatsType type) {
     return product(product(cells(layer), 5L + numClasses), (long) type.bytes() * batch);
   }
 
   /**
-   * {@return the same in float32}
+   * {@return the size in bytes of {@code feats[layer]}, {@code grads[layer]} or {@code
+   * y_true[layer]} of a batch in float32}
    *
    * @param layer 0..L-1
    * @param batch B
@@ -261,8 +309,8 @@ public record YoloSpec(
   }
 
   /**
-   * {@return zeroed memory for feats or grads of a batch in a type, and in float32 for y_true: one
-   * segment for each layer, aligned for any vector unit}
+   * {@return zeroed memory for feats or grads of a batch, for a type of values: one segment for
+   * each layer, aligned to 64 bytes}
    *
    * @param arena owns the memory
    * @param batch B
@@ -277,7 +325,8 @@ public record YoloSpec(
   }
 
   /**
-   * {@return the same in float32}
+   * {@return zeroed memory for feats, grads or y_true of a batch in float32: one segment for each
+   * layer, aligned to 64 bytes}
    *
    * @param arena owns the memory
    * @param batch B
@@ -301,7 +350,8 @@ public record YoloSpec(
   }
 
   /**
-   * {@return device memory for feats, y_true or gradients of a batch in float32}
+   * {@return device memory for feats, grads or y_true of a batch in float32, one buffer for each
+   * layer, to be closed by the caller}
    *
    * @param device a CUDA device
    * @param batch B
@@ -311,8 +361,8 @@ public record YoloSpec(
   }
 
   /**
-   * {@return device memory for feats, y_true or gradients of a batch, one buffer for each layer, to
-   * be closed by the caller}
+   * {@return device memory for feats or grads of a batch, for a type of values: one buffer for each
+   * layer, to be closed by the caller}
    *
    * @param device a CUDA device
    * @param batch B
@@ -336,7 +386,7 @@ public record YoloSpec(
     }
   }
 
-  /** A yl_config of defaults with the fields that a spec decides. */
+  /** Returns a yl_config of defaults with the fields that a spec decides. */
   MemorySegment config(Arena arena) {
     MemorySegment layerStructs = arena.allocate(Abi.Layer.LAYOUT, layers.size());
     for (int l = 0; l < layers.size(); l++) {

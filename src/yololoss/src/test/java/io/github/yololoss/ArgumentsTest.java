@@ -142,11 +142,41 @@ class ArgumentsTest {
         "gradientScale is Infinity",
         () -> new LossOptions(LossOptions.Normaliser.BATCH, Double.POSITIVE_INFINITY));
     refused(bad, "perImage is -1", () -> Targets.boxes(MemorySegment.NULL, -1));
-    refused(IndexOutOfBoundsException.class, "3", () -> loss.newResult().layer(3));
+    LossResult written = loss.compute(1, g.feats, dense, null);
+    refused(IndexOutOfBoundsException.class, "3", () -> written.layer(3));
+    refused(IndexOutOfBoundsException.class, "1", () -> written.row(1, 0)); // the batch was 1
+  }
+
+  @Test
+  void aResultThatNoCallHasWritten() {
+    LossResult result = loss.newResult();
+    for (Executable read :
+        new Executable[] {
+          result::total,
+          result::normaliser,
+          result::objects,
+          result::ignored,
+          result::ignoredBackground,
+          result::nonFinite,
+          result::foundInf,
+          result::offender,
+          result::boxes,
+          result::await,
+          () -> result.statistics(0),
+          () -> result.layer(0),
+          () -> result.row(0, 0),
+          () -> LossSum.of(result)
+        }) {
+      refused(IllegalStateException.class, "no call has written this result", read);
+    }
+    assertEquals("no call has written this result", result.toString());
+    assertEquals(0, result.batch());
+    // A refused call does not write it either.
     refused(
-        IndexOutOfBoundsException.class,
-        "0",
-        () -> loss.newResult().row(0, 0)); // before the first call
+        IllegalArgumentException.class,
+        "feats is null",
+        () -> loss.compute(1, null, null, null, result));
+    refused(IllegalStateException.class, "no call has written this result", result::total);
   }
 
   @Test
@@ -165,6 +195,33 @@ class ArgumentsTest {
     assertEquals(1, result.objects());
   }
 
+  /** Fractions of the input are refused under the default policy, and the sentence helps. */
+  @Test
+  void boxesThatLookNormalised() {
+    MemorySegment rows =
+        arena.allocateFrom(
+            ValueLayout.JAVA_FLOAT, 0, 0, 0, 0, 0, 0.25f, 0.5f, 0.75f, 1, 2, 0, 0, 0, 0, 0);
+    YoloLossException e =
+        assertThrows(
+            YoloLossException.class, () -> loss.compute(1, g.feats, Targets.boxes(rows, 3), grads));
+    assertEquals(YoloLossException.Status.INVALID_BOXES, e.status());
+    assertEquals(
+        "boxes: all coordinates are in 0..1, as in image 0, row 1 [0.25, 0.5, 0.75, 1, 2]; pixels"
+            + " of the input are expected: multiply x by the width "
+            + g.spec.inputWidth()
+            + " and y by the height "
+            + g.spec.inputHeight(),
+        e.getMessage());
+    refused(
+        YoloLossException.class,
+        "all coordinates are in 0..1",
+        () -> loss.buildYTrue(1, Targets.boxes(rows, 3), grads));
+    Targets<MemorySegment> skip = new Targets.Boxes<>(rows, 3, Targets.BoxPolicy.SKIP);
+    assertEquals(1, loss.compute(1, g.feats, skip, null).objects());
+    rows.setAtIndex(ValueLayout.JAVA_FLOAT, 8, 2); // one coordinate in pixels
+    assertEquals(1, loss.compute(1, g.feats, Targets.boxes(rows, 3), null).objects());
+  }
+
   @Test
   void specs() {
     Class<IllegalArgumentException> bad = IllegalArgumentException.class;
@@ -176,13 +233,13 @@ class ArgumentsTest {
     refused(
         bad,
         "names anchor 9, expected 0..0",
-        () -> YoloSpec.of(new float[][] {{1, 2}}, new int[][] {{9}}, 1, 0.5f, 32, 32));
+        () -> YoloSpec.of(1, 32, 32, new float[][] {{1, 2}}, new int[][] {{9}}, 0.5f));
     refused(
         bad,
         "2 strides for 1 layers",
         () ->
             YoloSpec.of(
-                new float[][] {{1, 2}}, new int[][] {{0}}, new int[] {8, 4}, 1, 0.5f, 32, 32));
+                1, 32, 32, new float[][] {{1, 2}}, new int[][] {{0}}, new int[] {8, 4}, 0.5f));
     refused(YoloLossException.class, "max_batch is 0", () -> YoloLoss.open(g.spec, 0));
     refused(
         YoloLossException.class,

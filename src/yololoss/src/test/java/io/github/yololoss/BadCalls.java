@@ -353,13 +353,14 @@ final class BadCalls extends CallMemory {
       Class<NullPointerException> nothing = NullPointerException.class;
       Class<IndexOutOfBoundsException> outside = IndexOutOfBoundsException.class;
       Class<IllegalStateException> state = IllegalStateException.class;
-      LossResult result = open.newResult();
+      LossResult result = written;
       int any = random.nextInt(); // each bad in its place but for 0, 1 and 2
       int bad = any >= 0 && any < LAYERS ? -1 : any;
       long huge = Long.MAX_VALUE - (any & 0xFFFF);
       MemorySegment some = plain.get("feats0");
       List<Harm> all =
           List.of(
+              one("unwritten", state, () -> open.newResult().total()),
               one("layer", outside, () -> result.layer(bad)),
               one("row", outside, () -> result.row(bad, 0)),
               one("statistics", state, () -> result.statistics(0)),
@@ -447,6 +448,6 @@ final class BadCalls extends CallMemory {
 
   private static YoloSpec hugeSpec() {
     YoloSpec.Layer layer = new YoloSpec.Layer(1 << 15, 1 << 15, List.of(0));
-    return new YoloSpec(64, 32, 1 << 30, 0.5f, List.of(new YoloSpec.Anchor(1, 1)), List.of(layer));
+    return new YoloSpec(1 << 30, 64, 32, List.of(new YoloSpec.Anchor(1, 1)), List.of(layer), 0.5f);
   }
 }

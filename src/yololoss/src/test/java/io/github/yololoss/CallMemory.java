@@ -40,6 +40,7 @@ abstract class CallMemory implements AutoCloseable {
   final YoloLoss oneThread = YoloLoss.builder(SPEC).maxBatch(MAX_BATCH).threads(1).open();
   final YoloLoss closed = YoloLoss.open(SPEC, MAX_BATCH);
   final LossResult otherResult;
+  final LossResult written; // by a call of batch 2
   final DeviceBuffer device = DeviceBuffer.of(LossDevice.cuda(0), 4096, 1 << 20);
   final MemorySegment closedMemory;
   final MemorySegment foreignMemory;
@@ -68,6 +69,12 @@ abstract class CallMemory implements AutoCloseable {
     };
     plain.put("boxes0", memory.allocateFrom(JAVA_FLOAT, rows));
     plain.put("weights0", memory.allocateFrom(JAVA_FLOAT, 1, 0.5f, 0, 0.25f, 1, 2));
+    written =
+        open.compute(
+            MAX_BATCH,
+            each(l -> plain.get("feats" + l)),
+            Targets.boxes(plain.get("boxes0"), 0),
+            null);
     MemorySegment[] yTrue = SPEC.allocate(memory, MAX_BATCH);
     open.buildYTrue(MAX_BATCH, boxes(plain.get("boxes0"), ROWS, null), yTrue);
     for (int l = 0; l < LAYERS; l++) {

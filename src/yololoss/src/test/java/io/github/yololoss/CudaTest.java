@@ -270,7 +270,8 @@ class CudaTest {
         Targets<DeviceBuffer> boxes = Targets.boxes(bad, g.boxes.perImage());
         LossResult result = loss.newResult();
         loss.computeAsync(g.batch, d.feats, boxes, d.grads, LossOptions.DEFAULT, stream, result);
-        refused(YoloLossException.class, "boxes: image 1, row 3 names no object", result::total);
+        refused(
+            YoloLossException.class, "boxes: image 1, row 3 is not a valid object", result::total);
         refused(YoloLossException.class, "image 1, row 3", () -> result.layer(0));
         assertSame(g.feats, d.gradients(arena)); // as uploaded: nothing is written
         refused(

@@ -45,12 +45,12 @@ final class Golden {
       batch = expected.get("batch").intValue();
       spec =
           YoloSpec.of(
+              expected.get("num_classes").intValue(),
+              expected.get("input_shape").get(0).intValue(),
+              expected.get("input_shape").get(1).intValue(),
               floats(expected.get("anchors")),
               ints(expected.get("anchor_mask")),
-              expected.get("num_classes").intValue(),
-              expected.get("ignore_thresh").floatValue(),
-              expected.get("input_shape").get(0).intValue(),
-              expected.get("input_shape").get(1).intValue());
+              expected.get("ignore_thresh").floatValue());
       feats = layers(folder, "feats", arena);
       yTrue = layers(folder, "y_true", arena);
       wantedGrads = layers(folder, "grad", arena);

@@ -7,14 +7,21 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.lang.reflect.Method;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -255,6 +262,96 @@ class LifecycleTest {
         assertTrue(callers.awaitTermination(60, java.util.concurrent.TimeUnit.SECONDS));
         assertEquals(400, right.get());
       }
+    }
+  }
+
+  /** Drops 200 objects without close; a program of its own, since it looks at the log. */
+  static final class Dropping {
+    private static long threads() throws Exception {
+      try (Stream<Path> tasks = Files.list(Path.of("/proc/self/task"))) {
+        return tasks.count();
+      }
+    }
+
+    private static double compute(MemorySegment[] feats, MemorySegment boxes) {
+      YoloLoss loss = YoloLoss.builder(SPEC).device(LossDevice.CPU).threads(3).open();
+      return loss.compute(1, feats, Targets.boxes(boxes, 1), null).total();
+    }
+
+    public static void main(String[] arguments) throws Exception {
+      try (Arena arena = Arena.ofConfined()) {
+        MemorySegment[] feats = SPEC.allocate(arena, 1);
+        MemorySegment boxes = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 48, 60, 220, 310, 2);
+        compute(feats, boxes); // starts the cleaner, and threads of the JVM
+        final long before = threads();
+        long most = 0;
+        for (int i = 0; i < 200; i++) {
+          compute(feats, boxes);
+          most = Math.max(most, threads());
+        }
+        long deadline = System.nanoTime() + 60_000_000_000L;
+        while (threads() > before && System.nanoTime() < deadline) {
+          System.gc();
+          Thread.sleep(20);
+        }
+        System.out.printf(
+            "dropped: 200, threads: %s, at most %d%n",
+            threads() > before ? "left behind" : "none left", most);
+      }
+    }
+  }
+
+  @Test
+  void objectsThatAreDroppedAreFreedWithAWarning() throws Exception {
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin/java").toString());
+    command.add("--enable-native-access=ALL-UNNAMED");
+    command.add("-XX:+UseSerialGC");
+    String library = System.getProperty("yololoss.library");
+    if (library != null) {
+      command.add("-Dyololoss.library=" + library);
+    }
+    command.add("-cp");
+    command.add("target/yololoss/classes:target/yololoss/test-classes");
+    command.add(Dropping.class.getName());
+    Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+    String text = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+    assertEquals(0, process.waitFor(), text);
+    assertTrue(text.contains("dropped: 200, threads: none left"), text);
+    String warning = "a YoloLoss on cpu was dropped without close()";
+    assertTrue(text.contains(warning), text);
+    assertEquals(text.indexOf(warning), text.lastIndexOf(warning), "warned once: " + text);
+    System.out.println("guarantee: 200 objects dropped without close leave no threads behind");
+  }
+
+  /** The last call on an object is the last use of it: nothing may free it meanwhile. */
+  @Test
+  void anObjectIsNotFreedDuringItsLastCall() throws Exception {
+    try (Arena arena = Arena.ofShared();
+        ExecutorService collector = Executors.newSingleThreadExecutor()) {
+      Golden g = new Golden("a_small_3scale", arena);
+      AtomicBoolean done = new AtomicBoolean();
+      Future<?> collecting =
+          collector.submit(
+              () -> {
+                while (!done.get()) {
+                  System.gc();
+                }
+              });
+      double total = Double.NaN;
+      try {
+        for (int i = 0; i < 300; i++) {
+          double now =
+              g.open(i % 2 == 0 ? LossDevice.REFERENCE : LossDevice.CPU, 2)
+                  .compute(g.batch, g.feats, g.boxes, null)
+                  .total();
+          assertEquals(i < 1 ? now : total, now, 1e-5 * now);
+          total = now;
+        }
+      } finally {
+        done.set(true);
+      }
+      collecting.get();
     }
   }
 

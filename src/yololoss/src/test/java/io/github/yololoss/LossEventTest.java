@@ -108,7 +108,7 @@ class LossEventTest {
           recorded(
               true,
               () -> {
-                for (float right : new float[] {60, 50, -1}) { // the last names no object
+                for (float right : new float[] {60, 50, -1}) { // the last is not a valid object
                   boxes.copyFrom(arena.allocateFrom(JAVA_FLOAT, 8, 10, right, 50, 2));
                   loss.computeAsync(1, feats, Targets.boxes(boxes, 1), null, stream, result);
                   stream.synchronize();

@@ -4,8 +4,8 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.internal.Abi;
+import io.github.yololoss.internal.Native;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemoryLayout;
 import java.lang.foreign.MemorySegment;
@@ -54,7 +54,7 @@ class NativeTest {
   void partsAreThoseOfTheHeader() {
     assertEquals(
         Abi.Parts.SUMS.stream().map(field -> field.replace("class_", "class")).toList(),
-        Part.ALL.stream().map(part -> part.jsonName).toList());
+        Part.ALL.stream().map(part -> part.jsonName()).toList());
     assertEquals(
         Abi.Parts.COUNTS,
         Count.ALL.stream().map(count -> count.name().toLowerCase(Locale.ROOT)).toList());

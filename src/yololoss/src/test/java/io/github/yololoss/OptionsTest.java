@@ -430,6 +430,15 @@ class OptionsTest {
             "targets is null",
             () -> loss.audit(g.batch, null, 0, 1));
 
+        // Fractions of the input.
+        rows.fill((byte) 0);
+        MemorySegment.copy(new float[] {0.25f, 0.5f, 0.75f, 1, 1}, 0, rows, JAVA_FLOAT, 20, 5);
+        Audit normalised = loss.audit(g.batch, Targets.boxes(rows, t), 0, 5);
+        assertEquals(
+            "image 0, row 1: coordinates in 0..1, not in pixels (0.25), refused",
+            normalised.findings().getFirst().toString());
+        assertEquals(1, normalised.faults());
+
         // A row that reaches out of the input.
         rows.copyFrom(g.boxes.boxes());
         MemorySegment.copy(new float[] {400, 20, 440, 80, 1}, 0, rows, JAVA_FLOAT, 20L * t, 5);

@@ -36,7 +36,7 @@ class SnippetsTest {
     // @start region="spec"
     float[][] anchors = {{20, 19}, {43, 43}, {56, 45}, {49, 54}, {62, 57}, {108, 97}};
     int[][] anchorMask = {{3, 4, 5}, {0, 1, 2}}; // stride 32, then 16
-    YoloSpec spec = YoloSpec.of(anchors, anchorMask, 3, 0.5f, 256, 320); // 256 high, 320 wide
+    YoloSpec spec = YoloSpec.of(3, 256, 320, anchors, anchorMask, 0.5f); // 256 high, 320 wide
     // @end
     assertEquals(8 * 10 * 3, spec.cells(0));
   }
@@ -83,5 +83,17 @@ class SnippetsTest {
     // @end
     assertEquals(7, all.images());
     assertTrue(loss > 0);
+  }
+
+  @Test
+  void someParts() {
+    LossResult.Parts parts = LossResult.Parts.ZERO;
+    StringBuilder line = new StringBuilder();
+    // @start region="parts"
+    for (Part part : Part.ALL) {
+      line.append(part.jsonName()).append(' ').append(part.of(parts)).append('\n');
+    }
+    // @end
+    assertEquals(5, line.toString().lines().count());
   }
 }

@@ -115,7 +115,7 @@ class LibraryTest {
     Path other = Path.of(System.getProperty("java.home"), "lib/libzip.so");
     refused("is not yololoss: it has no yl_abi_version", Map.of(), "-Dyololoss.library=" + other);
     Path abi = Path.of("target/native/native/test/libother_abi.so").toAbsolutePath();
-    refused("has ABI version 999, this jar needs 3", Map.of(), "-Dyololoss.library=" + abi);
+    refused("has ABI version 999, this jar needs 4", Map.of(), "-Dyololoss.library=" + abi);
   }
 
   @Test

@@ -3,7 +3,7 @@ package io.github.yololoss.kit;
 import com.fasterxml.jackson.core.JacksonException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Part;
 import java.io.IOException;
 import java.nio.charset.CharacterCodingException;
 import java.nio.file.Files;
@@ -98,7 +98,7 @@ public record LossCurve(List<Step> steps, List<Integer> malformedLines) {
     Part.ALL.forEach(part -> parts.put(part, 0.0));
     for (JsonNode layer : node.get("layers")) {
       Part.ALL.forEach(
-          part -> parts.merge(part, number(layer.path(part.jsonName)), Double::sum));
+          part -> parts.merge(part, number(layer.path(part.jsonName())), Double::sum));
     }
     return new Step(node.get("step").asLong(), number(node.path("total")), parts);
   }

@@ -12,8 +12,8 @@ import io.github.yololoss.Offender;
 import io.github.yololoss.Statistics;
 import io.github.yololoss.Targets.BoxCounts;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Count;
+import io.github.yololoss.Part;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.IntStream;
@@ -105,7 +105,7 @@ public final class LossJson {
       putParts(layer, p);
       layer.put("sum", p.sum());
       for (Count count : Count.ALL) {
-        layer.put(count.jsonName, count.of(p));
+        layer.put(count.jsonName(), count.of(p));
         if (count == Count.IGNORED_BACKGROUND) {
           layer.put("ignore_mask_sum", spec.cells(l) * batch - p.ignored());
         }
@@ -116,7 +116,7 @@ public final class LossJson {
 
   /** Puts the parts under the names that they have in every JSON of this project. */
   static void putParts(ObjectNode layer, Parts parts) {
-    Part.ALL.forEach(part -> layer.put(part.jsonName, part.of(parts)));
+    Part.ALL.forEach(part -> layer.put(part.jsonName(), part.of(parts)));
   }
 
   /**

@@ -3,8 +3,8 @@ package io.github.yololoss.kit;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.Count;
 import io.github.yololoss.LossResult;
-import io.github.yololoss.internal.Count;
 import java.io.IOException;
 import java.io.Writer;
 import java.nio.file.Files;
@@ -89,7 +89,7 @@ public final class LossLog implements AutoCloseable {
       LossResult.Parts parts = result.layer(l);
       ObjectNode layer = layers.addObject().put("layer", l);
       LossJson.putParts(layer, parts);
-      COUNTS.forEach(count -> layer.put(count.jsonName, count.of(parts)));
+      COUNTS.forEach(count -> layer.put(count.jsonName(), count.of(parts)));
     }
     out.append(line.toString()).append('\n');
     out.flush();

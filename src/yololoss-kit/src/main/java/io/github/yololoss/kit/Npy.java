@@ -28,10 +28,10 @@ import java.util.stream.Collectors;
  * {@snippet class="io.github.yololoss.kit.SnippetsTest" region="npy"}
  *
  * @param shape the array's sizes; empty for a scalar
- * @param type of the values
+ * @param valueType of the values
  * @param data the values, read-only. The file must not be shortened while it is mapped
  */
-public record Npy(long[] shape, FeatsType type, MemorySegment data) {
+public record Npy(long[] shape, FeatsType valueType, MemorySegment data) {
 
   private static final Map<String, FeatsType> TYPES =
       Map.of(
@@ -165,7 +165,7 @@ public record Npy(long[] shape, FeatsType type, MemorySegment data) {
    * @param index 0..size-1
    */
   public double get(long index) {
-    return type.get(data, index);
+    return valueType.get(data, index);
   }
 
   /**
@@ -175,9 +175,9 @@ public record Npy(long[] shape, FeatsType type, MemorySegment data) {
    * @param arena owns the memory
    */
   public MemorySegment aligned(Arena arena) {
-    return data.address() % type.bytes() == 0
+    return data.address() % valueType.bytes() == 0
         ? data
-        : arena.allocate(data.byteSize(), type.bytes()).copyFrom(data);
+        : arena.allocate(data.byteSize(), valueType.bytes()).copyFrom(data);
   }
 
   /**
@@ -187,7 +187,7 @@ public record Npy(long[] shape, FeatsType type, MemorySegment data) {
    * @param arena owns the memory
    */
   public MemorySegment floats(Arena arena) {
-    if (type == FeatsType.FLOAT32 && data.address() % Float.BYTES == 0) {
+    if (valueType == FeatsType.FLOAT32 && data.address() % Float.BYTES == 0) {
       return data;
     }
     MemorySegment copy = arena.allocate(ValueLayout.JAVA_FLOAT, size());

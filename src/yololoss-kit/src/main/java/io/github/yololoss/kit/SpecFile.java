@@ -124,10 +124,10 @@ public record SpecFile(YoloSpec spec, LossRules rules) {
         input.length == 2,
         "input_shape is " + root.get("input_shape") + ", [height, width] is expected");
     if (!root.has("strides")) {
-      return YoloSpec.of(anchors, mask, classes, thresh, input[0], input[1]);
+      return YoloSpec.of(classes, input[0], input[1], anchors, mask, thresh);
     }
     int[] strides = integers(root.get("strides"), "strides");
-    return YoloSpec.of(anchors, mask, strides, classes, thresh, input[0], input[1]);
+    return YoloSpec.of(classes, input[0], input[1], anchors, mask, strides, thresh);
   }
 
   private static LossRules rules(JsonNode root) {

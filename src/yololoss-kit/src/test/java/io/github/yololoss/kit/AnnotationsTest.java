@@ -141,7 +141,8 @@ class AnnotationsTest {
   void picturesElsewhereNeedARoot() throws IOException {
     Path b = photos.resolve("b.png");
     for (String name : List.of("../photos/b.png", b.toString(), "../none.png", "/etc/hostname")) {
-      refused("train.txt: line 1: " + name + " is outside the folder of", () -> picture(name, null));
+      refused(
+          "train.txt: line 1: " + name + " is outside the folder of", () -> picture(name, null));
     }
     refused("(--images-root)", () -> picture(b.toString(), null));
     assertEquals(b, picture(b.toString(), photos));
@@ -171,8 +172,7 @@ class AnnotationsTest {
     Files.copy(folder.resolve("a.png"), folder.resolve("two words.png"));
     Files.writeString(list, "a.png 1,2,3,4,0\n\ntwo words.png\n" + photos.resolve("b.png") + "\n");
     assertEquals(
-        List.of(
-            folder.resolve("a.png"), folder.resolve("two words.png"), photos.resolve("b.png")),
+        List.of(folder.resolve("a.png"), folder.resolve("two words.png"), photos.resolve("b.png")),
         Annotations.pictures(list, photos));
     refused("line 4: ", () -> Annotations.pictures(list, null));
     Files.writeString(list, "a\0.png\n");

@@ -115,7 +115,7 @@ class DetectionsTest {
   @Test
   void outputsOfANetwork() {
     // One layer of 2x3 cells of 32 pixels, one anchor of 40x20, two classes.
-    YoloSpec spec = YoloSpec.of(new float[][] {{40, 20}}, new int[][] {{0}}, 2, 0.5f, 64, 96);
+    YoloSpec spec = YoloSpec.of(2, 64, 96, new float[][] {{40, 20}}, new int[][] {{0}}, 0.5f);
     try (Arena arena = Arena.ofConfined();
         YoloLoss loss = YoloLoss.open(spec, 2)) {
       MemorySegment feats = spec.allocate(arena, 2)[0];

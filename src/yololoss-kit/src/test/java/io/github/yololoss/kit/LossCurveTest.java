@@ -54,8 +54,7 @@ class LossCurveTest {
         }
       }
       assertEquals(-1, json.toString().indexOf("statistics"));
-      LossJson.putStatistics(
-          json, IntStream.range(0, 3).mapToObj(result::statistics).toList());
+      LossJson.putStatistics(json, IntStream.range(0, 3).mapToObj(result::statistics).toList());
       LossJson.putOffender(json, result.offender());
       assertEquals(1, json.at("/layers/0/statistics/object_count").asInt());
       assertTrue(json.get("offender").isNull());
@@ -129,8 +128,7 @@ class LossCurveTest {
       assertTrue(Double.isNaN(curve.steps().getLast().total()));
     }
     JsonNode line = new ObjectMapper().readTree(Files.readAllLines(file).getFirst());
-    assertEquals(
-        List.of("step", "seconds", "batch", "normaliser", "total", "layers"), names(line));
+    assertEquals(List.of("step", "seconds", "batch", "normaliser", "total", "layers"), names(line));
     assertEquals(
         List.of(
             "layer",
@@ -161,8 +159,7 @@ class LossCurveTest {
             line.formatted(3, "2"),
             "{\"step\": 4, \"layers\": 1}"));
     LossCurve curve = LossCurve.read(file);
-    assertEquals(
-        List.of(1L, 3L), curve.steps().stream().map(LossCurve.Step::number).toList());
+    assertEquals(List.of(1L, 3L), curve.steps().stream().map(LossCurve.Step::number).toList());
     assertEquals(Double.POSITIVE_INFINITY, curve.steps().getFirst().total());
     assertEquals(2, curve.steps().getLast().total());
     assertEquals(Arrays.asList(4, 5, 6, 8), curve.malformedLines());

@@ -79,7 +79,7 @@ class NpyTest {
           Npy.map(
               file(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }", data.array()),
               arena);
-      assertEquals(FeatsType.FLOAT64, array.type());
+      assertEquals(FeatsType.FLOAT64, array.valueType());
       assertEquals("(2,)", array.shapeText());
       assertEquals(0.1, array.get(0));
       assertArrayEquals(

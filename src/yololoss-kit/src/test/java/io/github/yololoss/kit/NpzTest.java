@@ -37,11 +37,11 @@ class NpzTest {
       assertFalse(npz.has("y_true_0"));
       Npy feats = npz.load("feats_0", arena);
       assertArrayEquals(new long[] {3, 4}, feats.shape());
-      assertEquals(FeatsType.FLOAT32, feats.type());
+      assertEquals(FeatsType.FLOAT32, feats.valueType());
       assertEquals(0, feats.data().address() % 64); // NumPy aligns the data
       Npy boxes = npz.load("boxes", arena);
       assertEquals("(1, 2, 5)", boxes.shapeText());
-      assertEquals(FeatsType.FLOAT64, boxes.type());
+      assertEquals(FeatsType.FLOAT64, boxes.valueType());
       for (int i = 0; i < 10; i++) {
         assertEquals(i + 0.5, feats.get(i));
         assertEquals(i, boxes.get(i));

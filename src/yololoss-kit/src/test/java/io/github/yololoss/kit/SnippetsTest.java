@@ -128,8 +128,7 @@ class SnippetsTest {
         YoloLoss loss = YoloLoss.open(spec, 1)) {
       MemorySegment boxes = arena.allocateFrom(ValueLayout.JAVA_FLOAT, 8, 10, 60, 50, 2);
       // @start region="json"
-      LossResult result =
-          loss.compute(1, spec.allocate(arena, 1), Targets.boxes(boxes, 1), null);
+      LossResult result = loss.compute(1, spec.allocate(arena, 1), Targets.boxes(boxes, 1), null);
       ObjectNode json = LossJson.of(spec, result);
       json.put("name", "my batch"); // a field more
       // @end

@@ -87,7 +87,7 @@ class SpecFileTest {
     for (int i = 0; i < 2000; i++) {
       float value = Float.intBitsToFloat(random.nextInt(0x7f800000)); // any that is finite, > 0
       float[][] anchors = {{value, Math.max(value / 3, Float.MIN_VALUE)}};
-      SpecFile file = new SpecFile(YoloSpec.of(anchors, new int[][] {{0}}, 1, value, 32, 32));
+      SpecFile file = new SpecFile(YoloSpec.of(1, 32, 32, anchors, new int[][] {{0}}, value));
       assertEquals(file, SpecFile.parse(file.toJson().toPrettyString(), "x"));
     }
   }
@@ -97,17 +97,16 @@ class SpecFileTest {
     int[] strides = {8, 4};
     SpecFile file =
         new SpecFile(
-            YoloSpec.of(
-                new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 1, 0.5f, 64, 40));
+            YoloSpec.of(1, 64, 40, new float[][] {{1, 2}}, new int[][] {{0}, {0}}, strides, 0.5f));
     assertEquals(file, SpecFile.parse(file.toJson().toString(), "x"));
     YoloSpec odd =
         new YoloSpec(
-            64,
-            64,
             1,
-            0.5f,
+            64,
+            64,
             List.of(new YoloSpec.Anchor(1, 2)),
-            List.of(new YoloSpec.Layer(2, 4, List.of(0))));
+            List.of(new YoloSpec.Layer(2, 4, List.of(0))),
+            0.5f);
     assertEquals(
         "the grid 2x4 is not the input 64x64 divided by one stride; a spec file cannot express"
             + " that",
@@ -121,7 +120,8 @@ class SpecFileTest {
       quoteCharacter = '`',
       value = {
         "\"num_classes\": 3 | \"num_classes\": 0 | num_classes is 0, at least 1 is expected",
-        "\"num_classes\": 3 | \"num_classes\": 3.5 | num_classes is 3.5, a whole number is expected",
+        "\"num_classes\": 3 | \"num_classes\": 3.5 | num_classes is 3.5, a whole number is"
+            + " expected",
         "\"num_classes\": 3 | \"num_classes\": 99999999999 | a whole number is expected",
         "\"num_classes\": 3 | \"classes\": 3 | the field num_classes is missing",
         "[96, 64] | [64] | input_shape is [64], [height, width] is expected",
@@ -139,7 +139,8 @@ class SpecFileTest {
         "\"num_classes\" | \"class_weights\": [1], \"num_classes\" | class_weights has 1 values, 3"
             + " are expected, one for each class",
         "\"num_classes\" | \"weights\": 1, \"num_classes\" | weights is 1, an object is expected",
-        "\"num_classes\" | \"weights\": {\"hw\": 1}, \"num_classes\" | weights has hw, expected some",
+        "\"num_classes\" | \"weights\": {\"hw\": 1}, \"num_classes\" | weights has hw, expected"
+            + " some",
         "\"num_classes\" | \"ignore_scope\": \"all\", \"num_classes\" | ignore_scope is \"all\","
             + " \"layer\" or \"image\" is expected",
         "\"num_classes\": 3 | \"num_classes\": 3, | not JSON"

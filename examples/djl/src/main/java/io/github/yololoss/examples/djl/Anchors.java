@@ -26,7 +26,7 @@ public final class Anchors {
       int first = count - 3 * (l + 1);
       masks[l] = new int[] {first, first + 1, first + 2};
     }
-    return YoloSpec.of(anchors, masks, classes, 0.5f, height, width);
+    return YoloSpec.of(classes, height, width, anchors, masks, 0.5f);
   }
 
   /** Pairs of width and height, smallest area first; the best of several starts. */

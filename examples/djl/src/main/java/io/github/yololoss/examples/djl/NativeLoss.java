@@ -177,7 +177,7 @@ public final class NativeLoss extends Loss implements AutoCloseable {
   }
 
   /** Returns the type of predictions and gradients. */
-  public FeatsType type() {
+  public FeatsType featsType() {
     return type;
   }
 

@@ -314,7 +314,7 @@ final class DataParallel implements AutoCloseable {
       all.asSlice(at, values.byteSize()).copyFrom(values);
       at += values.byteSize();
     }
-    Npy.write(options.output.resolve("parameters.npy"), loss.type(), all, weights);
+    Npy.write(options.output.resolve("parameters.npy"), loss.featsType(), all, weights);
     System.out.printf(
         Locale.ROOT,
         "%d ranks, micro-batches of %d, %d weights; median of a step: network %.2f ms, loss %.3f"

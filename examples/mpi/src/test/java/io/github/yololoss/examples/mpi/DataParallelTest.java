@@ -142,7 +142,7 @@ class DataParallelTest {
       Npy array = Npy.map(file(run, name), arena);
       MemorySegment data = array.data();
       double[] values = new double[Math.toIntExact(array.size())];
-      Arrays.setAll(values, i -> Npy.value(data, array.type(), i));
+      Arrays.setAll(values, i -> array.valueType().get(data, i));
       return values;
     }
   }

@@ -40,7 +40,7 @@ final class NpyShard implements Shard {
       feats = new MemorySegment[layers];
       Npy first = Npy.map(folder.resolve("feats_0.npy"), arena);
       images = first.shape().length == 0 ? 0 : Math.toIntExact(first.shape()[0]);
-      dataType = first.type();
+      dataType = first.valueType();
       for (int l = 0; l < layers; l++) {
         feats[l] = array(folder, "feats_" + l, shape(l, false), dataType).aligned(arena);
       }
@@ -86,12 +86,12 @@ final class NpyShard implements Shard {
   private Npy array(Path folder, String name, long[] expected, FeatsType type) throws IOException {
     Path file = folder.resolve(name + ".npy");
     Npy array = Npy.map(file, arena);
-    if (!Arrays.equals(array.shape(), expected) || type != null && array.type() != type) {
+    if (!Arrays.equals(array.shape(), expected) || type != null && array.valueType() != type) {
       throw new IOException(
           "%s: %s of shape %s, expected %s of shape %s"
               .formatted(
                   file,
-                  array.type(),
+                  array.valueType(),
                   Arrays.toString(array.shape()),
                   type == null ? "numbers" : type,
                   Arrays.toString(expected)));

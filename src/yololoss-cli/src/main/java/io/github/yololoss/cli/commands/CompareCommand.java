@@ -4,11 +4,11 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.github.yololoss.Part;
 import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.report.ComparePage;
 import io.github.yololoss.cli.report.Curves;
-import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.LossCurve;
 import java.io.IOException;
 import java.io.PrintWriter;
@@ -169,7 +169,7 @@ public final class CompareCommand implements Callable<Integer> {
             + " parts in that tenth");
     out.printf("%9s%12s%12s%12s", "steps", "first", "least", "last");
     for (Part part : Part.ALL) {
-      String name = part.jsonName.replace("confidence_", "conf_").replace("background", "backgr");
+      String name = part.jsonName().replace("confidence_", "conf_").replace("background", "backgr");
       out.printf("%12s", name);
     }
     out.println();
@@ -182,7 +182,7 @@ public final class CompareCommand implements Callable<Integer> {
           run.get("least_total").asDouble(),
           run.at("/last_tenth/total").asDouble());
       for (Part part : Part.ALL) {
-        out.printf(Locale.ROOT, "%12.6g", run.at("/last_tenth/" + part.jsonName).asDouble());
+        out.printf(Locale.ROOT, "%12.6g", run.at("/last_tenth/" + part.jsonName()).asDouble());
       }
       out.println("  " + run.get("file").asText());
     }

@@ -75,17 +75,17 @@ public final class BatchFiles {
                 + " "
                 + meaning(name, l));
       }
-      if (name.equals("feats") && dataType != null && dataType != array.type()) {
+      if (name.equals("feats") && dataType != null && dataType != array.valueType()) {
         throw new InputException(
             file
                 + ": is "
-                + array.type()
+                + array.valueType()
                 + ", feats_0.npy is "
                 + dataType
                 + "; one type is expected");
       }
       if (name.equals("feats")) {
-        dataType = array.type();
+        dataType = array.valueType();
         segments[l] = array.aligned(arena);
       } else {
         segments[l] = array.floats(arena);

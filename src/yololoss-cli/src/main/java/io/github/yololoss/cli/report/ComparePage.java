@@ -1,7 +1,7 @@
 package io.github.yololoss.cli.report;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Part;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -34,7 +34,7 @@ public final class ComparePage {
     out.element("h1", "The loss over the steps");
     List<String> columns =
         new ArrayList<>(List.of("run", "steps", "first total", "least total", "last total"));
-    Part.ALL.forEach(part -> columns.add(part.shortLabel));
+    Part.ALL.forEach(part -> columns.add(part.shortLabel()));
     out.table(columns.toArray(String[]::new));
     for (int r = 0; r < root.get("runs").size(); r++) {
       String run = "/runs/" + r + "/";
@@ -56,7 +56,7 @@ public final class ComparePage {
   private void charts() {
     out.open("div", "class", "charts curves");
     chart("total", "total");
-    Part.ALL.forEach(part -> chart(part.jsonName, part.label));
+    Part.ALL.forEach(part -> chart(part.jsonName(), part.label()));
     out.close(1);
   }
 

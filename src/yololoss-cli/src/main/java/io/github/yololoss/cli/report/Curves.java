@@ -1,6 +1,6 @@
 package io.github.yololoss.cli.report;
 
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Part;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -13,7 +13,7 @@ public final class Curves {
 
   private static List<String> names() {
     List<String> names = new ArrayList<>(List.of("total"));
-    Part.ALL.forEach(part -> names.add(part.jsonName));
+    Part.ALL.forEach(part -> names.add(part.jsonName()));
     return List.copyOf(names);
   }
 }

@@ -8,11 +8,11 @@ import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossOptions.Normaliser;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.LossRules;
+import io.github.yololoss.Part;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.report.ReportData.Heat;
 import io.github.yololoss.cli.run.LossRun;
-import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.Detections;
 import io.github.yololoss.kit.Detections.Box;
 import io.github.yololoss.kit.Detections.Limits;
@@ -112,7 +112,7 @@ public final class OneImage implements AutoCloseable {
             .put("object", object)
             .put("loss", cells.loss(l, 0, cell));
     for (Part part : Part.ALL) {
-      node.put(part.jsonName, part(part, l, cell));
+      node.put(part.jsonName(), part(part, l, cell));
     }
     node.put("objectness", cells.objectness(l, 0, cell)).put("best_iou", cells.bestIou(l, 0, cell));
     put(node.putObject("predicted"), detections.at(0, l, cell));

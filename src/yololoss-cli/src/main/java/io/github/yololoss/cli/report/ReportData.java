@@ -4,8 +4,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.CellMaps;
+import io.github.yololoss.Count;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult.Parts;
+import io.github.yololoss.Part;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.Photos;
@@ -13,8 +15,6 @@ import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.run.AuditJson;
 import io.github.yololoss.cli.run.LossJson;
 import io.github.yololoss.cli.run.LossRun;
-import io.github.yololoss.internal.Count;
-import io.github.yololoss.internal.Part;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -202,11 +202,11 @@ public final class ReportData {
       Parts p = run.result.layer(l);
       all = all.plus(p);
       ObjectNode layer = layers.addObject().put("sum", p.sum() / total);
-      Part.ALL.forEach(part -> layer.put(part.jsonName, part.of(p) / total));
+      Part.ALL.forEach(part -> layer.put(part.jsonName(), part.of(p) / total));
     }
     Parts sum = all;
-    Part.ALL.forEach(part -> parts.put(part.jsonName, part.of(sum)));
-    Part.ALL.forEach(part -> shares.put(part.jsonName, part.of(sum) / total));
+    Part.ALL.forEach(part -> parts.put(part.jsonName(), part.of(sum)));
+    Part.ALL.forEach(part -> shares.put(part.jsonName(), part.of(sum) / total));
     root.put("objects", run.result.objects())
         .put("ignored_background", sum.ignoredBackground())
         .put(
@@ -318,9 +318,9 @@ public final class ReportData {
   }
 
   private static void putParts(ObjectNode node, Parts p) {
-    Part.ALL.forEach(part -> node.put(part.jsonName, part.of(p)));
+    Part.ALL.forEach(part -> node.put(part.jsonName(), part.of(p)));
     for (Count count : List.of(Count.OBJECTS, Count.IGNORED_BACKGROUND)) {
-      node.put(count.jsonName, count.of(p));
+      node.put(count.jsonName(), count.of(p));
     }
   }
 }

@@ -1,9 +1,9 @@
 package io.github.yololoss.cli.report;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.github.yololoss.Part;
 import io.github.yololoss.cli.report.ReportData.Heat;
 import io.github.yololoss.cli.report.ReportData.Pictures;
-import io.github.yololoss.internal.Part;
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
@@ -67,7 +67,7 @@ public final class ReportPage {
     figure("/loss/non_finite", "values that are not finite");
     out.close(1).open("p").text("Of the loss, ");
     for (Part part : Part.ALL) {
-      out.text(part.label + ": ").percent("/shares/" + part.jsonName).text("; ");
+      out.text(part.label() + ": ").percent("/shares/" + part.jsonName()).text("; ");
     }
     for (int l = 0; l < layers(); l++) {
       out.element("span", (l == 0 ? "" : ", ") + "layer " + l + ": ", "class", "label");
@@ -96,7 +96,7 @@ public final class ReportPage {
     out.element(
         "p", "Bars: share of the total, the longest layer filling the width.", "class", "faint");
     List<String> columns = new ArrayList<>(List.of("layer"));
-    Part.ALL.forEach(part -> columns.add(part.label));
+    Part.ALL.forEach(part -> columns.add(part.label()));
     columns.addAll(
         List.of(
             "sum",
@@ -110,7 +110,7 @@ public final class ReportPage {
     for (int l = 0; l < layers(); l++) {
       String loss = "/loss/layers/" + l + "/";
       out.open("tr").element("th", layerName(l), "scope", "row", "class", "label");
-      Part.ALL.forEach(part -> out.cell(loss + part.jsonName));
+      Part.ALL.forEach(part -> out.cell(loss + part.jsonName()));
       out.cell(loss + "sum").percentCell("/shares/layers/" + l + "/sum");
       out.cell(loss + "object_count").cell(loss + "ignore_count_background");
       out.cell(loss + "statistics/mean_iou");
@@ -118,17 +118,17 @@ public final class ReportPage {
       out.cell(loss + "statistics/mean_objectness_background").close(1);
     }
     out.open("tr").element("th", "all", "scope", "row");
-    Part.ALL.forEach(part -> out.cell("/parts/" + part.jsonName));
+    Part.ALL.forEach(part -> out.cell("/parts/" + part.jsonName()));
     out.cell("/loss/total").element("td", "").cell("/objects").cell("/ignored_background").close(1);
     out.open("tr").element("th", "share", "scope", "row");
-    Part.ALL.forEach(part -> out.percentCell("/shares/" + part.jsonName));
+    Part.ALL.forEach(part -> out.percentCell("/shares/" + part.jsonName()));
     out.close(4);
   }
 
   private void legend() {
     out.open("ul", "class", "legend");
     for (Part part : Part.ALL) {
-      out.open("li").element("i", "", "class", part.jsonName).text(part.label).close(1);
+      out.open("li").element("i", "", "class", part.jsonName()).text(part.label()).close(1);
     }
     out.close(1);
   }
@@ -143,7 +143,7 @@ public final class ReportPage {
     out.open("div", "class", "bar").element("span", label, "class", "label");
     out.open("div", "class", "track");
     for (Part part : Part.ALL) {
-      String name = part.jsonName;
+      String name = part.jsonName();
       double width = largest > 0 ? share(shares + "/" + name) / largest : 0;
       if (width > 0) {
         String style = String.format(Locale.ROOT, "width: %.2f%%", 100 * width);
@@ -192,7 +192,7 @@ public final class ReportPage {
     out.text(": loss ").number(at + "/loss").text(", ").percent(at + "/share").text(" of all");
     out.close(1).open("p", "class", "faint");
     for (Part part : Part.ALL) {
-      out.text(part.label + " ").number(at + "/" + part.jsonName).text("; ");
+      out.text(part.label() + " ").number(at + "/" + part.jsonName()).text("; ");
     }
     out.text("objects ").number(at + "/object_count");
     out.text(", ignored ").number(at + "/ignore_count_background").close(2);

@@ -2,7 +2,7 @@ package io.github.yololoss.cli.report;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import io.github.yololoss.Audit;
-import io.github.yololoss.internal.Part;
+import io.github.yololoss.Part;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -44,7 +44,7 @@ public final class ReportTables {
     List<String> columns = new ArrayList<>(List.of("loss"));
     columns.addAll(ofAll ? List.of("image", "file") : List.of());
     columns.addAll(List.of("layer", "row", "column", "anchor", "kind"));
-    Part.ALL.forEach(part -> columns.add(part.label));
+    Part.ALL.forEach(part -> columns.add(part.label()));
     columns.addAll(List.of("objectness", "best IoU", "predicted box", "true box"));
     boolean files = report.at(at + "/0").has("file");
     if (!files) {
@@ -65,7 +65,7 @@ public final class ReportTables {
         out.cell(cell + field);
       }
       out.element("td", node.get("object").asBoolean() ? "object" : "background");
-      Part.ALL.forEach(part -> out.cell(cell + part.jsonName));
+      Part.ALL.forEach(part -> out.cell(cell + part.jsonName()));
       out.cell(cell + "objectness").cell(cell + "best_iou");
       box(cell + "predicted");
       box(cell + "truth");

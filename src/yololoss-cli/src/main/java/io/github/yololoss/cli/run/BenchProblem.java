@@ -80,7 +80,7 @@ public record BenchProblem(
     int input = meta.get("input").asInt();
     int batch = meta.get("batch").asInt();
     int[][] masks = {{6, 7, 8}, {3, 4, 5}, {0, 1, 2}};
-    YoloSpec spec = YoloSpec.of(anchors, masks, meta.get("classes").asInt(), 0.5f, input, input);
+    YoloSpec spec = YoloSpec.of(meta.get("classes").asInt(), input, input, anchors, masks, 0.5f);
     MemorySegment[] feats = new MemorySegment[masks.length];
     MemorySegment[] yTrue = new MemorySegment[masks.length];
     for (int l = 0; l < masks.length; l++) {

@@ -332,11 +332,11 @@ public final class LossRun {
       Path file = accumulateOn.resolve("grad_" + l + ".npy");
       Npy held = Npy.map(file, arena);
       long[] expected = BatchFiles.shape("grad", spec, layout, l, batch);
-      if (held.type() != gradientType || !Arrays.equals(held.shape(), expected)) {
+      if (held.valueType() != gradientType || !Arrays.equals(held.shape(), expected)) {
         throw new InputException(
             file
                 + ": "
-                + held.type()
+                + held.valueType()
                 + " of shape "
                 + held.shapeText()
                 + ", expected "

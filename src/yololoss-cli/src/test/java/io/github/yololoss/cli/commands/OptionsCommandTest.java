@@ -155,7 +155,7 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(99.9065, fine.get("total").asDouble(), 0.05);
     assertEquals(0, fine.get("found_inf").asInt());
     try (Arena arena = Arena.ofConfined()) {
-      assertEquals(FeatsType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).type());
+      assertEquals(FeatsType.FLOAT16, Npy.map(out.resolve("grad_0.npy"), arena).valueType());
     }
     JsonNode lost =
         loss(

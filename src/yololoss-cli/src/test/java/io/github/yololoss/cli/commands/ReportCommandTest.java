@@ -9,11 +9,11 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.FeatsType;
+import io.github.yololoss.Part;
 import io.github.yololoss.cli.CommandTest;
 import io.github.yololoss.cli.Page;
 import io.github.yololoss.cli.TestFiles;
 import io.github.yololoss.cli.report.Advice;
-import io.github.yololoss.internal.Part;
 import io.github.yololoss.kit.Npy;
 import java.awt.Color;
 import java.awt.Graphics2D;
@@ -75,8 +75,8 @@ class ReportCommandTest extends CommandTest {
     double parts = 0;
     double shares = 0;
     for (Part part : Part.ALL) {
-      parts += json.at("/parts/" + part.jsonName).asDouble();
-      shares += json.at("/shares/" + part.jsonName).asDouble();
+      parts += json.at("/parts/" + part.jsonName()).asDouble();
+      shares += json.at("/shares/" + part.jsonName()).asDouble();
     }
     double total = json.at("/loss/total").asDouble();
     assertEquals(total, parts, 1e-12 * total);
@@ -147,7 +147,7 @@ class ReportCommandTest extends CommandTest {
       assertEquals(all.get(i), cell.get("loss").asDouble());
       double parts = 0;
       for (Part part : Part.ALL) {
-        parts += cell.get(part.jsonName).asDouble();
+        parts += cell.get(part.jsonName()).asDouble();
       }
       assertEquals(cell.get("loss").asDouble(), parts, 1e-5 * parts);
       assertEquals(cell.get("object").asBoolean(), cell.has("truth"));

@@ -1,4 +1,4 @@
-package io.github.yololoss;
+package io.github.yololoss.internal;
 
 import static java.lang.foreign.ValueLayout.ADDRESS;
 import static java.lang.foreign.ValueLayout.JAVA_BYTE;
@@ -16,10 +16,10 @@ import java.lang.invoke.MethodHandle;
 
 /**
  * The binding: one static method for each function of {@code yololoss.h}. Initialising this class
- * loads the library, so {@link NativeLibrary#get} comes first: its failure is an exception with a
- * sentence.
+ * loads the library, so call {@link NativeLibrary#get} first: it fails with a sentence, not with an
+ * {@link ExceptionInInitializerError}.
  */
-final class Native {
+public final class Native {
   private static final Linker LINKER = Linker.nativeLinker();
   private static final SymbolLookup SYMBOLS = NativeLibrary.get().symbols();
   private static final AddressLayout TEXT =
@@ -70,7 +70,7 @@ final class Native {
   private static final MethodHandle YOLO_HEAD =
       bindHolding("yl_yolo_head_holding", 6, ADDRESS, ADDRESS);
 
-  /** The one kind of device with memory and streams of its own. */
+  /** The only kind of device that has memory and streams. */
   private static final int CUDA = Abi.YL_DEVICE_CUDA;
 
   private Native() {}
@@ -80,12 +80,12 @@ final class Native {
         .find(name)
         .orElseThrow(
             () ->
-                new YoloLossException(
-                    YoloLossException.Status.NO_LIBRARY,
+                new LibraryMissingException(
                     NativeLibrary.get().origin()
                         + " has no function "
                         + name
-                        + "; it is not of this version"));
+                        + "; it is not of this version",
+                    null));
   }
 
   private static MethodHandle bind(String name, FunctionDescriptor descriptor) {
@@ -93,8 +93,8 @@ final class Native {
   }
 
   /**
-   * A function with a tail of held segments, taken as an array of that length: they cannot be
-   * closed during the call.
+   * Returns a handle of a function whose variadic tail is segments that are held, see {@link Held}.
+   * The handle takes the tail as an array of that length.
    */
   private static MethodHandle bindHolding(String name, int held, MemoryLayout... fixed) {
     FunctionDescriptor descriptor = FunctionDescriptor.of(JAVA_INT, fixed);
@@ -106,30 +106,30 @@ final class Native {
         .asSpreader(MemorySegment[].class, held);
   }
 
-  /** A handle of {@link #loss} for that many held segments. */
-  static MethodHandle bindLoss(int held) {
+  /** Returns a handle of {@link #loss} for that many held segments. */
+  public static MethodHandle bindLoss(int held) {
     return bindHolding("yl_loss_holding", held, ADDRESS, ADDRESS, ADDRESS);
   }
 
-  /** A handle of {@link #lossAsync} for that many held segments. */
-  static MethodHandle bindLossAsync(int held) {
+  /** Returns a handle of {@link #lossAsync} for that many held segments. */
+  public static MethodHandle bindLossAsync(int held) {
     return bindHolding("yl_loss_async_holding", held, ADDRESS, ADDRESS, ADDRESS, ADDRESS);
   }
 
-  /** A handle of {@link #buildYTrue} for that many held segments. */
-  static MethodHandle bindBuildYTrue(int held) {
+  /** Returns a handle of {@link #buildYTrue} for that many held segments. */
+  public static MethodHandle bindBuildYTrue(int held) {
     return bindHolding(
         "yl_build_y_true_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, ADDRESS);
   }
 
-  /** A handle of {@link #audit} for that many held segments. */
-  static MethodHandle bindAudit(int held) {
+  /** Returns a handle of {@link #audit} for that many held segments. */
+  public static MethodHandle bindAudit(int held) {
     return bindHolding(
         "yl_audit_holding", held, ADDRESS, JAVA_INT, ADDRESS, ADDRESS, JAVA_FLOAT, ADDRESS);
   }
 
-  /** {@code yl_status yl_plan_create(const yl_config *config, yl_plan **plan)}. */
-  static int planCreate(MemorySegment config, MemorySegment plan) {
+  /** Calls {@code yl_status yl_plan_create(const yl_config *config, yl_plan **plan)}. */
+  public static int planCreate(MemorySegment config, MemorySegment plan) {
     try {
       return (int) PLAN_CREATE.invokeExact(config, plan);
     } catch (Throwable t) {
@@ -137,8 +137,8 @@ final class Native {
     }
   }
 
-  /** {@code void yl_plan_destroy(yl_plan *plan)}. */
-  static void planDestroy(MemorySegment plan) {
+  /** Calls {@code void yl_plan_destroy(yl_plan *plan)}. */
+  public static void planDestroy(MemorySegment plan) {
     try {
       PLAN_DESTROY.invokeExact(plan);
     } catch (Throwable t) {
@@ -146,8 +146,8 @@ final class Native {
     }
   }
 
-  /** {@code const char *yl_device_name(const yl_plan *plan)}. */
-  static String deviceName(MemorySegment plan) {
+  /** Calls {@code const char *yl_device_name(const yl_plan *plan)}. */
+  public static String deviceName(MemorySegment plan) {
     try {
       return ((MemorySegment) DEVICE_NAME.invokeExact(plan)).getString(0);
     } catch (Throwable t) {
@@ -155,8 +155,8 @@ final class Native {
     }
   }
 
-  /** {@code const char *yl_device_why(const yl_plan *plan)}. */
-  static String deviceWhy(MemorySegment plan) {
+  /** Calls {@code const char *yl_device_why(const yl_plan *plan)}. */
+  public static String deviceWhy(MemorySegment plan) {
     try {
       return ((MemorySegment) DEVICE_WHY.invokeExact(plan)).getString(0);
     } catch (Throwable t) {
@@ -164,8 +164,8 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_device_check(int32_t device, int32_t device_index)}. */
-  static int deviceCheck(int device, int index) {
+  /** Calls {@code yl_status yl_device_check(int32_t device, int32_t device_index)}. */
+  public static int deviceCheck(int device, int index) {
     try {
       return (int) DEVICE_CHECK.invokeExact(device, index);
     } catch (Throwable t) {
@@ -174,12 +174,12 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result *result,
-   * ...)}.
+   * Calls {@code yl_status yl_loss_holding(yl_plan *plan, const yl_call *call, const yl_result
+   * *result, ...)}.
    *
    * @param handle used if the held segments are not few
    */
-  static int loss(
+  public static int loss(
       MethodHandle handle,
       MemorySegment plan,
       MemorySegment call,
@@ -195,12 +195,12 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream, const
-   * yl_result *result, ...)}.
+   * Calls {@code yl_status yl_loss_async_holding(yl_plan *plan, const yl_call *call, void *stream,
+   * const yl_result *result, ...)}.
    *
    * @param handle used if the held segments are not few
    */
-  static int lossAsync(
+  public static int lossAsync(
       MethodHandle handle,
       MemorySegment plan,
       MemorySegment call,
@@ -217,10 +217,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding six
-   * segments.
+   * Calls {@code yl_status yl_yolo_head_holding(yl_plan *plan, const yl_head *head, ...)}, holding
+   * six segments.
    */
-  static int yoloHead(MemorySegment plan, MemorySegment head, MemorySegment[] held) {
+  public static int yoloHead(MemorySegment plan, MemorySegment head, MemorySegment[] held) {
     try {
       return (int) YOLO_HEAD.invokeExact(plan, head, held);
     } catch (Throwable t) {
@@ -229,10 +229,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes *boxes,
-   * float *const *y_true, yl_box_counts *counts, ...)}.
+   * Calls {@code yl_status yl_build_y_true_holding(yl_plan *plan, int32_t batch, const yl_boxes
+   * *boxes, float *const *y_true, yl_box_counts *counts, ...)}.
    */
-  static int buildYTrue(
+  public static int buildYTrue(
       MethodHandle handle,
       MemorySegment plan,
       int batch,
@@ -248,10 +248,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const *y_true,
-   * const yl_boxes *boxes, float poor_iou, const yl_audit_result *result, ...)}.
+   * Calls {@code yl_status yl_audit_holding(yl_plan *plan, int32_t batch, const float *const
+   * *y_true, const yl_boxes *boxes, float poor_iou, const yl_audit_result *result, ...)}.
    */
-  static int audit(
+  public static int audit(
       MethodHandle handle,
       MemorySegment plan,
       int batch,
@@ -267,8 +267,8 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_device_count(int32_t device, int32_t *count)}. */
-  static int cudaDeviceCount(MemorySegment count) {
+  /** Calls {@code yl_status yl_device_count(int32_t device, int32_t *count)}. */
+  public static int cudaDeviceCount(MemorySegment count) {
     try {
       return (int) DEVICE_COUNT.invokeExact(CUDA, count);
     } catch (Throwable t) {
@@ -277,10 +277,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_get_properties(int32_t device, int32_t device_index,
+   * Calls {@code yl_status yl_device_get_properties(int32_t device, int32_t device_index,
    * yl_device_properties *properties)}.
    */
-  static int cudaDeviceInfo(int index, MemorySegment info) {
+  public static int cudaDeviceInfo(int index, MemorySegment info) {
     try {
       return (int) DEVICE_GET_PROPERTIES.invokeExact(CUDA, index, info);
     } catch (Throwable t) {
@@ -289,10 +289,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes, void
-   * **memory)}.
+   * Calls {@code yl_status yl_device_malloc(int32_t device, int32_t device_index, int64_t bytes,
+   * void **memory)}.
    */
-  static int cudaMalloc(int index, long bytes, MemorySegment memory) {
+  public static int cudaMalloc(int index, long bytes, MemorySegment memory) {
     try {
       return (int) DEVICE_MALLOC.invokeExact(CUDA, index, bytes, memory);
     } catch (Throwable t) {
@@ -300,8 +300,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory)}. */
-  static int cudaMallocHost(long bytes, MemorySegment memory) {
+  /**
+   * Calls {@code yl_status yl_device_malloc_host(int32_t device, int64_t bytes, void **memory)}.
+   */
+  public static int cudaMallocHost(long bytes, MemorySegment memory) {
     try {
       return (int) DEVICE_MALLOC_HOST.invokeExact(CUDA, bytes, memory);
     } catch (Throwable t) {
@@ -310,10 +312,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const void
-   * *from, int64_t bytes)}.
+   * Calls {@code yl_status yl_device_copy(int32_t device, int32_t device_index, void *to, const
+   * void *from, int64_t bytes)}.
    */
-  static int cudaCopy(int index, MemorySegment to, MemorySegment from, long bytes) {
+  public static int cudaCopy(int index, MemorySegment to, MemorySegment from, long bytes) {
     try {
       return (int) DEVICE_COPY.invokeExact(CUDA, index, to, from, bytes);
     } catch (Throwable t) {
@@ -321,8 +323,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream)}. */
-  static int cudaStreamCreate(int index, MemorySegment stream) {
+  /**
+   * Calls {@code yl_status yl_stream_create(int32_t device, int32_t device_index, void **stream)}.
+   */
+  public static int cudaStreamCreate(int index, MemorySegment stream) {
     try {
       return (int) STREAM_CREATE.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
@@ -330,8 +334,10 @@ final class Native {
     }
   }
 
-  /** {@code yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream)}. */
-  static int cudaStreamDestroy(int index, MemorySegment stream) {
+  /**
+   * Calls {@code yl_status yl_stream_destroy(int32_t device, int32_t device_index, void *stream)}.
+   */
+  public static int cudaStreamDestroy(int index, MemorySegment stream) {
     try {
       return (int) STREAM_DESTROY.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
@@ -340,9 +346,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void *stream)}.
+   * Calls {@code yl_status yl_stream_synchronize(int32_t device, int32_t device_index, void
+   * *stream)}.
    */
-  static int cudaStreamSynchronize(int index, MemorySegment stream) {
+  public static int cudaStreamSynchronize(int index, MemorySegment stream) {
     try {
       return (int) STREAM_SYNCHRONIZE.invokeExact(CUDA, index, stream);
     } catch (Throwable t) {
@@ -351,10 +358,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_free(int32_t device, void *memory)}; as a cleanup, which has nobody
-   * to tell of a failure.
+   * Calls {@code yl_status yl_device_free(int32_t device, void *memory)}; as a cleanup, which has
+   * nobody to tell of a failure.
    */
-  static void cudaFree(MemorySegment memory) {
+  public static void cudaFree(MemorySegment memory) {
     try {
       int ignored = (int) DEVICE_FREE.invokeExact(CUDA, memory);
     } catch (Throwable t) {
@@ -363,10 +370,10 @@ final class Native {
   }
 
   /**
-   * {@code yl_status yl_device_free_host(int32_t device, void *memory)}; as a cleanup, which has
-   * nobody to tell of a failure.
+   * Calls {@code yl_status yl_device_free_host(int32_t device, void *memory)}; as a cleanup, which
+   * has nobody to tell of a failure.
    */
-  static void cudaFreeHost(MemorySegment memory) {
+  public static void cudaFreeHost(MemorySegment memory) {
     try {
       int ignored = (int) DEVICE_FREE_HOST.invokeExact(CUDA, memory);
     } catch (Throwable t) {
@@ -374,8 +381,8 @@ final class Native {
     }
   }
 
-  /** {@code const char *yl_last_error(void)}: of this thread. */
-  static String lastError() {
+  /** Calls {@code const char *yl_last_error(void)}: that of this thread. */
+  public static String lastError() {
     try {
       return ((MemorySegment) LAST_ERROR.invokeExact()).getString(0);
     } catch (Throwable t) {
@@ -383,8 +390,8 @@ final class Native {
     }
   }
 
-  /** {@code const char *yl_version_string(void)}. */
-  static String versionString() {
+  /** Calls {@code const char *yl_version_string(void)}. */
+  public static String versionString() {
     try {
       return ((MemorySegment) VERSION_STRING.invokeExact()).getString(0);
     } catch (Throwable t) {
@@ -392,8 +399,8 @@ final class Native {
     }
   }
 
-  /** {@code int64_t yl_offset_of(const char *struct_name, const char *field)}. */
-  static long offsetOf(MemorySegment structName, MemorySegment field) {
+  /** Calls {@code int64_t yl_offset_of(const char *struct_name, const char *field)}. */
+  public static long offsetOf(MemorySegment structName, MemorySegment field) {
     try {
       return (long) OFFSET_OF.invokeExact(structName, field);
     } catch (Throwable t) {
@@ -401,14 +408,9 @@ final class Native {
     }
   }
 
-  /** Turns a status that is not 0 into an exception with the native sentence. */
-  static void check(int status) {
-    if (status != Abi.YL_OK) {
-      throw new YoloLossException(YoloLossException.Status.of(status), lastError());
-    }
-  }
-
-  /** What a handle throws is unchecked: the runtime's refusal of a segment, or an error. */
+  /**
+   * Returns what a handle threw, which is unchecked: the JVM's refusal of a segment, or an error.
+   */
   private static RuntimeException rethrow(Throwable t) {
     if (t instanceof RuntimeException e) {
       return e;
