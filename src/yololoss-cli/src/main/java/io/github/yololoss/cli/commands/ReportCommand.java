@@ -52,6 +52,14 @@ public final class ReportCommand implements Callable<Integer> {
   private Path images;
 
   @Option(
+      names = "--images-root",
+      paramLabel = "DIR",
+      description =
+          "A folder that the photographs of a LIST may lie in, too. Without it a list can name only"
+              + " those in its own folder or below.")
+  private Path imagesRoot;
+
+  @Option(
       names = "--classes",
       paramLabel = "FILE",
       description = "A class name in each line, in the order of the numbers.")
@@ -102,7 +110,7 @@ public final class ReportCommand implements Callable<Integer> {
     List<String> names = classes == null ? List.of() : readLines(classes);
     try (Arena arena = Arena.ofConfined()) {
       ReportData data = new ReportData(run, arena);
-      data.compute(images, worst, score, poorIou);
+      data.compute(images, imagesRoot, worst, score, poorIou);
       if (json != null) {
         JsonFile.write(json, data.json(), command.commandLine().getOut());
       }

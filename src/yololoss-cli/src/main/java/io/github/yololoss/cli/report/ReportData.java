@@ -109,16 +109,18 @@ public final class ReportData {
    * Computes everything.
    *
    * @param images folder or list of photographs, or null
+   * @param imagesRoot a folder that the photographs of a list may lie in, too, or null
    * @param mostImages that are looked at
    * @param leastScore of predicted boxes
    * @param poorIou for the audit
    */
-  public void compute(Path images, int mostImages, double leastScore, float poorIou)
+  public void compute(
+      Path images, Path imagesRoot, int mostImages, double leastScore, float poorIou)
       throws IOException {
     run.statistics = true;
     run.search = LossOptions.Search.USED;
     run.compute(arena, this::visit);
-    Photos photos = images == null ? null : new Photos(images, run.batch);
+    Photos photos = images == null ? null : new Photos(images, imagesRoot, run.batch);
     putSpec();
     root.set("loss", LossJson.of(run));
     putShares();
