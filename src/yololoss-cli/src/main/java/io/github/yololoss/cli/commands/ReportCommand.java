@@ -78,7 +78,8 @@ public final class ReportCommand implements Callable<Integer> {
       defaultValue = "0.3",
       description =
           "Least objectness times class probability of a predicted box that is drawn, after"
-              + " suppression in each class of those with an IoU above 0.45; default ${DEFAULT-VALUE}.")
+              + " suppression in each class of those with an IoU above 0.45; default"
+              + " ${DEFAULT-VALUE}.")
   private double score;
 
   @Option(

@@ -133,7 +133,9 @@ public final class OneImage implements AutoCloseable {
       }
     }
     ArrayNode predictions = node.putArray("predictions");
-    detections.of(0, Limits.DEFAULT.withLeastScore(leastScore)).forEach(box -> put(predictions.addObject(), box));
+    detections
+        .of(0, Limits.DEFAULT.withLeastScore(leastScore))
+        .forEach(box -> put(predictions.addObject(), box));
   }
 
   private Box truth(int l, int cell) {
