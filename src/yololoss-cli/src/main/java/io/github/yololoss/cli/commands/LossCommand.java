@@ -109,7 +109,7 @@ public final class LossCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    if (sample && options.isGiven()) {
+    if (sample ? options.isGiven() : !options.isComplete()) {
       throw new ParameterException(
           command.commandLine(), "give DIR and --spec FILE, or --sample alone");
     }
@@ -117,10 +117,6 @@ public final class LossCommand implements Callable<Integer> {
       throw new ParameterException(command.commandLine(), "--accumulate needs --gradient OUTDIR");
     }
     if (!sample) {
-      if (!options.isGiven()) {
-        throw new ParameterException(
-            command.commandLine(), "give DIR and --spec FILE, or --sample alone");
-      }
       return compute(options.source());
     }
     Path folder = Files.createTempDirectory("yololoss-sample");
@@ -180,6 +176,7 @@ public final class LossCommand implements Callable<Integer> {
     }
     line.getErr()
         .printf(
+            Locale.ROOT,
             "batch %d, %s (%s)%s%n",
             run.batch().images(), run.deviceName(), run.deviceWhy(), warning);
   }
