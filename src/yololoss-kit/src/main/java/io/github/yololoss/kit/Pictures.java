@@ -55,7 +55,8 @@ public final class Pictures {
     Path real = picture.toRealPath();
     if (!real.startsWith(folder.toRealPath()) && !real.startsWith(root.toRealPath())) {
       boolean linked = picture.startsWith(folder) || picture.startsWith(root);
-      throw outside(where + name + (linked ? " is a link to " + real + ", which" : ""), folder, root);
+      throw outside(
+          where + name + (linked ? " is a link to " + real + ", which" : ""), folder, root);
     }
     return picture;
   }

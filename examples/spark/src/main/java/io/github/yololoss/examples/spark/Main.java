@@ -173,8 +173,8 @@ public final class Main implements Callable<Integer> {
     if (!read.rules().equals(LossRules.DEFAULT)) {
       throw new IOException(
           file
-              + ": has rules of the loss (weights, class_weights, label_smoothing, ignore_scope or a"
-              + " list in ignore_thresh); this job computes the plain loss, remove them");
+              + ": has rules of the loss (weights, class_weights, label_smoothing, ignore_scope or"
+              + " a list in ignore_thresh); this job computes the plain loss, remove them");
     }
     return read.spec();
   }

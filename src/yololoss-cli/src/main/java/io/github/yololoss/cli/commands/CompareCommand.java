@@ -14,7 +14,6 @@ import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
@@ -123,7 +122,8 @@ public final class CompareCommand implements Callable<Integer> {
     int size = (count + POINTS - 1) / POINTS; // of a bucket
     for (int first = 0; first < count; first += size) {
       int end = Math.min(count, first + size);
-      putMeans(points.addObject().put("step", steps.get(end - 1).number()), values.subList(first, end));
+      putMeans(
+          points.addObject().put("step", steps.get(end - 1).number()), values.subList(first, end));
     }
     return node;
   }

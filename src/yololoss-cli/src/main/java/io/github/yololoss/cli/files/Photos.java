@@ -63,8 +63,7 @@ public final class Photos {
   /** A photograph in the input as keras-yolo3's loader puts it there, as a JPEG in a data URI. */
   public String dataUri(int image, YoloSpec spec) throws IOException {
     BufferedImage photo = Pictures.read(files.get(image));
-    BufferedImage input =
-        Letterbox.into(spec, photo.getWidth(), photo.getHeight()).draw(photo);
+    BufferedImage input = Letterbox.into(spec, photo.getWidth(), photo.getHeight()).draw(photo);
     double zoom =
         Math.min(1, (double) LONGEST_SIDE / Math.max(input.getWidth(), input.getHeight()));
     BufferedImage shown =
