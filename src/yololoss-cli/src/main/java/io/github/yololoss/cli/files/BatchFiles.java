@@ -176,6 +176,62 @@ public final class BatchFiles {
         (int) shape[0], new Targets.Boxes<>(array.floats(arena), (int) shape[1], policy));
   }
 
+  /**
+   * Reads the gradient that another call left, to add to it.
+   *
+   * @param folder with grad_&lt;l&gt;.npy
+   * @param type that the gradients must have
+   * @param into for each layer, memory of the gradient's size
+   */
+  public static void readGradients(
+      Path folder,
+      YoloSpec spec,
+      FeatsLayout layout,
+      int batch,
+      FeatsType type,
+      MemorySegment[] into)
+      throws IOException {
+    try (Arena arena = Arena.ofConfined()) {
+      for (int l = 0; l < into.length; l++) {
+        Path file = folder.resolve("grad_" + l + ".npy");
+        Npy gradient = Npy.map(file, arena);
+        long[] expected = shape("grad", spec, layout, l, batch);
+        if (gradient.valueType() != type || !Arrays.equals(gradient.shape(), expected)) {
+          throw new InputException(
+              file
+                  + ": "
+                  + gradient.valueType()
+                  + " of shape "
+                  + gradient.shapeText()
+                  + ", expected "
+                  + type
+                  + " of shape "
+                  + shapeText(expected));
+        }
+        into[l].copyFrom(gradient.data());
+      }
+    }
+  }
+
+  /**
+   * Returns the layout that the shape of feats_0.npy shows, or the given one where the shape shows
+   * neither or both, or where the file is missing.
+   */
+  public static FeatsLayout layoutOf(Path folder, YoloSpec spec, FeatsLayout given) throws IOException {
+    Path file = folder.resolve("feats_0.npy");
+    if (!Files.exists(file)) {
+      return given; // reading the batch says what is missing
+    }
+    FeatsLayout other = given == FeatsLayout.NHWC ? FeatsLayout.NCHW : FeatsLayout.NHWC;
+    try (Arena arena = Arena.ofConfined()) {
+      long[] shape = Npy.map(file, arena).shape();
+      int images = shape.length > 0 ? (int) Math.clamp(shape[0], 0, Integer.MAX_VALUE) : 0;
+      boolean fits = Arrays.equals(shape, shape("feats", spec, given, 0, images));
+      boolean fitsOther = Arrays.equals(shape, shape("feats", spec, other, 0, images));
+      return !fits && fitsOther ? other : given;
+    }
+  }
+
   /** So many images that their dense truths take 64 MiB, and at least 8. */
   public static int chunkSize(YoloSpec spec) {
     long bytes = 0;

@@ -30,12 +30,13 @@ public final class Photos {
 
   /**
    * @param from a folder, whose pictures are taken in the order of their names, or a file with a
-   *     path in each line; what follows the path, as in an annotation file, is ignored
-   * @param imagesRoot a folder that the pictures of a list may lie in, too; null: only the list's
-   * @param batch how many there must be
+   *     path in each line, relative to it; what follows the path, as in an annotation file, is
+   *     ignored
+   * @param root another folder that the list may lead to, or null
+   * @param batch the number of images that is expected
    */
-  public Photos(Path from, Path imagesRoot, int batch) throws IOException {
-    files = Files.isDirectory(from) ? inFolder(from) : Annotations.pictures(from, imagesRoot);
+  public Photos(Path from, Path root, int batch) throws IOException {
+    files = Files.isDirectory(from) ? inFolder(from) : Annotations.pictures(from, root);
     if (files.size() != batch) {
       throw new InputException(
           from + ": " + files.size() + " pictures, the batch has " + batch + " images");
