@@ -222,7 +222,7 @@ public final class LossCommand implements Callable<Integer> {
     }
   }
 
-  /** The message of tf.Print in the reference: values as float32, each in brackets. */
+  /** Prints the message of tf.Print in the reference: values as float32, each in brackets. */
   private void printLoss(RunResult run, PrintWriter out) {
     double total = 0;
     for (int l = 0; l < run.totals().layers(); l++) {

@@ -15,7 +15,7 @@ import java.nio.file.Path;
 import java.util.List;
 import picocli.CommandLine.Option;
 
-/** Where boxes come from. */
+/** The options for a source of boxes: an annotation file or an array. */
 class TruthSource {
   @Option(
       names = "--annotations",
@@ -36,7 +36,7 @@ class TruthSource {
         : annotated(annotations, spec, policy, arena, err);
   }
 
-  /** The boxes of an annotation file. */
+  /** Reads the boxes of an annotation file. */
   private static BatchFiles.Boxes annotated(
       Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena, PrintWriter err)
       throws IOException {

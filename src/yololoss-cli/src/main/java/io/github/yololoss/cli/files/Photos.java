@@ -56,12 +56,12 @@ public final class Photos {
     }
   }
 
-  /** Name of a file, for people. */
+  /** Returns the name of a file, without its folder. */
   public String name(int image) {
     return files.get(image).getFileName().toString();
   }
 
-  /** A photograph in the input as keras-yolo3's loader puts it there, as a JPEG in a data URI. */
+  /** Returns a photograph, letterboxed as keras-yolo3's loader does, as a JPEG in a data URI. */
   public String dataUri(int image, YoloSpec spec) throws IOException {
     BufferedImage photo = Pictures.read(files.get(image));
     BufferedImage input = Letterbox.into(spec, photo.getWidth(), photo.getHeight()).draw(photo);

@@ -79,7 +79,7 @@ public final class LossRunner {
     }
   }
 
-  /** What the calls of a run share. */
+  /** The data that all calls of a run share. */
   private record Chunks(Batch batch, Request request, YoloLoss loss, int size) {}
 
   private static MemorySegment[] gradients(
