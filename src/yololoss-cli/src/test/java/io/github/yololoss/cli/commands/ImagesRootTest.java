@@ -71,6 +71,20 @@ class ImagesRootTest extends CommandTest {
   }
 
   @Test
+  void annotationsElsewhere() throws IOException {
+    Files.writeString(list, photos.resolve("a.png") + " 5,5,50,30,1\n");
+    Path truths = folder.resolve("truths");
+    Object[] targets = {"targets", "--annotations", list, "--spec", spec, "--output", truths};
+    refused(3, "--images-root", targets);
+    List<Object> all = new ArrayList<>(Arrays.asList(targets));
+    all.addAll(List.of("--images-root", photos));
+    Ended ended = run(all.toArray());
+    assertEquals(0, ended.code(), ended.err());
+    ended = run("audit", "--annotations", list, "--spec", spec, "--images-root", photos);
+    assertEquals(0, ended.code(), ended.out() + ended.err());
+  }
+
+  @Test
   void aRootWithoutAList() {
     refused(
         2,
