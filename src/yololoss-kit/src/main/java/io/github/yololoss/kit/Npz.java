@@ -23,8 +23,8 @@ import java.util.zip.ZipFile;
  *
  * {@snippet class="io.github.yololoss.kit.SnippetsTest" region="npz"}
  *
- * <p>Arrays are read on request, each into memory of the caller's arena, from which it
- * can be passed on without a copy.
+ * <p>Arrays are read on request, each into memory of the caller's arena, from which it can be
+ * passed on without a copy.
  */
 public final class Npz implements AutoCloseable {
   private static final String SUFFIX = ".npy";

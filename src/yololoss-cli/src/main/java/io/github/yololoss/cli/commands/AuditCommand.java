@@ -82,7 +82,8 @@ public final class AuditCommand implements Callable<Integer> {
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {
-        BatchFiles.Boxes batch = source.read(
+        BatchFiles.Boxes batch =
+            source.read(
                 network,
                 badBoxes.policy(),
                 imagesRoot.folder(),
@@ -91,7 +92,9 @@ public final class AuditCommand implements Callable<Integer> {
         targets = batch.boxes();
         images = batch.images();
       }
-      Audit audit = Audits.of(network, targets, images, poorIou.value(), most, command.commandLine().getErr());
+      Audit audit =
+          Audits.of(
+              network, targets, images, poorIou.value(), most, command.commandLine().getErr());
       json.write(() -> AuditJson.of(network, audit, images));
       if (!json.isStdout()) {
         print(command.commandLine().getOut(), network, audit, images);

@@ -76,7 +76,8 @@ public final class BenchCommand implements Callable<Integer> {
       names = "--threads",
       paramLabel = "N",
       defaultValue = "0",
-      description = "Threads of the cpu device; default: YOLOLOSS_THREADS, or one for each processor.")
+      description =
+          "Threads of the cpu device; default: YOLOLOSS_THREADS, or one for each processor.")
   private int threads;
 
   @Option(

@@ -49,9 +49,7 @@ public final class LossCommand implements Callable<Integer> {
 
   @Mixin private BatchOptions options;
 
-  @Option(
-      names = "--sample",
-      description = "Use the bundled sample instead of DIR and --spec.")
+  @Option(names = "--sample", description = "Use the bundled sample instead of DIR and --spec.")
   private boolean sample;
 
   @Option(
@@ -178,7 +176,10 @@ public final class LossCommand implements Callable<Integer> {
         .printf(
             Locale.ROOT,
             "batch %d, %s (%s)%s%n",
-            run.batch().images(), run.deviceName(), run.deviceWhy(), warning);
+            run.batch().images(),
+            run.deviceName(),
+            run.deviceWhy(),
+            warning);
   }
 
   private void writeGradient(RunResult run) throws IOException {

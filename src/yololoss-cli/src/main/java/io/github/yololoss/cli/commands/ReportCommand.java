@@ -100,7 +100,8 @@ public final class ReportCommand implements Callable<Integer> {
     try (Arena arena = Arena.ofConfined()) {
       Batch batch = Batch.read(source, arena);
       ReportData data = new ReportData(batch, request, options.runner(), arena);
-      Photos photos = images == null ? null : new Photos(images, imagesRoot.folder(), batch.images());
+      Photos photos =
+          images == null ? null : new Photos(images, imagesRoot.folder(), batch.images());
       data.compute(photos, worst, score, poorIou.value());
       json.write(data::json);
       Files.writeString(output, ReportPage.of(data.json(), data.pictures(), names));

@@ -217,7 +217,8 @@ public final class BatchFiles {
    * Returns the layout that the shape of feats_0.npy shows, or the given one where the shape shows
    * neither or both, or where the file is missing.
    */
-  public static FeatsLayout layoutOf(Path folder, YoloSpec spec, FeatsLayout given) throws IOException {
+  public static FeatsLayout layoutOf(Path folder, YoloSpec spec, FeatsLayout given)
+      throws IOException {
     Path file = folder.resolve("feats_0.npy");
     if (!Files.exists(file)) {
       return given; // reading the batch says what is missing

@@ -20,7 +20,6 @@ import io.github.yololoss.cli.run.RunResult;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -224,7 +223,8 @@ public final class ReportData {
   }
 
   private void putImageLoss() {
-    double[] sorted = IntStream.range(0, batch.images()).mapToDouble(this::imageLoss).sorted().toArray();
+    double[] sorted =
+        IntStream.range(0, batch.images()).mapToDouble(this::imageLoss).sorted().toArray();
     root.putObject("image_loss")
         .put("least", sorted[0])
         .put("median", (sorted[(sorted.length - 1) / 2] + sorted[sorted.length / 2]) / 2)

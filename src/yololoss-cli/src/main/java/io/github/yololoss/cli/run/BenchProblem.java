@@ -171,7 +171,9 @@ public record BenchProblem(
       return loss.deviceName() + " (" + loss.deviceWhy() + ")";
     }
 
-    /** Returns the gradient's sum of magnitudes and a sum weighted by position; null without one. */
+    /**
+     * Returns the gradient's sum of magnitudes and a sum weighted by position; null without one.
+     */
     public double[] digest() {
       if (grads == null) {
         return null;

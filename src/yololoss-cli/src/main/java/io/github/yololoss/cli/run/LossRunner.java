@@ -82,8 +82,8 @@ public final class LossRunner {
   /** The data that all calls of a run share. */
   private record Chunks(Batch batch, Request request, YoloLoss loss, int size) {}
 
-  private static MemorySegment[] gradients(
-      Batch batch, Request request, YoloLoss loss, Arena arena) throws IOException {
+  private static MemorySegment[] gradients(Batch batch, Request request, YoloLoss loss, Arena arena)
+      throws IOException {
     if (!request.gradient()) {
       return null;
     }

@@ -69,7 +69,9 @@ class OptionsCommandTest extends CommandTest {
     verified = run("verify", planes, "--spec", spec, "--against", planes);
     assertEquals(1, verified.code(), verified.out() + verified.err());
     assertTrue(
-        verified.out().contains("no value differs, but the layout does: feats are NCHW, not NHWC\n"),
+        verified
+            .out()
+            .contains("no value differs, but the layout does: feats are NCHW, not NHWC\n"),
         verified.out());
     assertTrue(verified.out().endsWith("all 25 agree with --layout nchw\n"), verified.out());
     Path gradients = Files.createDirectories(folder.resolve("gradients"));
