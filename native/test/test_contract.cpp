@@ -100,7 +100,7 @@ TEST(contract, rules_that_are_wrong_are_refused) {
   refused([](yl_rules &r) { r.ignore_threshes = threshes; }, "ignore_threshes[0] is nan");
 }
 
-TEST_LABELLED(contract, a_plan_that_no_memory_holds_is_refused, kLong | kNotSanitized) {
+TEST_LABELLED(contract, a_plan_that_no_memory_holds_is_refused, kLong | kFull | kNotSanitized) {
   CHECK_REFUSED(create_with([](Config &c) { c.config.max_batch = 1 << 22, c.layers[0].grid_width = 1 << 24; }),
                 YL_OUT_OF_MEMORY, "out of memory");
 }

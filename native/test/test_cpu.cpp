@@ -216,7 +216,7 @@ TEST_LABELLED(cpu, every_number_of_boxes_equals_the_reference, kLong | kNotThrea
 }
 
 // A gradient of more than 8 MiB.
-TEST_LABELLED(cpu, gradients_larger_than_the_caches_equal_the_reference, kLong) {
+TEST_LABELLED(cpu, gradients_larger_than_the_caches_equal_the_reference, kLong | kFull) {
   between_guard_pages([] {
     Tried tried = of_types({YL_F32});
     tried.threads = {3};

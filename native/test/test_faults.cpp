@@ -71,7 +71,7 @@ TEST(faults, a_healthy_batch_has_no_offender) {
 }
 
 // The objectness counts always, the other channels only when everything is scanned.
-TEST_LABELLED(faults, a_logit_of_background_is_found_where_it_is_read, kLong) {
+TEST_LABELLED(faults, a_logit_of_background_is_found_where_it_is_read, kLong | kFull) {
   const Case healthy = large_batch();
   on_every_device(kTypes, [&](Options options) {
     for (const double value : {double(NAN), double(INFINITY), -double(INFINITY)})

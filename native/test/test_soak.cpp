@@ -94,7 +94,7 @@ void call_often(const Plans &plans, int64_t calls, std::vector<Kept> &first, std
 
 }  // namespace
 
-TEST_LABELLED(soak, a_million_calls_have_the_bits_of_the_first_and_keep_nothing, kLong) {
+TEST_LABELLED(soak, a_million_calls_have_the_bits_of_the_first_and_keep_nothing, kLong | kFull) {
   const int64_t count = count_of("YOLOLOSS_TEST_CALLS", 1000000, 20000);
   const Case c = golden("a_small_3scale");
   std::atomic<int64_t> wrong{0};
@@ -113,7 +113,7 @@ TEST_LABELLED(soak, a_million_calls_have_the_bits_of_the_first_and_keep_nothing,
   CHECK_EQUAL(wrong.load(), 0);
 }
 
-TEST_LABELLED(soak, plans_that_are_made_and_destroyed_keep_nothing, kLong) {
+TEST_LABELLED(soak, plans_that_are_made_and_destroyed_keep_nothing, kLong | kFull) {
   const int64_t count = count_of("YOLOLOSS_TEST_PLANS", 100000, 500);
   Config c;
   const auto make = [&](int64_t i) {

@@ -1,52 +1,43 @@
-// Chooses the instruction set of the cpu backend. The two x86-64 levels are checked feature by feature rather than by
-// processor model, because a virtual machine or a kernel option can hide any of them: code compiled for x86-64-v3 may
-// use every feature of that level, not only AVX2, and one missing instruction would end the process. The compiler's
-// check of AVX-512 and AVX2 includes that the operating system saves the wide registers.
+// Chooses the instruction set of the cpu backend: the widest that was compiled, that the processor has and that the
+// environment allows. levels.h has the checks of the processor.
 #include "cpu/isa.h"
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
 #include "check/check.h"
+#include "cpu/levels.h"
 
 namespace yl {
 namespace {
 
-#if defined(__x86_64__)
-// Returns whether the processor has everything that the compiler may use for -march=x86-64-v3. Three features are read
-// by cpuid, since gcc and clang have no common name for them.
-bool has_v3() {
-  unsigned a, b, basic, extended, d;
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-         __builtin_cpu_supports("bmi2") && __get_cpuid(1, &a, &b, &basic, &d) && (basic & bit_F16C) &&
-         (basic & bit_MOVBE) && __get_cpuid(0x80000001, &a, &b, &extended, &d) && (extended & bit_LZCNT);
-}
-
-// Returns whether the processor has everything that the compiler may use for -march=x86-64-v4.
-bool has_v4() {
-  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
+// The entry of an instruction set, whose name may be a macro.
+#define YL_ENTRY_OF(name) {#name, has_##name, name##_cells}
+#define YL_ENTRY(name) YL_ENTRY_OF(name)
 
 // From the widest to the one that every processor of the architecture has. The order matters: usable_isa takes the
 // first that is both allowed and usable.
 const Isa kIsas[] = {
-#if defined(__x86_64__)
-    {"avx512", has_v4, avx512_cells},
-    {"avx2", has_v3, avx2_cells},
+#if defined(YL_ONLY_ISA)  // a build for one machine: YOLOLOSS_ISAS=NATIVE of CMake
+    YL_ENTRY(YL_ONLY_ISA)
+#elif defined(__x86_64__)
+    YL_ENTRY(avx512), YL_ENTRY(avx2), YL_ENTRY(baseline)
+#else
+    YL_ENTRY(baseline)
 #endif
-    {"baseline", [] { return true; }, baseline_cells}};
+};
+
+#if defined(YL_ONLY_ISA)
+const char kNote[] = " (this library was built for this machine only; `mvn verify` builds one with all)";
+#else
+const char kNote[] = "";
+#endif
 
 }  // namespace
 
-// YOLOLOSS_ISA is an upper limit and no demand: "avx512" on a processor that lacks it gives the next one. The loop ends
-// without a result only if the value is not a name, because the last entry is always usable.
+// YOLOLOSS_ISA is an upper limit and no demand: "avx512" on a processor that lacks it gives the next one. The last
+// entry is always usable, except in a build for one machine that runs on another.
 const Isa &usable_isa() {
   const char *const cap = std::getenv("YOLOLOSS_ISA");
   bool allowed = !cap || !*cap;  // an empty cap is no cap
@@ -56,11 +47,15 @@ const Isa &usable_isa() {
     if (allowed && isa.usable()) return isa;
     names += (names.empty() ? "" : ", ") + std::string(isa.name);
   }
+  if (allowed)
+    fail(YL_UNSUPPORTED,
+         "this library was built only for processors with %s, which this one lacks; build it with `cmake --preset "
+         "release`, whose library chooses when it runs",
+         names.c_str());
   fail(YL_INVALID_ARGUMENT,
-       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s; unset it for the best that this "
-       "processor "
-       "has",
-       cap, names.c_str());
+       "the environment variable YOLOLOSS_ISA is \"%.40s\", expected one of %s%s; unset it for the best that this "
+       "processor has",
+       cap, names.c_str(), kNote);
 }
 
 }  // namespace yl

@@ -174,8 +174,8 @@ int test::main(int count, char **arguments) {
     if (!chosen) continue;
     ++found;
     if (list) {
-      std::printf("%s%s%s\n", behaviour.name.c_str(), behaviour.labels & kLong ? " long" : "",
-                  behaviour.labels & kNeedsCuda ? " cuda" : "");
+      std::printf("%s%s%s%s\n", behaviour.name.c_str(), behaviour.labels & kLong ? " long" : "",
+                  behaviour.labels & kFull ? " full" : "", behaviour.labels & kNeedsCuda ? " cuda" : "");
       continue;
     }
     const int result = test::run(behaviour);

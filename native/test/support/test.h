@@ -41,6 +41,7 @@ enum Label : unsigned {
   kNeedsCuda = 2,           // without a CUDA device it is skipped (exit status 77)
   kNotThreadSanitized = 4,  // it runs on one thread, where ThreadSanitizer has nothing to see, or it forks
   kNotSanitized = 8,        // it needs memory that the sanitizers do not grant
+  kFull = 16,               // takes many seconds: `ctest --preset release` runs it, `ctest --preset dev` does not
 };
 
 #define TEST(area, behaviour) TEST_LABELLED(area, behaviour, kPlain)

@@ -14,12 +14,14 @@ import java.util.concurrent.Callable;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 
 /**
  * A long run in a JVM: each call has the bits of the first of its kind, and the process takes no
  * more memory, threads or files. {@code -Dyololoss.soak} chooses another length.
  */
+@Tag("full")
 class SoakTest {
   private static final int CALLS = Integer.getInteger("yololoss.soak", 1_000_000);
   private static final int CALLERS = 2;

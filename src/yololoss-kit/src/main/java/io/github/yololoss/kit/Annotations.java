@@ -150,8 +150,8 @@ public record Annotations(Path file, List<Entry> entries) {
   }
 
   /**
-   * Letterboxes the boxes of all pictures into a network's input, after reading the pictures'
-   * sizes from their headers. All boxes are kept.
+   * Letterboxes the boxes of all pictures into a network's input, after reading the pictures' sizes
+   * from their headers. All boxes are kept.
    *
    * @param spec of the network
    * @param imagesRoot a folder that the pictures may lie in, too; null: only the list's folder

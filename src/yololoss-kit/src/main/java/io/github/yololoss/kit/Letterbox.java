@@ -27,8 +27,8 @@ import java.lang.foreign.MemorySegment;
  * box    = int(x * scale + dx), int(y * scale + dy)
  * </pre>
  *
- * <p>A test compares all sizes up to 2,000 x 2,000 with a Python program. The pixels are
- * resampled by {@link #draw}, which is not the bicubic filter of Pillow that keras-yolo3 calls.
+ * <p>A test compares all sizes up to 2,000 x 2,000 with a Python program. The pixels are resampled
+ * by {@link #draw}, which is not the bicubic filter of Pillow that keras-yolo3 calls.
  *
  * @param pictureWidth iw in pixels
  * @param pictureHeight ih in pixels
@@ -69,8 +69,7 @@ public record Letterbox(int pictureWidth, int pictureHeight, int inputWidth, int
 
   /** {@return pixels of the input for each pixel of the picture} */
   public double scale() {
-    return Math.min(
-        (double) inputWidth / pictureWidth, (double) inputHeight / pictureHeight);
+    return Math.min((double) inputWidth / pictureWidth, (double) inputHeight / pictureHeight);
   }
 
   /** {@return width of the scaled picture in pixels; 0 if the picture is very narrow} */

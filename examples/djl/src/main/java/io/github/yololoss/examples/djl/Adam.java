@@ -41,6 +41,26 @@ final class Adam extends Optimizer {
     this.learningRate = learningRate;
   }
 
+  /**
+   * Returns the learning rate of each step: a warm-up of one epoch, then a cosine down to a
+   * hundredth.
+   *
+   * @param highest what the warm-up reaches
+   * @param batches steps of an epoch
+   */
+  static Tracker schedule(float highest, int batches, int epochs) {
+    return Tracker.warmUp()
+        .optWarmUpSteps(batches)
+        .optWarmUpBeginValue(highest / 20)
+        .setMainTracker(
+            Tracker.cosine()
+                .setBaseValue(highest)
+                .optFinalValue(highest / 100)
+                .setMaxUpdates(batches * epochs)
+                .build())
+        .build();
+  }
+
   @Override
   public void update(String id, NDArray weight, NDArray grad) {
     Moments m = moments.computeIfAbsent(id, key -> new Moments());

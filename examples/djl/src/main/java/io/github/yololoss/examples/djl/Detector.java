@@ -13,6 +13,9 @@ import java.util.List;
 
 /** Detections from the outputs of the network, and how good they are. */
 final class Detector {
+  /** Average precision counts unsure detections, too, and any number of them. */
+  static final Limits ALL = Limits.DEFAULT.withLeastScore(0.01).withMostOfClass(Integer.MAX_VALUE);
+
   private Detector() {}
 
   /**
@@ -63,8 +66,7 @@ final class Detector {
     for (int i = 0; i < found.size(); i++) {
       List<Box> candidates = left.get(found.get(i).image);
       Box box = found.get(i).box;
-      Box best =
-          candidates.stream().max(Comparator.comparingDouble(t -> t.iou(box))).orElse(null);
+      Box best = candidates.stream().max(Comparator.comparingDouble(t -> t.iou(box))).orElse(null);
       if (best != null && best.iou(box) >= 0.5) {
         candidates.remove(best);
         hit[i] = true;

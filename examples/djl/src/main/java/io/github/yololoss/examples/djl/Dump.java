@@ -2,10 +2,10 @@ package io.github.yololoss.examples.djl;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
-import io.github.yololoss.kit.Npy;
-import io.github.yololoss.kit.SpecFile;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.examples.djl.Dataset.Batch;
+import io.github.yololoss.kit.Npy;
+import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -60,8 +60,7 @@ final class Dump {
     }
     new SpecFile(spec).write(folder.resolve("spec.json"));
     Files.write(
-        folder.resolve("images.txt"),
-        images.stream().map(image -> name(folder, image)).toList());
+        folder.resolve("images.txt"), images.stream().map(image -> name(folder, image)).toList());
   }
 
   /**

@@ -61,4 +61,8 @@ record Gradients(double value, NDList arrays) {
     }
     return seconds.subList(10, 30);
   }
+
+  static double median(List<Double> values) {
+    return values.stream().sorted().skip(values.size() / 2).findFirst().orElse(Double.NaN);
+  }
 }

@@ -19,9 +19,9 @@ import io.github.yololoss.LossResult;
 import io.github.yololoss.LossResult.Parts;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
+import io.github.yololoss.examples.djl.Dataset.Batch;
 import io.github.yololoss.kit.Detections.Box;
 import io.github.yololoss.kit.Detections.Limits;
-import io.github.yololoss.examples.djl.Dataset.Batch;
 import io.github.yololoss.kit.LossLog;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -40,10 +40,6 @@ import java.util.stream.IntStream;
 
 /** One run: data, network, loss, and the epochs that are done. */
 final class Training implements AutoCloseable {
-  /** Average precision counts unsure detections, too, and any number of them. */
-  private static final Limits AP_LIMITS =
-      Limits.DEFAULT.withLeastScore(0.01).withMostOfClass(Integer.MAX_VALUE);
-
   private final Train options;
   private final List<String> classes;
   private final Dataset training;
@@ -93,17 +89,7 @@ final class Training implements AutoCloseable {
     operations = new OperationsLoss(library);
 
     int batches = (training.size() + options.batch - 1) / options.batch;
-    learningRate =
-        Tracker.warmUp()
-            .optWarmUpSteps(batches)
-            .optWarmUpBeginValue(options.learningRate / 20)
-            .setMainTracker(
-                Tracker.cosine()
-                    .setBaseValue(options.learningRate)
-                    .optFinalValue(options.learningRate / 100)
-                    .setMaxUpdates(batches * options.epochs)
-                    .build())
-            .build();
+    learningRate = Adam.schedule(options.learningRate, batches, options.epochs);
     optimizer = new Adam(learningRate);
     model.setBlock(
         new Network(
@@ -187,18 +173,14 @@ final class Training implements AutoCloseable {
       if (!agree) {
         throw new IllegalStateException("the gradients do not agree");
       }
-      double seconds = median(Gradients.time(loss, boxes, outputs));
-      double theirSeconds = median(Gradients.time(operations, boxes, outputs));
+      double seconds = Gradients.median(Gradients.time(loss, boxes, outputs));
+      double theirSeconds = Gradients.median(Gradients.time(operations, boxes, outputs));
       lossSeconds = options.loss == Train.LossKind.YOLOLOSS ? seconds : theirSeconds;
       say(
           "loss and gradient of a batch of %d, forward and backward, medians: yololoss %.3f ms,"
               + " DJL's operations %.3f ms",
           batch.size(), 1e3 * seconds, 1e3 * theirSeconds);
     }
-  }
-
-  private static double median(List<Double> values) {
-    return values.stream().sorted().skip(values.size() / 2).findFirst().orElse(Double.NaN);
   }
 
   // ---- an epoch
@@ -310,7 +292,8 @@ final class Training implements AutoCloseable {
         parts.confidence(),
         parts.classes(),
         stepSeconds.getLast(),
-        Math.round(median(stepSeconds) * (all - done + (long) all * (options.epochs - epoch))),
+        Math.round(
+            Gradients.median(stepSeconds) * (all - done + (long) all * (options.epochs - epoch))),
         done == all ? "\r\033[K" : "");
   }
 
@@ -325,7 +308,7 @@ final class Training implements AutoCloseable {
           NDManager manager = trainer.getManager().newSubManager()) {
         NDList outputs = trainer.evaluate(new NDList(images(manager, batch)));
         sum += loss.valueOf(boxes(manager, batch), outputs) * batch.size();
-        detections.addAll(Detector.detect(library, outputs, AP_LIMITS));
+        detections.addAll(Detector.detect(library, outputs, Detector.ALL));
       }
       for (int i : images) {
         truths.add(validation.letterboxed(i).boxes());
@@ -392,7 +375,7 @@ final class Training implements AutoCloseable {
     double seconds = history.stream().mapToDouble(Epoch::seconds).sum();
     say("seed %d, %d epochs in %.0f s", options.seed, history.size(), seconds);
     if (!stepSeconds.isEmpty()) { // a resumed run may have had nothing to do
-      double step = median(stepSeconds);
+      double step = Gradients.median(stepSeconds);
       say(
           "a step of %d images takes %.1f ms (median), of which the loss and its gradient %.2f ms,"
               + " %.1f%%",

@@ -95,9 +95,7 @@ class PartsTest {
     Box box = picture.boxes().getFirst();
     // Scale 0.32, 16 rows of grey above and below, whole pixels as keras-yolo3 has them.
     assertArrayEquals(
-        new double[] {12, 22, 38, 35},
-        new double[] {box.x0(), box.y0(), box.x1(), box.y1()},
-        0);
+        new double[] {12, 22, 38, 35}, new double[] {box.x0(), box.y0(), box.x1(), box.y1()}, 0);
     assertArrayEquals(
         red(picture.image()), new double[] {box.x0(), box.y0(), box.x1(), box.y1()}, 1.5);
     assertEquals(0x808080, picture.image().getRGB(5, 5) & 0xffffff);

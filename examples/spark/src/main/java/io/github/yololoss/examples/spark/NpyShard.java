@@ -6,7 +6,6 @@ import io.github.yololoss.Targets;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.kit.Npy;
 import java.io.IOException;
-import java.io.InputStream;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
@@ -15,13 +14,12 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
 import java.util.stream.Stream;
-import java.util.zip.ZipEntry;
-import java.util.zip.ZipInputStream;
 
-/** A folder of arrays, mapped; images.txt may name the images. */
+/** Arrays of a folder, mapped, or of a .npz, read; images.txt may name the images. */
 final class NpyShard implements Shard {
   private final Settings settings;
-  private final Path temporary; // deleted when this is closed; null: the folder is the user's
+  private final String name;
+  private final Path temporary; // deleted when this is closed; null: nothing was copied
   private final Arena arena = Arena.ofConfined();
   private final MemorySegment[] feats;
   private final FeatsType dataType;
@@ -31,40 +29,51 @@ final class NpyShard implements Shard {
   private final int images;
   private int done;
 
-  NpyShard(Path folder, Settings settings, Path temporary) throws IOException {
+  /**
+   * Reads the arrays, whose files it closes.
+   *
+   * @param name of the shard, for messages
+   * @param temporary a folder that is deleted when this is closed; null: none
+   */
+  NpyShard(String name, ShardFiles arrays, Settings settings, Path temporary) throws IOException {
+    this.name = name;
     this.settings = settings;
     this.temporary = temporary;
-    try {
+    try (ShardFiles files = arrays) {
       YoloSpec spec = settings.spec();
       int layers = spec.layers().size();
       feats = new MemorySegment[layers];
-      Npy first = Npy.map(folder.resolve("feats_0.npy"), arena);
+      Npy first = files.load("feats_0", arena);
       images = first.shape().length == 0 ? 0 : Math.toIntExact(first.shape()[0]);
       dataType = first.valueType();
       for (int l = 0; l < layers; l++) {
-        feats[l] = array(folder, "feats_" + l, shape(l, false), dataType).aligned(arena);
+        feats[l] = array(files, "feats_" + l, shape(l, false), dataType).aligned(arena);
       }
-      boolean dense = !Files.exists(folder.resolve("boxes.npy"));
+      boolean dense = !files.has("boxes");
       truths = new MemorySegment[dense ? layers : 1];
       for (int l = 0; l < layers && dense; l++) {
-        truths[l] = array(folder, "y_true_" + l, shape(l, true), null).floats(arena);
+        truths[l] = array(files, "y_true_" + l, shape(l, true), null).floats(arena);
       }
       if (dense) {
         boxesPerImage = -1;
       } else {
-        long[] shape = Npy.map(folder.resolve("boxes.npy"), arena).shape();
+        long[] shape = files.load("boxes", arena).shape();
         boxesPerImage = shape.length == 3 ? Math.toIntExact(shape[1]) : 0;
         long[] expected = {images, boxesPerImage, 5};
-        truths[0] = array(folder, "boxes", expected, null).floats(arena);
+        truths[0] = array(files, "boxes", expected, null).floats(arena);
       }
-      Path list = folder.resolve("images.txt");
-      names = Files.exists(list) ? Files.readAllLines(list) : List.of();
+      names = files.lines("images.txt");
       if (!names.isEmpty() && names.size() != images) {
         throw new IOException(
-            list + ": " + names.size() + " names, " + images + " images are in feats_0.npy");
+            name
+                + ": images.txt: "
+                + names.size()
+                + " names, "
+                + images
+                + " images are in feats_0.npy");
       }
     } catch (IOException | RuntimeException e) {
-      arena.close(); // the folder is still the caller's
+      arena.close(); // the temporary folder is still the caller's
       throw e;
     }
   }
@@ -83,20 +92,21 @@ final class NpyShard implements Shard {
         : new long[] {images, anchors * channels, height, width};
   }
 
-  private Npy array(Path folder, String name, long[] expected, FeatsType type) throws IOException {
-    Path file = folder.resolve(name + ".npy");
-    Npy array = Npy.map(file, arena);
-    if (!Arrays.equals(array.shape(), expected) || type != null && array.valueType() != type) {
+  private Npy array(ShardFiles files, String array, long[] expected, FeatsType type)
+      throws IOException {
+    Npy read = files.load(array, arena);
+    if (!Arrays.equals(read.shape(), expected) || type != null && read.valueType() != type) {
       throw new IOException(
-          "%s: %s of shape %s, expected %s of shape %s"
+          "%s: %s.npy: %s of shape %s, expected %s of shape %s"
               .formatted(
-                  file,
-                  array.valueType(),
-                  Arrays.toString(array.shape()),
+                  name,
+                  array,
+                  read.valueType(),
+                  Arrays.toString(read.shape()),
                   type == null ? "numbers" : type,
                   Arrays.toString(expected)));
     }
-    return array;
+    return read;
   }
 
   @Override
@@ -136,24 +146,6 @@ final class NpyShard implements Shard {
     arena.close();
     if (temporary != null) {
       delete(temporary);
-    }
-  }
-
-  /** The arrays and names of an .npz; whatever else is in it is left there. */
-  static void unpack(InputStream npz, String name, Path folder) throws IOException {
-    int found = 0;
-    try (ZipInputStream zip = new ZipInputStream(npz)) {
-      for (ZipEntry entry; (entry = zip.getNextEntry()) != null; ) {
-        if (entry.getName().matches("(feats|y_true)_\\d+\\.npy|boxes\\.npy|images\\.txt")) {
-          Files.copy(zip, folder.resolve(entry.getName()));
-          found++;
-        }
-      }
-    } catch (IOException e) {
-      throw new IOException(name + ": a damaged .npz: " + e.getMessage(), e);
-    }
-    if (found == 0) {
-      throw new IOException(name + ": not an .npz that holds feats_0.npy");
     }
   }
 

@@ -41,20 +41,24 @@ interface Shard extends AutoCloseable {
       return new ParquetShard(path, settings);
     }
     FileSystem files = path.getFileSystem(new Configuration());
-    if (files.getScheme().equals("file") && !name.endsWith(".npz")) {
-      return new NpyShard(java.nio.file.Path.of(path.toUri().getPath()), settings, null);
+    if (files.getScheme().equals("file")) {
+      return npy(name, java.nio.file.Path.of(path.toUri().getPath()), settings, null);
     }
     java.nio.file.Path copy = Files.createTempDirectory("shard");
     try {
-      if (name.endsWith(".npz")) {
-        NpyShard.unpack(files.open(path), name, copy);
-      } else {
-        files.copyToLocalFile(path, new Path(copy.resolve("shard").toUri()));
-      }
-      return new NpyShard(name.endsWith(".npz") ? copy : copy.resolve("shard"), settings, copy);
+      java.nio.file.Path here = copy.resolve(path.getName());
+      files.copyToLocalFile(path, new Path(here.toUri()));
+      return npy(name, here, settings, copy);
     } catch (IOException | RuntimeException e) {
       NpyShard.delete(copy);
       throw e;
     }
+  }
+
+  private static Shard npy(
+      String name, java.nio.file.Path here, Settings settings, java.nio.file.Path copy)
+      throws IOException {
+    ShardFiles files = name.endsWith(".npz") ? ShardFiles.npz(here) : ShardFiles.folder(here);
+    return new NpyShard(name, files, settings, copy);
   }
 }

@@ -42,6 +42,8 @@ public final class AuditCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")
   private Source source;
 
+  @Mixin private ImagesRootOption imagesRoot;
+
   @Mixin private SpecOption spec;
 
   @Mixin private BadBoxesOption badBoxes;
@@ -80,11 +82,19 @@ public final class AuditCommand implements Callable<Integer> {
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {
-        BatchFiles.Boxes batch = source.read(network, badBoxes.policy(), arena, command.commandLine().getErr());
+        BatchFiles.Boxes batch =
+            source.read(
+                network,
+                badBoxes.policy(),
+                imagesRoot.folder(),
+                arena,
+                command.commandLine().getErr());
         targets = batch.boxes();
         images = batch.images();
       }
-      Audit audit = Audits.of(network, targets, images, poorIou.value(), most, command.commandLine().getErr());
+      Audit audit =
+          Audits.of(
+              network, targets, images, poorIou.value(), most, command.commandLine().getErr());
       json.write(() -> AuditJson.of(network, audit, images));
       if (!json.isStdout()) {
         print(command.commandLine().getOut(), network, audit, images);

@@ -96,14 +96,14 @@ final class BatchOptions {
     return folder != null || spec.isGiven();
   }
 
-  /** Returns the order of feats and gradient that was given. */
-  FeatsLayout layout() {
-    return layout;
+  /** Returns whether both were given. */
+  boolean isComplete() {
+    return folder != null && spec.isGiven();
   }
 
   /** Returns what to read, or refuses the command line if folder or spec is missing. */
   Batch.Source source() {
-    if (folder == null || !spec.isGiven()) {
+    if (!isComplete()) {
       throw new ParameterException(command.commandLine(), "give DIR and --spec FILE");
     }
     return source(folder, spec.file());

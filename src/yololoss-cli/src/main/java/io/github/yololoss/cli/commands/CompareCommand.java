@@ -1,6 +1,5 @@
 package io.github.yololoss.cli.commands;
 
-import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.report.ComparePage;
 import io.github.yololoss.cli.report.Comparison;
@@ -16,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -44,11 +44,7 @@ public final class CompareCommand implements Callable<Integer> {
   @Option(names = "--output", paramLabel = "FILE", description = "Draw the curves on this page.")
   private Path output;
 
-  @Option(
-      names = "--json",
-      paramLabel = "FILE|-",
-      description = "Write table and curves as JSON; - for stdout, without the table.")
-  private String json;
+  @Mixin private JsonOption json;
 
   @Override
   public Integer call() throws IOException {
@@ -62,10 +58,8 @@ public final class CompareCommand implements Callable<Integer> {
     }
     Comparison comparison = Comparison.of(runs);
     PrintWriter out = command.commandLine().getOut();
-    if (json != null) {
-      JsonFile.write(json, ComparisonJson.of(comparison), out);
-    }
-    if (!"-".equals(json)) {
+    json.write(() -> ComparisonJson.of(comparison));
+    if (!json.isStdout()) {
       print(out, comparison);
     }
     if (output != null) {

@@ -6,7 +6,7 @@ import java.util.Locale;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
-/** Values of options. */
+/** Converts the text of options to values. */
 final class Converters {
   private Converters() {}
 

@@ -49,9 +49,7 @@ public final class LossCommand implements Callable<Integer> {
 
   @Mixin private BatchOptions options;
 
-  @Option(
-      names = "--sample",
-      description = "Use the bundled sample instead of DIR and --spec.")
+  @Option(names = "--sample", description = "Use the bundled sample instead of DIR and --spec.")
   private boolean sample;
 
   @Option(
@@ -109,7 +107,7 @@ public final class LossCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    if (sample && options.isGiven()) {
+    if (sample ? options.isGiven() : !options.isComplete()) {
       throw new ParameterException(
           command.commandLine(), "give DIR and --spec FILE, or --sample alone");
     }
@@ -117,10 +115,6 @@ public final class LossCommand implements Callable<Integer> {
       throw new ParameterException(command.commandLine(), "--accumulate needs --gradient OUTDIR");
     }
     if (!sample) {
-      if (!options.isGiven()) {
-        throw new ParameterException(
-            command.commandLine(), "give DIR and --spec FILE, or --sample alone");
-      }
       return compute(options.source());
     }
     Path folder = Files.createTempDirectory("yololoss-sample");
@@ -180,8 +174,12 @@ public final class LossCommand implements Callable<Integer> {
     }
     line.getErr()
         .printf(
+            Locale.ROOT,
             "batch %d, %s (%s)%s%n",
-            run.batch().images(), run.deviceName(), run.deviceWhy(), warning);
+            run.batch().images(),
+            run.deviceName(),
+            run.deviceWhy(),
+            warning);
   }
 
   private void writeGradient(RunResult run) throws IOException {
@@ -225,7 +223,7 @@ public final class LossCommand implements Callable<Integer> {
     }
   }
 
-  /** The message of tf.Print in the reference: values as float32, each in brackets. */
+  /** Prints the message of tf.Print in the reference: values as float32, each in brackets. */
   private void printLoss(RunResult run, PrintWriter out) {
     double total = 0;
     for (int l = 0; l < run.totals().layers(); l++) {

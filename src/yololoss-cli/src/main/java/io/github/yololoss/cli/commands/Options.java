@@ -8,8 +8,9 @@ final class Options {
   private Options() {}
 
   /** Returns a number in 0..1. */
-  static double fraction(CommandSpec command, String option, double value) {
-    require(command, value >= 0 && value <= 1, option, value, "a number in 0..1"); // not NaN
+  static <N extends Number> N fraction(CommandSpec command, String option, N value) {
+    double number = value.doubleValue();
+    require(command, number >= 0 && number <= 1, option, value, "a number in 0..1"); // not NaN
     return value;
   }
 

@@ -19,7 +19,7 @@ final class PoorIouOption {
           "Report boxes whose best possible IoU with an anchor is below X; 0 reports none; default"
               + " ${DEFAULT-VALUE}.")
   void set(float given) {
-    value = (float) Options.fraction(command, "--poor-iou", given);
+    value = Options.fraction(command, "--poor-iou", given);
   }
 
   /** Returns the limit, in 0..1. */

@@ -55,19 +55,13 @@ public final class ReportCommand implements Callable<Integer> {
               + " such a list. They are letterboxed as keras-yolo3's loader does.")
   private Path images;
 
+  @Mixin private ImagesRootOption imagesRoot;
+
   @Option(
       names = "--classes",
       paramLabel = "FILE",
       description = "A class name in each line, in the order of the numbers.")
   private Path classes;
-
-  @Option(
-      names = "--images-root",
-      paramLabel = "DIR",
-      description =
-          "Folder of the photographs, for a list whose paths are absolute or lead out of the list's"
-              + " own folder. Only photographs in the list's folder or in DIR are read.")
-  private Path imagesRoot;
 
   @Mixin private PoorIouOption poorIou;
 
@@ -100,7 +94,7 @@ public final class ReportCommand implements Callable<Integer> {
   @Override
   public Integer call() throws IOException {
     Batch.Source source = options.source();
-    if (imagesRoot != null && images == null) {
+    if (imagesRoot.folder() != null && images == null) {
       throw new ParameterException(command.commandLine(), "--images-root needs --images LIST");
     }
     Request request = options.request();
@@ -108,7 +102,8 @@ public final class ReportCommand implements Callable<Integer> {
     try (Arena arena = Arena.ofConfined()) {
       Batch batch = Batch.read(source, arena);
       ReportBuilder builder = new ReportBuilder(batch, request, options.runner(), arena);
-      Photos photos = images == null ? null : new Photos(images, imagesRoot, batch.images());
+      Photos photos =
+          images == null ? null : new Photos(images, imagesRoot.folder(), batch.images());
       Report report = builder.build(photos, worst, score, poorIou.value());
       json.write(() -> ReportJson.of(report));
       Files.writeString(output, ReportPage.of(report, names));

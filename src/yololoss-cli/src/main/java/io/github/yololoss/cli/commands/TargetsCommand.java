@@ -44,6 +44,8 @@ public final class TargetsCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")
   private TruthSource source;
 
+  @Mixin private ImagesRootOption imagesRoot;
+
   @Mixin private SpecOption spec;
 
   @Option(
@@ -59,7 +61,13 @@ public final class TargetsCommand implements Callable<Integer> {
   public Integer call() throws IOException {
     YoloSpec network = spec.read().spec();
     try (Arena arena = Arena.ofConfined()) {
-      BatchFiles.Boxes batch = source.read(network, badBoxes.policy(), arena, command.commandLine().getErr());
+      BatchFiles.Boxes batch =
+          source.read(
+              network,
+              badBoxes.policy(),
+              imagesRoot.folder(),
+              arena,
+              command.commandLine().getErr());
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =

@@ -30,8 +30,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     description =
         "Computes loss and gradient and compares them with those of another program; prints the"
-            + " largest differences and where they are. If they differ, names the layout, normaliser"
-            + " and ignore scope under which they would match.",
+            + " largest differences and where they are. If they differ, names the layout,"
+            + " normaliser and ignore scope under which they would match.",
     footer = {
       "",
       "Exit code 0 if all agree with the given options, 1 if not.",
@@ -84,8 +84,7 @@ public final class VerifyCommand implements Callable<Integer> {
     Batch.Source asked = options.source();
     Request request = options.request();
     FeatsLayout layout =
-        BatchFiles.layoutOf(
-            asked.folder(), SpecFile.read(asked.specFile()).spec(), asked.layout());
+        BatchFiles.layoutOf(asked.folder(), SpecFile.read(asked.specFile()).spec(), asked.layout());
     if (layout != asked.layout()) {
       out.printf(
           "feats are %s by their shape, --layout is %s; compared as %1$s%n",
@@ -113,7 +112,10 @@ public final class VerifyCommand implements Callable<Integer> {
           new Convention(asked.layout(), request.normaliser(), batch.rules().ignoreScope());
       if (failed == 0) {
         out.println(
-            "no value differs, but the layout does: feats are " + layout + ", not " + asked.layout());
+            "no value differs, but the layout does: feats are "
+                + layout
+                + ", not "
+                + asked.layout());
         out.println(
             "all " + checks.size() + " agree with " + convention.with(layout).switches(convention));
         return ExitCode.DIFFERENT.code();

@@ -1,7 +1,7 @@
 package io.github.yololoss.cli.run;
 
-import io.github.yololoss.FeatsType;
 import io.github.yololoss.FeatsLayout;
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.LossRules;
 import io.github.yololoss.LossRules.IgnoreScope;
 import io.github.yololoss.Targets;
@@ -82,7 +82,8 @@ public final class Batch {
     return new Batch(source, spec, file.rules(), files.dataType(), files.batch(), feats, truths);
   }
 
-  private static Targets<MemorySegment> readTruths(Source source, BatchFiles files) throws IOException {
+  private static Targets<MemorySegment> readTruths(Source source, BatchFiles files)
+      throws IOException {
     boolean dense = Files.exists(source.folder.resolve("y_true_0.npy"));
     boolean boxes = Files.exists(source.folder.resolve("boxes.npy"));
     if (source.form == null && !dense && !boxes) {
@@ -96,8 +97,7 @@ public final class Batch {
 
   /** Returns the same batch under another ignore scope. */
   public Batch withIgnoreScope(IgnoreScope scope) {
-    return new Batch(
-        source, spec, rules.withIgnoreScope(scope), type, images, feats, truths);
+    return new Batch(source, spec, rules.withIgnoreScope(scope), type, images, feats, truths);
   }
 
   /** Returns the folder that the batch came from. */

@@ -79,11 +79,11 @@ public final class LossRunner {
     }
   }
 
-  /** What the calls of a run share. */
+  /** The data that all calls of a run share. */
   private record Chunks(Batch batch, Request request, YoloLoss loss, int size) {}
 
-  private static MemorySegment[] gradients(
-      Batch batch, Request request, YoloLoss loss, Arena arena) throws IOException {
+  private static MemorySegment[] gradients(Batch batch, Request request, YoloLoss loss, Arena arena)
+      throws IOException {
     if (!request.gradient()) {
       return null;
     }

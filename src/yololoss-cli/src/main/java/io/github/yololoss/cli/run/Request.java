@@ -33,17 +33,7 @@ public record Request(
 
   /** Makes a request for the loss alone. */
   public Request(LossDevice device, Normaliser normaliser, double gradientScale, int chunk) {
-    this(
-        device,
-        normaliser,
-        gradientScale,
-        chunk,
-        false,
-        false,
-        null,
-        false,
-        Search.NONE,
-        false);
+    this(device, normaliser, gradientScale, chunk, false, false, null, false, Search.NONE, false);
   }
 
   /** Returns this request under another normaliser. */

@@ -44,8 +44,7 @@ public record RunResult(
     List<LossResult.Parts> layers =
         IntStream.range(0, totals.layers()).mapToObj(totals::layer).toList();
     ObjectNode root =
-        LossJson.of(
-            batch.spec(), batch.images(), totals.normaliser(), totals.total(), layers);
+        LossJson.of(batch.spec(), batch.images(), totals.normaliser(), totals.total(), layers);
     if (request.statistics()) {
       LossJson.putStatistics(
           root, IntStream.range(0, totals.layers()).mapToObj(totals::statistics).toList());

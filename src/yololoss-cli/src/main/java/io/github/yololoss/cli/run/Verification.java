@@ -278,8 +278,7 @@ public final class Verification {
     double worst = -1;
     long at = 0;
     long ofImage = count / batch.images();
-    try (Progress progress =
-        new Progress(err, "comparing grad_" + l, "images", batch.images())) {
+    try (Progress progress = new Progress(err, "comparing grad_" + l, "images", batch.images())) {
       for (int image = 0; image < batch.images(); image++) {
         for (long i = image * ofImage; i < (image + 1) * ofImage; i++) {
           double expected = want.get(i);
