@@ -98,7 +98,7 @@ final class Advice {
     if (best != null && best.belowHalf() > 0 && best.belowHalf() >= 0.2 * best.boxes()) {
       say(
           "%s of the boxes have an IoU below 0.5 with their best anchor: the anchors do not fit"
-              + " these boxes; compute them anew, in pixels of the input.",
+              + " these boxes; compute them again, in pixels of the input.",
           percent((double) best.belowHalf() / best.boxes()));
     }
   }

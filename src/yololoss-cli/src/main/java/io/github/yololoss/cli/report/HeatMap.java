@@ -8,11 +8,11 @@ import java.io.UncheckedIOException;
 import java.util.Base64;
 import javax.imageio.ImageIO;
 
-/** Values of the places of a grid as a picture, a pixel for each. */
+/** Draws the values of the places of a grid as a picture, with a pixel for each. */
 public final class HeatMap {
   /**
-   * The colour map cividis, at equal distances: its lightness rises evenly, and it looks alike to
-   * people with and without colour vision deficiency. Nunez, Anderton and Renslow 2018
+   * The colour map cividis, at equal distances: its lightness rises evenly, and it looks the same
+   * to people with and without colour vision deficiency. Nunez, Anderton and Renslow 2018
    * (doi:10.1371/journal.pone.0199239); values as in matplotlib 3.11.
    */
   private static final int[] CIVIDIS = {
@@ -39,7 +39,7 @@ public final class HeatMap {
     return new IndexColorModel(8, 256, channels[0], channels[1], channels[2]);
   }
 
-  /** The scale from its least to its largest value, for style sheets. */
+  /** Returns the colours from the least to the largest value, for style sheets. */
   public static String gradient() {
     StringBuilder css = new StringBuilder("linear-gradient(to right");
     for (int colour : CIVIDIS) {
@@ -49,7 +49,7 @@ public final class HeatMap {
   }
 
   /**
-   * A PNG as a data URI.
+   * Returns a PNG as a data URI.
    *
    * @param values row by row; what is not finite is shown as the largest
    * @param largest the value of the lightest colour; 0 is the darkest

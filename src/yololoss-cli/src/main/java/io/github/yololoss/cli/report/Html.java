@@ -45,7 +45,7 @@ public final class Html {
     open("body").open("main");
   }
 
-  /** The style sheet, without the characters that XML would escape. */
+  /** Returns the style sheet, which has none of the characters that XML would escape. */
   private static String css() {
     try (InputStream in = Html.class.getResourceAsStream("report.css")) {
       return new String(in.readAllBytes(), StandardCharsets.UTF_8);
@@ -58,7 +58,7 @@ public final class Html {
     return new IllegalStateException(e); // a fault of the caller: it writes to memory
   }
 
-  /** Begins an element; attributes as names and values in turn. */
+  /** Begins an element; attributes are names and values in turn. */
   public Html open(String tag, String... attributes) {
     try {
       out.writeStartElement(tag);
@@ -69,7 +69,7 @@ public final class Html {
     return this;
   }
 
-  /** An element without content. */
+  /** Writes an element without content. */
   public Html single(String tag, String... attributes) {
     try {
       out.writeEmptyElement(tag);
@@ -86,7 +86,7 @@ public final class Html {
     }
   }
 
-  /** Ends so many of the elements that were begun last. */
+  /** Ends a number of the elements that were begun last. */
   public Html close(int count) {
     try {
       for (int i = 0; i < count; i++) {
@@ -98,7 +98,7 @@ public final class Html {
     return this;
   }
 
-  /** Ends the page. */
+  /** Ends the page and returns it. */
   public String end() {
     try {
       out.writeEndDocument();
@@ -118,12 +118,12 @@ public final class Html {
     return this;
   }
 
-  /** An element with text. */
+  /** Writes an element with text. */
   public Html element(String tag, String text, String... attributes) {
     return open(tag, attributes).text(text).close(1);
   }
 
-  /** Control characters and what XML does not allow, as file names may hold it, is replaced. */
+  /** Replaces control characters and those that XML does not allow; file names may hold them. */
   private static String clean(String text) {
     StringBuilder clean = new StringBuilder();
     text.codePoints().map(c -> allowed(c) ? c : 0xFFFD).forEach(clean::appendCodePoint);
@@ -169,7 +169,7 @@ public final class Html {
     return close(2).open("tbody");
   }
 
-  public static String percentText(double share) {
+  private static String percentText(double share) {
     return String.format(
         Locale.ROOT, share > 0 && share < 0.00095 ? "%.2g%%" : "%.1f%%", 100 * share);
   }

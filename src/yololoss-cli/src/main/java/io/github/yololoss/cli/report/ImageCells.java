@@ -13,18 +13,18 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /**
- * What a call found of the cells of a chunk of images, whatever its layout: a cell of a layer is
- * numbered by row, column and anchor, in this order.
+ * Reads what a call computed for the cells of a chunk of images. The numbering of cells does not
+ * depend on the layout: a cell of a layer is numbered by row, column and anchor, in this order.
  */
 public final class ImageCells {
   private final YoloSpec spec;
   private final FeatsLayout layout;
-  private final MemorySegment[] yTrue; // own memory for boxes; the caller's for dense truths
+  private final MemorySegment[] yTrue; // built from boxes; null for dense truths
   private final MemorySegment[] objectness;
-  private MemorySegment[] truths; // one of the two
+  private MemorySegment[] truths; // yTrue, or the caller's dense truths
   private CellMaps<MemorySegment> maps;
 
-  /** Memory for so many images. */
+  /** Allocates memory for a number of images. */
   public ImageCells(Batch batch, int images, Arena arena) {
     spec = batch.spec();
     layout = batch.layout();
@@ -32,7 +32,7 @@ public final class ImageCells {
     objectness = spec.allocateMap(arena, images);
   }
 
-  /** The images from first on, of which a call gave the maps. */
+  /** Takes the maps that a call computed for the images from first on. */
   public void load(
       Batch batch, YoloLoss loss, int first, int images, CellMaps<MemorySegment> newMaps) {
     maps = newMaps;
@@ -78,7 +78,7 @@ public final class ImageCells {
     return cell % anchors(l);
   }
 
-  /** Of the ignore mask, the best IoU or the loss. */
+  /** Returns the value of a cell in a map, which has the layout of feats. */
   public double map(MemorySegment[] map, int l, int image, int cell) {
     long at = (long) image * count(l) + cell;
     if (layout == FeatsLayout.NCHW) {
@@ -104,7 +104,7 @@ public final class ImageCells {
     return objectness[l].getAtIndex(JAVA_FLOAT, (long) image * count(l) + cell);
   }
 
-  /** Of y_true: centre, size, mask, class targets. */
+  /** Returns a channel of y_true: centre, size, mask or a class target. */
   public double truth(int l, int image, int cell, int channel) {
     long at = (long) image * count(l) + cell;
     return truths[l].getAtIndex(JAVA_FLOAT, at * (5 + spec.numClasses()) + channel);

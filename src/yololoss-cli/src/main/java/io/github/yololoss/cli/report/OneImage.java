@@ -24,8 +24,8 @@ import java.util.EnumMap;
 import java.util.List;
 
 /**
- * One image of a run, cell by cell. The parts of a cell are computed by the library: the loss with
- * the weights of all parts but one at 0 is that part.
+ * Computes one image of a run, cell by cell. The library computes the parts of a cell: the loss
+ * with the weights of all parts but one at 0 is that part.
  */
 public final class OneImage implements AutoCloseable {
   private final Batch batch;

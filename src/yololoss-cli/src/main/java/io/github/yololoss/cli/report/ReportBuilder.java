@@ -50,7 +50,7 @@ public final class ReportBuilder {
   private static final int MOST_CELLS = 20; // of all images
   private static final int MOST_CELLS_OF_IMAGE = 5;
 
-  /** A cell among all; a NaN costs most. */
+  /** Says where a cell is and what it costs; a NaN costs most. */
   private record Place(int image, int layer, int cell, double loss) {
     static final Comparator<Place> COSTLIEST =
         Comparator.comparingDouble(Place::loss) // NaN is above all numbers
@@ -155,7 +155,7 @@ public final class ReportBuilder {
     }
   }
 
-  /** 0..1 in equal bins; 1 is in the last, NaN in none. */
+  /** Counts a value of 0..1 in equal bins; 1 is in the last, NaN in none. */
   private void count(Histogram histogram, double value) {
     if (!Double.isNaN(value)) {
       histograms.get(histogram)[(int) Math.clamp(value * BINS, 0, BINS - 1)]++;
