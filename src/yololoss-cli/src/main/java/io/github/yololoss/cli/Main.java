@@ -109,7 +109,7 @@ public final class Main {
     return code.code();
   }
 
-  /** The JDK's file exceptions name the file and, by their class or reason, the fault. */
+  /** Describes a file exception of the JDK, whose class or reason is the fault. */
   private static String describe(FileSystemException e) {
     return e.getFile()
         + ": "

@@ -62,7 +62,10 @@ class AnswersTest {
   private static void check(String commands, String quote) throws Exception {
     String prelude =
         "JAVA='%s' CLASSES='%s'\n%s"
-            .formatted(Path.of(System.getProperty("java.home"), "bin/java"), Markdown.classPath(), YOLOLOSS);
+            .formatted(
+                Path.of(System.getProperty("java.home"), "bin/java"),
+                Markdown.classPath(),
+                YOLOLOSS);
     String printed = Markdown.run(List.of("bash", "-c", prelude + commands)).getValue();
     assertFalse(printed.contains(" ended with "), printed);
     assertFalse(printed.isBlank(), "nothing was printed");

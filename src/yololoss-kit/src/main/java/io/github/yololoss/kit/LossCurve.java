@@ -97,8 +97,7 @@ public record LossCurve(List<Step> steps, List<Integer> malformedLines) {
     Map<Part, Double> parts = new EnumMap<>(Part.class);
     Part.ALL.forEach(part -> parts.put(part, 0.0));
     for (JsonNode layer : node.get("layers")) {
-      Part.ALL.forEach(
-          part -> parts.merge(part, number(layer.path(part.jsonName())), Double::sum));
+      Part.ALL.forEach(part -> parts.merge(part, number(layer.path(part.jsonName())), Double::sum));
     }
     return new Step(node.get("step").asLong(), number(node.path("total")), parts);
   }

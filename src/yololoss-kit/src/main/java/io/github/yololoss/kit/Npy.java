@@ -220,8 +220,8 @@ public record Npy(long[] shape, FeatsType valueType, MemorySegment data) {
   }
 
   /**
-   * Writes values of a type as a version 1 file: into a file beside it that then takes its name, so
-   * that a reader never sees half of it.
+   * Writes values of a type as a version 1 file: into a temporary file in the same folder that is
+   * then renamed, so that a reader never sees half of it.
    *
    * @param file where it lies
    * @param type of a value

@@ -23,8 +23,8 @@ import java.util.zip.ZipFile;
  *
  * {@snippet class="io.github.yololoss.kit.SnippetsTest" region="npz"}
  *
- * <p>Arrays are read when they are asked for, each into memory of the caller's arena, from which it
- * can be passed on without a copy.
+ * <p>Arrays are read on request, each into memory of the caller's arena, from which it can be
+ * passed on without a copy.
  */
 public final class Npz implements AutoCloseable {
   private static final String SUFFIX = ".npy";
@@ -129,7 +129,7 @@ public final class Npz implements AutoCloseable {
   }
 
   /**
-   * Reads a text that lies beside the arrays, such as a list of the images' names.
+   * Reads a text that the archive holds besides the arrays, such as a list of the images' names.
    *
    * @param name of the entry, with its suffix
    * @return its lines; empty if the archive has no such entry

@@ -157,7 +157,7 @@ public final class Pictures {
     return new NoPicture(where + picture + ": not a picture (JPEG, PNG, GIF, BMP or TIFF)");
   }
 
-  /** A file in no format that is known, to be told from a damaged one. */
+  /** Reports a file in no known format, as opposed to a damaged one. */
   private static final class NoPicture extends IOException {
     private static final long serialVersionUID = 1;
 

@@ -60,7 +60,7 @@ final class LossJob {
    *
    * @param shards their names
    * @param partitions tasks that they are divided among
-   * @param worst how many of the costliest images are told
+   * @param worst the number of costliest images that are reported
    * @param output a folder that is not there yet
    */
   static Outcome run(
@@ -163,7 +163,7 @@ final class LossJob {
 
   /**
    * The shards of a data set: a folder of arrays, a .npz or a Parquet file each, in the order of
-   * their names. A folder that holds none of these arrays is looked into.
+   * their names. A folder that holds none of these arrays is searched for shards.
    */
   static List<String> shards(List<String> roots, JavaSparkContext context) throws IOException {
     List<String> shards = new ArrayList<>();

@@ -46,7 +46,7 @@ public final class Main implements Callable<Integer> {
       arity = "1..*",
       paramLabel = "SHARDS",
       description =
-          "Folders, looked into for shards: a folder with feats_<l>.npy and boxes.npy or"
+          "Folders that are searched for shards: a folder with feats_<l>.npy and boxes.npy or"
               + " y_true_<l>.npy, a .npz of the same, or a .parquet with columns feats_<l> and"
               + " boxes. Executors must see them under the same name.")
   private List<String> roots;
@@ -104,7 +104,7 @@ public final class Main implements Callable<Integer> {
       names = "--worst",
       paramLabel = "N",
       defaultValue = "20",
-      description = "How many of the costliest images are told; default ${DEFAULT-VALUE}.")
+      description = "The number of costliest images that are reported; default ${DEFAULT-VALUE}.")
   private int worst;
 
   @Option(

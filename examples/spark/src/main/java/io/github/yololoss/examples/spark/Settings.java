@@ -12,7 +12,7 @@ import java.io.Serializable;
  * @param layout of feats
  * @param badBoxes what happens to rows of boxes that name no object
  * @param batch most images of a call
- * @param poorIou boxes are told whose best anchor fits worse
+ * @param poorIou boxes whose best anchor fits worse are reported
  * @param findings most findings that are listed of a shard
  */
 record Settings(

@@ -6,10 +6,8 @@ import io.github.yololoss.Targets;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.BatchFiles;
 import io.github.yololoss.cli.files.ExitCode;
-import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.run.AuditJson;
 import io.github.yololoss.cli.run.Audits;
-import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -20,9 +18,9 @@ import java.util.Locale;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** {@code yololoss audit}. */
@@ -31,8 +29,8 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     sortOptions = false,
     description =
-        "Tells what is wrong with truths, row by row, and how boxes fit the anchors. Exit code 1 if"
-            + " there are faults.",
+        "Reports what is wrong with truths, row by row, and how boxes fit the anchors. Exit code 1"
+            + " if there are faults.",
     footer = {
       "",
       "Example:",
@@ -44,40 +42,26 @@ public final class AuditCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")
   private Source source;
 
-  @Option(
-      names = "--spec",
-      required = true,
-      paramLabel = "FILE",
-      description =
-          "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height,"
-              + " width].")
-  private Path specFile;
+  @Mixin private ImagesRootOption imagesRoot;
 
-  @Option(
-      names = "--bad-boxes",
-      paramLabel = "error|skip|clamp",
-      defaultValue = "error",
-      description = "The policy whose actions are told; default ${DEFAULT-VALUE}.")
-  private Targets.BoxPolicy badBoxes;
+  @Mixin private SpecOption spec;
 
-  @Option(
-      names = "--poor-iou",
-      paramLabel = "X",
-      defaultValue = "0.3",
-      description =
-          "Tell boxes whose best possible IoU with an anchor is below; 0: none; default"
-              + " ${DEFAULT-VALUE}.")
-  private float poorIou;
+  @Mixin private BadBoxesOption badBoxes;
+
+  @Mixin private PoorIouOption poorIou;
+
+  private int most;
 
   @Option(
       names = "--max",
       paramLabel = "N",
       defaultValue = "100",
-      description = "The most findings that are listed; default ${DEFAULT-VALUE}.")
-  private int most;
+      description = "The largest number of findings that are listed; default ${DEFAULT-VALUE}.")
+  void setMost(int value) {
+    most = Options.atLeast(command, "--max", 0, value);
+  }
 
-  @Option(names = "--json", paramLabel = "FILE|-", description = "Write it as JSON; - for stdout.")
-  private String json;
+  @Mixin private JsonOption json;
 
   private static final class Source extends TruthSource {
     @Option(
@@ -89,32 +73,33 @@ public final class AuditCommand implements Callable<Integer> {
 
   @Override
   public Integer call() throws IOException {
-    if (!(poorIou >= 0 && poorIou <= 1) || most < 0) {
-      throw new ParameterException(
-          command.commandLine(), "--poor-iou is expected in 0..1, --max at least 0");
-    }
-    YoloSpec spec = SpecFile.read(specFile).spec();
+    YoloSpec network = spec.read().spec();
     try (Arena arena = Arena.ofConfined()) {
-      int images;
+      final int images;
       Targets<MemorySegment> targets;
       if (source.yTrue != null) {
-        BatchFiles files = new BatchFiles(source.yTrue, spec, FeatsLayout.NHWC, arena);
+        BatchFiles files = new BatchFiles(source.yTrue, network, FeatsLayout.NHWC, arena);
         targets = Targets.dense(files.layers("y_true"));
         images = files.batch();
       } else {
-        BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
+        BatchFiles.Boxes batch =
+            source.read(
+                network,
+                badBoxes.policy(),
+                imagesRoot.folder(),
+                arena,
+                command.commandLine().getErr());
         targets = batch.boxes();
         images = batch.images();
       }
-      Audit audit = Audits.of(spec, targets, images, poorIou, most, command.commandLine().getErr());
-      boolean jsonToStdout = "-".equals(json);
-      if (json != null) {
-        JsonFile.write(json, AuditJson.of(spec, audit, images), command.commandLine().getOut());
+      Audit audit =
+          Audits.of(
+              network, targets, images, poorIou.value(), most, command.commandLine().getErr());
+      json.write(() -> AuditJson.of(network, audit, images));
+      if (!json.isStdout()) {
+        print(command.commandLine().getOut(), network, audit, images);
       }
-      if (!jsonToStdout) {
-        print(command.commandLine().getOut(), spec, audit, images);
-      }
-      return audit.faults() > 0 ? ExitCode.DIFFERENT.code() : 0;
+      return (audit.faults() > 0 ? ExitCode.DIFFERENT : ExitCode.OK).code();
     }
   }
 

@@ -6,7 +6,6 @@ import io.github.yololoss.LossDevice;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.cli.files.InputException;
-import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.run.BenchProblem;
 import java.io.BufferedReader;
@@ -25,6 +24,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -40,8 +40,8 @@ import picocli.CommandLine.Spec;
             + " boxes an image.",
     footer = {
       "",
-      "Figures are medians of calls one after the other on the same memory. Beside other programs:",
-      "bench/side-by-side."
+      "Figures are medians of consecutive calls on the same memory. bench/side-by-side times other",
+      "programs in the same run."
     })
 public final class BenchCommand implements Callable<Integer> {
   private static final List<String> VARIANTS = List.of("dense", "boxes", "boxes-refresh");
@@ -68,14 +68,16 @@ public final class BenchCommand implements Callable<Integer> {
       names = "--device",
       paramLabel = "DEVICE",
       defaultValue = "auto",
-      description = "auto, cpu, cuda, cuda:N or reference; default: ${DEFAULT-VALUE}.")
-  private String deviceName;
+      converter = Converters.OfDevice.class,
+      description = "auto (default), cpu, cuda, cuda:N, or reference (double precision, slow).")
+  private LossDevice device;
 
   @Option(
       names = "--threads",
       paramLabel = "N",
       defaultValue = "0",
-      description = "Of the cpu device; default: YOLOLOSS_THREADS, or one for each processor.")
+      description =
+          "Threads of the cpu device; default: YOLOLOSS_THREADS, or one for each processor.")
   private int threads;
 
   @Option(
@@ -85,29 +87,19 @@ public final class BenchCommand implements Callable<Integer> {
       description = "Time for each figure; default: ${DEFAULT-VALUE}.")
   private double seconds;
 
-  @Option(
-      names = "--json",
-      paramLabel = "FILE|-",
-      description = "Write the figures as JSON, with machine and date; - for stdout, no table.")
-  private String json;
+  @Mixin private JsonOption json;
 
   @Option(
       names = "--serve",
       description =
-          "Answer lines DIR MODE VARIANT SECONDS of stdin with a line of JSON each, as"
-              + " bench/side-by-side asks.")
+          "Answer each line DIR MODE VARIANT SECONDS of stdin with a line of JSON, for"
+              + " bench/side-by-side.")
   private boolean serve;
 
   private final ObjectMapper mapper = new ObjectMapper();
 
   @Override
   public Integer call() throws IOException {
-    LossDevice device;
-    try {
-      device = LossDevice.parse(deviceName);
-    } catch (IllegalArgumentException e) {
-      throw new ParameterException(command.commandLine(), e.getMessage());
-    }
     if (!(seconds > 0 && seconds <= 3600)) {
       throw new ParameterException(
           command.commandLine(), "--seconds is " + seconds + ", more than 0 is expected");
@@ -121,7 +113,7 @@ public final class BenchCommand implements Callable<Integer> {
 
   private int table(LossDevice device) throws IOException {
     PrintWriter out = command.commandLine().getOut();
-    boolean quiet = "-".equals(json);
+    boolean quiet = json.isStdout();
     ObjectNode all = mapper.createObjectNode();
     all.put("date", Instant.now().toString())
         .put("machine", machine())
@@ -169,9 +161,7 @@ public final class BenchCommand implements Callable<Integer> {
         }
       }
     }
-    if (json != null) {
-      JsonFile.write(json, all, out);
-    }
+    json.write(() -> all);
     return 0;
   }
 
@@ -239,7 +229,7 @@ public final class BenchCommand implements Callable<Integer> {
     return figure;
   }
 
-  /** What is opened for the folder that was asked for last. */
+  /** The problem and plans of the folder that the last request named. */
   private static final class Opened implements AutoCloseable {
     final String folder;
     final Arena arena = Arena.ofShared();

@@ -5,7 +5,6 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.Part;
-import io.github.yololoss.cli.files.JsonFile;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.report.ComparePage;
 import io.github.yololoss.cli.report.Curves;
@@ -19,6 +18,7 @@ import java.util.Locale;
 import java.util.concurrent.Callable;
 import java.util.stream.DoubleStream;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -49,11 +49,7 @@ public final class CompareCommand implements Callable<Integer> {
   @Option(names = "--output", paramLabel = "FILE", description = "Draw the curves on this page.")
   private Path output;
 
-  @Option(
-      names = "--json",
-      paramLabel = "FILE|-",
-      description = "Write table and curves as JSON; - for stdout, without the table.")
-  private String json;
+  @Mixin private JsonOption json;
 
   private final ObjectMapper mapper = new ObjectMapper();
 
@@ -70,10 +66,8 @@ public final class CompareCommand implements Callable<Integer> {
     }
     putAxes(root);
     PrintWriter out = command.commandLine().getOut();
-    if (json != null) {
-      JsonFile.write(json, root, out);
-    }
-    if (!"-".equals(json)) {
+    json.write(() -> root);
+    if (!json.isStdout()) {
       print(out, root);
     }
     if (output != null) {
@@ -135,7 +129,7 @@ public final class CompareCommand implements Callable<Integer> {
     }
   }
 
-  /** What the axes of the charts span; logarithmic where values are positive and far apart. */
+  /** Returns the ranges of the axes; logarithmic where values are positive and far apart. */
   private void putAxes(ObjectNode root) {
     long first = Long.MAX_VALUE;
     long last = Long.MIN_VALUE;

@@ -32,14 +32,14 @@ import picocli.CommandLine.Spec;
     name = "info",
     mixinStandardHelpOptions = true,
     description =
-        "Says which library, devices, driver and versions are in use and why, and what is missing."
-            + " Exit code 4 if the library cannot be used.")
+        "Reports which library, devices, driver and versions are in use and why, and what is"
+            + " missing. Exit code 4 if the library cannot be used.")
 public final class InfoCommand implements Callable<Integer> {
   private static final double GIB = 1L << 30;
   private static final Runtime.Version LEAST_JAVA = Runtime.Version.parse("25.0.3");
   private static final Path DRIVER = Path.of("/proc/driver/nvidia/version");
 
-  /** How well something is. */
+  /** The outcome of a check. */
   private enum State {
     OK,
     NOTE,
@@ -48,13 +48,13 @@ public final class InfoCommand implements Callable<Integer> {
 
   @Spec private CommandSpec command;
 
-  @Option(names = "--json", description = "Write it as JSON.")
+  @Option(names = "--json", description = "Print the report as JSON.")
   private boolean json;
 
   private final ObjectNode root = new ObjectMapper().createObjectNode();
   private final ArrayNode checks = root.putArray("checks");
 
-  /** For {@code --version}. */
+  /** Prints the version for {@code --version}. */
   public static final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() {
@@ -173,7 +173,7 @@ public final class InfoCommand implements Callable<Integer> {
               d.freeMemory() / GIB,
               d.totalMemory() / GIB));
     }
-    if (devices.isEmpty()) { // with a driver, somebody expects to use it
+    if (devices.isEmpty()) { // a driver is installed, so a GPU is expected
       say(driver == null ? State.OK : State.FAULT, "cuda:0", describe(LossDevice.cuda(0)));
     }
   }

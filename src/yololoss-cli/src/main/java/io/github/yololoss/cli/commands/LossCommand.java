@@ -1,13 +1,15 @@
 package io.github.yololoss.cli.commands;
 
+import io.github.yololoss.FeatsType;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossResult;
 import io.github.yololoss.Offender;
 import io.github.yololoss.cli.files.BatchFiles;
-import io.github.yololoss.cli.files.JsonFile;
+import io.github.yololoss.cli.files.ExitCode;
 import io.github.yololoss.cli.files.Progress;
-import io.github.yololoss.cli.run.LossJson;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
+import io.github.yololoss.cli.run.Request;
+import io.github.yololoss.cli.run.RunResult;
 import io.github.yololoss.kit.Npy;
 import io.github.yololoss.kit.Statistic;
 import java.io.IOException;
@@ -34,22 +36,20 @@ import picocli.CommandLine.Spec;
     name = "loss",
     mixinStandardHelpOptions = true,
     sortOptions = false,
-    description = "Computes the loss of a folder of arrays, and its gradient if asked for.",
+    description = "Computes the loss of a folder of arrays, and its gradient with --gradient.",
     footer = {
       "",
       "Example:",
       "  yololoss loss dump --spec yolov3.json --gradient out --json -",
       "",
-      "From Keras: np.save('dump/feats_0.npy', outputs[0]) and so on; y_true_<l>.npy alike."
+      "From Keras: np.save('dump/feats_0.npy', outputs[0]) and so on; likewise y_true_<l>.npy."
     })
 public final class LossCommand implements Callable<Integer> {
   @Spec private CommandSpec command;
 
-  @Mixin private LossRun run;
+  @Mixin private BatchOptions options;
 
-  @Option(
-      names = "--sample",
-      description = "Instead of DIR and --spec: the sample that the program carries.")
+  @Option(names = "--sample", description = "Use the bundled sample instead of DIR and --spec.")
   private boolean sample;
 
   @Option(
@@ -60,12 +60,12 @@ public final class LossCommand implements Callable<Integer> {
 
   @Option(
       names = "--f32-gradient",
-      description = "Write the gradient as float32 whatever feats are; default: as feats.")
+      description = "Write the gradient as float32 even if feats are float16, bfloat16 or float64.")
   private boolean float32Gradients;
 
   @Option(
       names = "--accumulate",
-      description = "Add the gradient to OUTDIR/grad_<l>.npy, which must be there.")
+      description = "Add the gradient to the files OUTDIR/grad_<l>.npy, which must exist.")
   private boolean accumulate;
 
   @Option(
@@ -79,8 +79,8 @@ public final class LossCommand implements Callable<Integer> {
       names = "--find-nan",
       paramLabel = "used|all",
       description =
-          "Tell the first value that is not finite, or overflows: among those that count, or among"
-              + " all of feats and y_true.")
+          "Print the first value that is not finite, or overflows: used searches the values that"
+              + " count, all searches all of feats and y_true.")
   private FindNan findNan;
 
   enum FindNan {
@@ -96,133 +96,138 @@ public final class LossCommand implements Callable<Integer> {
               + " (B,A,H,W) for nchw.")
   private Path maps;
 
-  @Option(
-      names = "--json",
-      paramLabel = "FILE|-",
-      description = "Write the result as JSON; - for stdout, without the table.")
-  private String json;
+  @Mixin private JsonOption json;
 
   @Option(
       names = "--print-loss",
       description =
-          "Print what keras-yolo3's print_loss prints, a line for each layer: "
-              + "loss so far, xy, wh, confidence, class, sum of the ignore mask.")
+          "Print a line for each layer as keras-yolo3's print_loss does: loss so far, xy, wh,"
+              + " confidence, class, sum of the ignore mask.")
   private boolean printLoss;
 
   @Override
   public Integer call() throws IOException {
-    if (sample
-        ? run.folder != null || run.specFile != null
-        : run.folder == null || run.specFile == null) {
+    if (sample ? options.isGiven() : !options.isComplete()) {
       throw new ParameterException(
           command.commandLine(), "give DIR and --spec FILE, or --sample alone");
     }
     if (accumulate && gradient == null) {
       throw new ParameterException(command.commandLine(), "--accumulate needs --gradient OUTDIR");
     }
-    run.gradient = gradient != null;
-    run.accumulateOn = accumulate ? gradient : null;
-    run.float32Gradients = float32Gradients;
-    run.statistics = statistics;
-    run.maps = maps != null;
-    if (findNan != null) {
-      run.search = findNan == FindNan.ALL ? LossOptions.Search.ALL : LossOptions.Search.USED;
-    }
     if (!sample) {
-      return compute();
+      return compute(options.source());
     }
     Path folder = Files.createTempDirectory("yololoss-sample");
     try {
       SampleCommand.write(folder);
-      run.folder = folder;
-      run.specFile = folder.resolve("expected.json");
-      return compute();
+      return compute(options.source(folder, folder.resolve("expected.json")));
     } finally {
       SampleCommand.delete(folder);
     }
   }
 
-  private int compute() throws IOException {
-    CommandLine line = command.commandLine();
+  private Request request() {
+    LossOptions.Search search =
+        findNan == null
+            ? LossOptions.Search.NONE
+            : findNan == FindNan.ALL ? LossOptions.Search.ALL : LossOptions.Search.USED;
+    return options
+        .request()
+        .withGradient(gradient != null, float32Gradients, accumulate ? gradient : null)
+        .withExtras(statistics, search, maps != null);
+  }
+
+  private int compute(Batch.Source source) throws IOException {
+    Request request = request();
     try (Arena arena = Arena.ofConfined()) {
-      run.compute(arena);
+      RunResult run = options.runner().run(Batch.read(source, arena), request, arena);
       if (gradient != null) {
-        Files.createDirectories(gradient);
-        try (Progress progress =
-            new Progress(line.getErr(), "writing", "files", run.grads.length)) {
-          for (int l = 0; l < run.grads.length; l++) {
-            Npy.write(
-                gradient.resolve("grad_" + l + ".npy"),
-                run.gradientType,
-                run.grads[l],
-                BatchFiles.shape("grad", run.spec, run.layout, l, run.batch));
-            progress.step(1);
-          }
-        }
+        writeGradient(run);
       }
       if (maps != null) {
-        writeMaps("ignore_mask", run.cellMaps.ignoreMask());
-        writeMaps("best_iou", run.cellMaps.bestIou());
-        writeMaps("cell_loss", run.cellMaps.cellLoss());
+        Files.createDirectories(maps);
+        write(run, maps, "ignore_mask", FeatsType.FLOAT32, run.maps().ignoreMask());
+        write(run, maps, "best_iou", FeatsType.FLOAT32, run.maps().bestIou());
+        write(run, maps, "cell_loss", FeatsType.FLOAT32, run.maps().cellLoss());
       }
-      boolean jsonToStdout = "-".equals(json);
-      if (json != null) {
-        JsonFile.write(json, LossJson.of(run), line.getOut());
-      }
-      PrintWriter talk = jsonToStdout ? line.getErr() : line.getOut();
-      if (printLoss) {
-        printLoss(talk);
-      }
-      if (!jsonToStdout) {
-        talk.print(run.result);
-        printExtras(talk);
-        talk.flush();
-      }
-      String device = run.deviceName + " (" + run.deviceWhy + ")";
-      long bad = run.result.nonFinite();
-      String warning = bad > 0 ? "; " + bad + " values are not finite" : "";
-      if (run.result.foundInf() > 0) {
-        warning += "; " + run.result.foundInf() + " elements of the gradient are not finite";
-      }
-      line.getErr().println("batch " + run.batch + ", " + device + warning);
-      return 0;
+      json.write(run::toJson);
+      print(run);
+      return ExitCode.OK.code();
     }
   }
 
-  private void writeMaps(String name, MemorySegment[] layers) throws IOException {
-    Files.createDirectories(maps);
-    for (int l = 0; l < layers.length; l++) {
-      Npy.write(
-          maps.resolve(name + "_" + l + ".npy"),
-          layers[l],
-          BatchFiles.shape(name, run.spec, run.layout, l, run.batch));
+  private void print(RunResult run) {
+    CommandLine line = command.commandLine();
+    PrintWriter talk = json.isStdout() ? line.getErr() : line.getOut();
+    if (printLoss) {
+      printLoss(run, talk);
+    }
+    if (!json.isStdout()) {
+      talk.print(run.totals());
+      printExtras(run, talk);
+      talk.flush();
+    }
+    long bad = run.totals().nonFinite();
+    String warning = bad > 0 ? "; " + bad + " values are not finite" : "";
+    if (run.totals().foundInf() > 0) {
+      warning += "; " + run.totals().foundInf() + " elements of the gradient are not finite";
+    }
+    line.getErr()
+        .printf(
+            Locale.ROOT,
+            "batch %d, %s (%s)%s%n",
+            run.batch().images(),
+            run.deviceName(),
+            run.deviceWhy(),
+            warning);
+  }
+
+  private void writeGradient(RunResult run) throws IOException {
+    Files.createDirectories(gradient);
+    write(run, gradient, "grad", run.gradientType(), run.grads());
+  }
+
+  private void write(
+      RunResult run, Path folder, String name, FeatsType type, MemorySegment[] layers)
+      throws IOException {
+    Batch batch = run.batch();
+    try (Progress progress =
+        new Progress(command.commandLine().getErr(), "writing", "files", layers.length)) {
+      for (int l = 0; l < layers.length; l++) {
+        Npy.write(
+            folder.resolve(name + "_" + l + ".npy"),
+            type,
+            layers[l],
+            BatchFiles.shape(name, batch.spec(), batch.layout(), l, batch.images()));
+        progress.step(1);
+      }
     }
   }
 
-  private void printExtras(PrintWriter out) {
+  private void printExtras(RunResult run, PrintWriter out) {
     if (statistics) {
       List<Statistic> columns = Statistic.ALL.stream().filter(s -> s.heading() != null).toList();
       out.println(
           columns.stream().map(Statistic::heading).collect(Collectors.joining("", "layer  ", "")));
-      for (int l = 0; l < run.result.layers(); l++) {
+      for (int l = 0; l < run.totals().layers(); l++) {
         out.print(String.format("%-7d", l));
         for (Statistic s : columns) {
-          out.print(String.format(Locale.ROOT, s.format(), s.of(run.result.statistics(l))));
+          out.print(String.format(Locale.ROOT, s.format(), s.of(run.totals().statistics(l))));
         }
         out.println();
       }
     }
     if (findNan != null) {
-      Offender first = run.result.offender();
-      out.println(first == null ? "every value that was looked at is finite" : first);
+      Offender first = run.totals().offender();
+      out.println(first == null ? "every value that was searched is finite" : first);
     }
   }
 
-  /** The message of tf.Print in the reference: values as float32, each in brackets. */
-  private void printLoss(PrintWriter out) {
+  /** Prints the message of tf.Print in the reference: values as float32, each in brackets. */
+  private void printLoss(RunResult run, PrintWriter out) {
     double total = 0;
-    for (int l = 0; l < run.result.layers(); l++) {
-      LossResult.Parts p = run.result.layer(l);
+    for (int l = 0; l < run.totals().layers(); l++) {
+      LossResult.Parts p = run.totals().layer(l);
       total += p.sum();
       String values =
           DoubleStream.of(total, p.xy(), p.wh(), p.confidence(), p.classes())

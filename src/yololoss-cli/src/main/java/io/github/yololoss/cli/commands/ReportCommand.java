@@ -1,11 +1,13 @@
 package io.github.yololoss.cli.commands;
 
+import io.github.yololoss.cli.files.ExitCode;
 import io.github.yololoss.cli.files.InputException;
-import io.github.yololoss.cli.files.JsonFile;
+import io.github.yololoss.cli.files.Photos;
 import io.github.yololoss.cli.report.Html;
 import io.github.yololoss.cli.report.ReportData;
 import io.github.yololoss.cli.report.ReportPage;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
+import io.github.yololoss.cli.run.Request;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.charset.CharacterCodingException;
@@ -37,7 +39,7 @@ import picocli.CommandLine.Spec;
 public final class ReportCommand implements Callable<Integer> {
   @Spec private CommandSpec command;
 
-  @Mixin private LossRun run;
+  @Mixin private BatchOptions options;
 
   @Option(names = "--output", required = true, paramLabel = "FILE", description = "The page.")
   private Path output;
@@ -46,10 +48,12 @@ public final class ReportCommand implements Callable<Integer> {
       names = "--images",
       paramLabel = "FOLDER|LIST",
       description =
-          "The photographs of the batch, in its order: a folder, by names, or a file with a path in"
-              + " each line (in its own folder or below), as an annotation file. They are"
-              + " letterboxed as keras-yolo3's loader does.")
+          "The photographs of the batch, in its order: a folder, whose pictures are taken by name,"
+              + " or a list with a path in each line, relative to the list; an annotation file is"
+              + " such a list. They are letterboxed as keras-yolo3's loader does.")
   private Path images;
+
+  @Mixin private ImagesRootOption imagesRoot;
 
   @Option(
       names = "--classes",
@@ -57,55 +61,49 @@ public final class ReportCommand implements Callable<Integer> {
       description = "A class name in each line, in the order of the numbers.")
   private Path classes;
 
+  @Mixin private PoorIouOption poorIou;
+
+  @Mixin private JsonOption json;
+
+  private int worst;
+  private double score;
+
   @Option(
       names = "--worst",
       paramLabel = "N",
       defaultValue = "20",
-      description = "How many of the costliest images are shown; default ${DEFAULT-VALUE}.")
-  private int worst;
+      description = "The number of costliest images that are shown; default ${DEFAULT-VALUE}.")
+  void setWorst(int value) {
+    worst = Options.atLeast(command, "--worst", 0, value);
+  }
 
   @Option(
       names = "--score",
       paramLabel = "X",
       defaultValue = "0.3",
       description =
-          "Least objectness times class probability of a predicted box that is drawn, after"
-              + " suppression in each class of those with an IoU above 0.45; default ${DEFAULT-VALUE}.")
-  private double score;
-
-  @Option(
-      names = "--poor-iou",
-      paramLabel = "X",
-      defaultValue = "0.3",
-      description =
-          "Tell boxes whose best possible IoU with an anchor is below; 0: none; default"
-              + " ${DEFAULT-VALUE}.")
-  private float poorIou;
-
-  @Option(
-      names = "--json",
-      paramLabel = "FILE|-",
-      description = "Write every number of the page as JSON; - for stdout.")
-  private String json;
+          "Least objectness times class probability of a predicted box that is drawn; default"
+              + " ${DEFAULT-VALUE}. Of boxes of a class with an IoU above 0.45 only the best is"
+              + " drawn.")
+  void setScore(double value) {
+    score = Options.fraction(command, "--score", value);
+  }
 
   @Override
   public Integer call() throws IOException {
-    if (run.folder == null || run.specFile == null) {
-      throw new ParameterException(command.commandLine(), "give DIR and --spec FILE");
+    Batch.Source source = options.source();
+    if (imagesRoot.folder() != null && images == null) {
+      throw new ParameterException(command.commandLine(), "--images-root needs --images LIST");
     }
-    if (worst < 0) {
-      throw new ParameterException(
-          command.commandLine(), "--worst is " + worst + ", at least 0 is expected");
-    }
-    checkFraction("--score", score);
-    checkFraction("--poor-iou", poorIou);
+    Request request = options.request();
     List<String> names = classes == null ? List.of() : readLines(classes);
     try (Arena arena = Arena.ofConfined()) {
-      ReportData data = new ReportData(run, arena);
-      data.compute(images, worst, score, poorIou);
-      if (json != null) {
-        JsonFile.write(json, data.json(), command.commandLine().getOut());
-      }
+      Batch batch = Batch.read(source, arena);
+      ReportData data = new ReportData(batch, request, options.runner(), arena);
+      Photos photos =
+          images == null ? null : new Photos(images, imagesRoot.folder(), batch.images());
+      data.compute(photos, worst, score, poorIou.value());
+      json.write(data::json);
       Files.writeString(output, ReportPage.of(data.json(), data.pictures(), names));
       command
           .commandLine()
@@ -117,8 +115,8 @@ public final class ReportCommand implements Callable<Integer> {
                   output,
                   Files.size(output) / 1e6,
                   Html.rounded(data.json().at("/loss/total")),
-                  run.batch));
-      return 0;
+                  batch.images()));
+      return ExitCode.OK.code();
     }
   }
 
@@ -130,13 +128,6 @@ public final class ReportCommand implements Callable<Integer> {
           .toList();
     } catch (CharacterCodingException e) {
       throw new InputException(file + ": not UTF-8 text");
-    }
-  }
-
-  private void checkFraction(String option, Number value) {
-    if (!(value.doubleValue() >= 0 && value.doubleValue() <= 1)) { // NaN too
-      throw new ParameterException(
-          command.commandLine(), option + " is " + value + ", a number in 0..1 is expected");
     }
   }
 }

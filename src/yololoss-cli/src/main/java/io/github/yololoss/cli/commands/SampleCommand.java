@@ -45,7 +45,7 @@ public final class SampleCommand implements Callable<Integer> {
       names = "--output",
       required = true,
       paramLabel = "DIR",
-      description = "Where to; made if it is not there.")
+      description = "Folder for the sample; created if it does not exist.")
   private Path output;
 
   @Override
@@ -70,7 +70,7 @@ public final class SampleCommand implements Callable<Integer> {
     }
   }
 
-  /** Removes what {@link #write} wrote. */
+  /** Deletes the files that {@link #write} wrote. */
   public static void delete(Path folder) throws IOException {
     for (String name : FILES) {
       Files.deleteIfExists(folder.resolve(name));

@@ -9,8 +9,8 @@ import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloLossException;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.BatchFiles;
+import io.github.yololoss.cli.files.ExitCode;
 import io.github.yololoss.kit.Npy;
-import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
@@ -20,6 +20,7 @@ import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -43,42 +44,35 @@ public final class TargetsCommand implements Callable<Integer> {
   @ArgGroup(multiplicity = "1")
   private TruthSource source;
 
-  @Option(
-      names = "--spec",
-      required = true,
-      paramLabel = "FILE",
-      description =
-          "JSON with anchors, anchor_mask, num_classes, ignore_thresh, input_shape [height,"
-              + " width].")
-  private Path specFile;
+  @Mixin private ImagesRootOption imagesRoot;
+
+  @Mixin private SpecOption spec;
 
   @Option(
       names = "--output",
       required = true,
       paramLabel = "DIR",
-      description = "Where to; made if it is not there.")
+      description = "Folder for the arrays; created if it does not exist.")
   private Path output;
 
-  @Option(
-      names = "--bad-boxes",
-      paramLabel = "error|skip|clamp",
-      defaultValue = "error",
-      description =
-          "Boxes without area, with a class outside 0..C-1 or a centre outside the input: refuse"
-              + " them (default), leave them out and count them, or cut those that reach out of the"
-              + " input and leave out the rest.")
-  private Targets.BoxPolicy badBoxes;
+  @Mixin private BadBoxesOption badBoxes;
 
   @Override
   public Integer call() throws IOException {
-    YoloSpec spec = SpecFile.read(specFile).spec();
+    YoloSpec network = spec.read().spec();
     try (Arena arena = Arena.ofConfined()) {
-      BatchFiles.Boxes batch = source.read(spec, badBoxes, arena, command.commandLine().getErr());
+      BatchFiles.Boxes batch =
+          source.read(
+              network,
+              badBoxes.policy(),
+              imagesRoot.folder(),
+              arena,
+              command.commandLine().getErr());
       MemorySegment[] yTrue;
       Targets.BoxCounts counts;
       try (YoloLoss loss =
-          YoloLoss.builder(spec).maxBatch(batch.images()).device(LossDevice.CPU).open()) {
-        yTrue = spec.allocate(arena, batch.images());
+          YoloLoss.builder(network).maxBatch(batch.images()).device(LossDevice.CPU).open()) {
+        yTrue = network.allocate(arena, batch.images());
         counts = loss.buildYTrue(batch.images(), batch.boxes(), yTrue);
       } catch (YoloLossException e) {
         throw BatchFiles.naming(source.boxes != null ? source.boxes : source.annotations, e);
@@ -94,7 +88,7 @@ public final class TargetsCommand implements Callable<Integer> {
         Npy.write(
             output.resolve("y_true_" + l + ".npy"),
             yTrue[l],
-            BatchFiles.shape("y_true", spec, FeatsLayout.NHWC, l, batch.images()));
+            BatchFiles.shape("y_true", network, FeatsLayout.NHWC, l, batch.images()));
       }
       PrintWriter out = command.commandLine().getOut();
       out.println(
@@ -113,9 +107,9 @@ public final class TargetsCommand implements Callable<Integer> {
               + counts.collided()
               + " on a taken cell");
       for (int l = 0; l < yTrue.length; l++) {
-        out.println("layer " + l + ": " + objects(yTrue[l], 5 + spec.numClasses()) + " objects");
+        out.println("layer " + l + ": " + objects(yTrue[l], 5 + network.numClasses()) + " objects");
       }
-      return 0;
+      return ExitCode.OK.code();
     }
   }
 

@@ -15,7 +15,7 @@ import java.nio.file.Path;
 import java.util.List;
 import picocli.CommandLine.Option;
 
-/** Where boxes come from. */
+/** The options for a source of boxes: an annotation file or an array. */
 class TruthSource {
   @Option(
       names = "--annotations",
@@ -29,20 +29,32 @@ class TruthSource {
       description = "boxes.npy (B,T,5) in input pixels.")
   Path boxes;
 
-  BatchFiles.Boxes read(YoloSpec spec, Targets.BoxPolicy policy, Arena arena, PrintWriter err)
+  /**
+   * Reads the boxes.
+   *
+   * @param imagesRoot another folder that an annotation file may lead to, or null
+   * @param err where the progress line goes
+   */
+  BatchFiles.Boxes read(
+      YoloSpec spec, Targets.BoxPolicy policy, Path imagesRoot, Arena arena, PrintWriter err)
       throws IOException {
     return boxes != null
         ? BatchFiles.boxes(boxes, 0, policy, arena)
-        : annotated(annotations, spec, policy, arena, err);
+        : annotated(annotations, spec, policy, imagesRoot, arena, err);
   }
 
-  /** The boxes of an annotation file. */
+  /** Reads the boxes of an annotation file. */
   private static BatchFiles.Boxes annotated(
-      Path file, YoloSpec spec, Targets.BoxPolicy policy, Arena arena, PrintWriter err)
+      Path file,
+      YoloSpec spec,
+      Targets.BoxPolicy policy,
+      Path imagesRoot,
+      Arena arena,
+      PrintWriter err)
       throws IOException {
     List<float[][]> images;
     try (Progress progress = new Progress(err, "annotations", "pictures")) {
-      images = Annotations.read(file).letterboxed(spec, null, progress::reached);
+      images = Annotations.read(file).letterboxed(spec, imagesRoot, progress::reached);
     }
     int rows = images.stream().mapToInt(boxes -> boxes.length).max().orElse(0);
     MemorySegment packed = arena.allocate(JAVA_FLOAT, 5L * rows * images.size());

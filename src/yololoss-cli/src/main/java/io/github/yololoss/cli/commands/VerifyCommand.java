@@ -1,29 +1,26 @@
 package io.github.yololoss.cli.commands;
 
 import io.github.yololoss.FeatsLayout;
-import io.github.yololoss.LossOptions.Normaliser;
-import io.github.yololoss.LossRules.IgnoreScope;
+import io.github.yololoss.cli.files.BatchFiles;
 import io.github.yololoss.cli.files.ExitCode;
-import io.github.yololoss.cli.run.Comparison;
-import io.github.yololoss.cli.run.Comparison.Tolerances;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
+import io.github.yololoss.cli.run.Convention;
+import io.github.yololoss.cli.run.Request;
+import io.github.yololoss.cli.run.Verification;
+import io.github.yololoss.cli.run.Verification.Check;
+import io.github.yololoss.cli.run.Verification.Tolerances;
 import io.github.yololoss.kit.SpecFile;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
-import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
-import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** {@code yololoss verify}. */
@@ -32,12 +29,12 @@ import picocli.CommandLine.Spec;
     mixinStandardHelpOptions = true,
     sortOptions = false,
     description =
-        "Computes the loss and gradient and compares them with others: largest differences and"
-            + " where they are. If they do not agree, the layout, normaliser and ignore scope are"
-            + " named with which they would.",
+        "Computes loss and gradient and compares them with those of another program; prints the"
+            + " largest differences and where they are. If they differ, names the layout,"
+            + " normaliser and ignore scope under which they would match.",
     footer = {
       "",
-      "Exit code 0 if all agree, 1 if not.",
+      "Exit code 0 if all agree with the given options, 1 if not.",
       "",
       "Example:",
       "  yololoss verify dump --spec yolov3.json --against theirs"
@@ -45,7 +42,7 @@ import picocli.CommandLine.Spec;
 public final class VerifyCommand implements Callable<Integer> {
   @Spec private CommandSpec command;
 
-  @Mixin private LossRun run;
+  @Mixin private BatchOptions options;
 
   @Option(
       names = "--against",
@@ -81,102 +78,69 @@ public final class VerifyCommand implements Callable<Integer> {
       description = "Absolute tolerance of the gradient; default ${DEFAULT-VALUE}.")
   private double gradAtol;
 
-  /** What programs do differently with the same loss. */
-  private record Convention(FeatsLayout layout, Normaliser normaliser, IgnoreScope scope) {
-    /** How many of the three differ. */
-    int departures(Convention other) {
-      return (layout == other.layout ? 0 : 1)
-          + (normaliser.equals(other.normaliser) ? 0 : 1)
-          + (scope == other.scope ? 0 : 1);
-    }
-
-    /** The switches that lead from another convention to this one. */
-    String switches(Convention from) {
-      List<String> parts = new ArrayList<>();
-      if (layout != from.layout) {
-        parts.add("--layout " + layout.name().toLowerCase(Locale.ROOT));
-      }
-      if (!normaliser.equals(from.normaliser)) {
-        parts.add(
-            "--normaliser "
-                + (normaliser.kind() == Normaliser.Kind.VALUE
-                    ? String.valueOf(normaliser.value()).replaceFirst("\\.0$", "")
-                    : normaliser.kind().name().toLowerCase(Locale.ROOT)));
-      }
-      if (scope != from.scope) {
-        parts.add(
-            "\"ignore_scope\": \"" + scope.name().toLowerCase(Locale.ROOT) + "\" in the spec");
-      }
-      return String.join(", ", parts);
-    }
-  }
-
   @Override
   public Integer call() throws IOException {
-    if (run.folder == null || run.specFile == null) {
-      throw new ParameterException(command.commandLine(), "give DIR and --spec FILE");
-    }
     PrintWriter out = command.commandLine().getOut();
-    run.float32Gradients = true; // what is compared is not rounded to 16 bits
-    Convention asked =
-        new Convention(
-            run.layout, run.normaliser, SpecFile.read(run.specFile).rules().ignoreScope());
-    FeatsLayout ofFiles = run.layoutOfFiles();
-    if (ofFiles != asked.layout) {
-      out.println("feats are " + ofFiles + " by their shape, and compared so");
+    Batch.Source asked = options.source();
+    Request request = options.request();
+    FeatsLayout layout =
+        BatchFiles.layoutOf(asked.folder(), SpecFile.read(asked.specFile()).spec(), asked.layout());
+    if (layout != asked.layout()) {
+      out.printf(
+          "feats are %s by their shape, --layout is %s; compared as %1$s%n",
+          layout, asked.layout());
     }
-    Comparison comparison = compare(asked, ofFiles, out);
-    if (comparison.failed() == 0 && ofFiles == asked.layout) {
-      out.println("all " + comparison.compared() + " agree");
-      return 0;
-    }
-    out.println(comparison.failed() + " of " + comparison.compared() + " differ");
-    Convention match = agreeing(asked, ofFiles);
-    out.println(
-        match == null
-            ? "no other layout, normaliser or ignore scope makes them agree"
-            : "all " + comparison.compared() + " agree with " + match.switches(asked));
-    return ExitCode.DIFFERENT.code();
-  }
-
-  /** Computes by a convention, but reads the files in the order that their shapes show. */
-  private Comparison compare(Convention convention, FeatsLayout layout, PrintWriter out)
-      throws IOException {
-    run.layout = layout;
-    run.normaliser = convention.normaliser;
-    run.scope = convention.scope;
-    Comparison comparison =
-        new Comparison(run, against, new Tolerances(lossRtol, lossAtol, gradRtol, gradAtol), out);
-    run.gradient = comparison.needsGradients();
     try (Arena arena = Arena.ofConfined()) {
-      run.compute(arena);
-      comparison.compare(arena);
+      Batch batch = Batch.read(asked.withLayout(layout), arena);
+      Verification verification =
+          new Verification(
+              against,
+              batch,
+              new Tolerances(lossRtol, lossAtol, gradRtol, gradAtol),
+              arena,
+              command.commandLine().getErr());
+      // What is compared is not rounded to 16 bits.
+      Request wanted = request.withGradient(verification.needsGradients(), true, null);
+      List<Check> checks = verification.check(options.runner().run(batch, wanted, arena));
+      checks.forEach(check -> print(out, check));
+      long failed = checks.stream().filter(check -> !check.agrees()).count();
+      if (failed == 0 && layout == asked.layout()) {
+        out.println("all " + checks.size() + " agree");
+        return ExitCode.OK.code();
+      }
+      Convention convention =
+          new Convention(asked.layout(), request.normaliser(), batch.rules().ignoreScope());
+      if (failed == 0) {
+        out.println(
+            "no value differs, but the layout does: feats are "
+                + layout
+                + ", not "
+                + asked.layout());
+        out.println(
+            "all " + checks.size() + " agree with " + convention.with(layout).switches(convention));
+        return ExitCode.DIFFERENT.code();
+      }
+      out.println(failed + " of " + checks.size() + " differ");
+      out.println(
+          convention
+              .agreeing(verification, batch, wanted, lossRtol, options.runner())
+              .map(other -> "all " + checks.size() + " agree with " + other.switches(convention))
+              .orElse("no other layout, normaliser or ignore scope makes them agree"));
+      return ExitCode.DIFFERENT.code();
     }
-    return comparison;
   }
 
-  /** The convention with the fewest departures by which everything agrees, or null. */
-  private Convention agreeing(Convention asked, FeatsLayout ofFiles) throws IOException {
-    List<Convention> candidates = new ArrayList<>();
-    for (IgnoreScope scope : IgnoreScope.values()) {
-      Set<Normaliser> normalisers =
-          new LinkedHashSet<>(
-              List.of(asked.normaliser, Normaliser.BATCH, Normaliser.NONE, Normaliser.OBJECTS));
-      Comparison raw = compare(new Convention(ofFiles, Normaliser.NONE, scope), ofFiles, null);
-      double divisor = run.result.total() / raw.total(); // NaN where they have no total
-      boolean whole = Math.abs(divisor - Math.rint(divisor)) <= lossRtol * divisor;
-      boolean usable = divisor > 0 && Double.isFinite(divisor);
-      if (usable && (whole || raw.compared() > 1)) { // one number alone fits any divisor
-        normalisers.add(Normaliser.value(whole ? Math.rint(divisor) : divisor));
-      }
-      normalisers.forEach(n -> candidates.add(new Convention(ofFiles, n, scope)));
-    }
-    candidates.sort(Comparator.comparingInt(c -> c.departures(asked)));
-    for (Convention candidate : candidates) {
-      if (compare(candidate, ofFiles, null).failed() == 0) {
-        return candidate;
-      }
-    }
-    return null;
+  private static void print(PrintWriter out, Check check) {
+    out.println(
+        String.format(
+            Locale.ROOT,
+            "%-5s%-32s%16.9g%16.9g  difference %.3g, tolerance %.3g%s",
+            check.agrees() ? "ok" : "FAIL",
+            check.what(),
+            check.got(),
+            check.want(),
+            check.difference(),
+            check.tolerance(),
+            check.where()));
   }
 }

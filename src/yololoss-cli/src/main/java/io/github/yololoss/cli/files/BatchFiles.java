@@ -35,12 +35,12 @@ public final class BatchFiles {
     this.layout = layout;
   }
 
-  /** Type of feats. */
+  /** Returns the type of feats. */
   public FeatsType dataType() {
     return dataType;
   }
 
-  /** B of the arrays that have been read. */
+  /** Returns B of the arrays that have been read. */
   public int batch() {
     return batch;
   }
@@ -114,7 +114,7 @@ public final class BatchFiles {
     };
   }
 
-  /** As NumPy writes it; a batch that is not known yet is B. */
+  /** Returns a shape as NumPy writes it; a batch that is not known yet is B. */
   private static String shapeText(long[] shape) {
     return Arrays.toString(shape).replace("[0,", "[B,").replace('[', '(').replace(']', ')');
   }
@@ -133,7 +133,7 @@ public final class BatchFiles {
         + " of the spec";
   }
 
-  /** The boxes of the batch, with their weights where box_weights.npy is there. */
+  /** Reads the boxes of the batch, and their weights if box_weights.npy exists. */
   public Targets.Boxes<MemorySegment> boxes(Targets.BoxPolicy policy) throws IOException {
     Targets.Boxes<MemorySegment> boxes =
         boxes(folder.resolve("boxes.npy"), batch, policy, arena).boxes();
@@ -150,10 +150,10 @@ public final class BatchFiles {
     return new Targets.Boxes<>(boxes.boxes(), boxes.perImage(), policy, weights.floats(arena));
   }
 
-  /** Boxes and how many images they are of. */
+  /** The boxes of a number of images. */
   public record Boxes(int images, Targets.Boxes<MemorySegment> boxes) {}
 
-  /** Boxes of a file of shape (B, T, 5); batch 0 takes any B. */
+  /** Reads boxes of shape (B, T, 5); batch 0 takes any B. */
   public static Boxes boxes(Path file, int batch, Targets.BoxPolicy policy, Arena arena)
       throws IOException {
     Npy array = Npy.map(file, arena);
@@ -176,7 +176,64 @@ public final class BatchFiles {
         (int) shape[0], new Targets.Boxes<>(array.floats(arena), (int) shape[1], policy));
   }
 
-  /** So many images that their dense truths take 64 MiB, and at least 8. */
+  /**
+   * Reads the gradient that another call left, to add to it.
+   *
+   * @param folder with grad_&lt;l&gt;.npy
+   * @param type that the gradients must have
+   * @param into for each layer, memory of the gradient's size
+   */
+  public static void readGradients(
+      Path folder,
+      YoloSpec spec,
+      FeatsLayout layout,
+      int batch,
+      FeatsType type,
+      MemorySegment[] into)
+      throws IOException {
+    try (Arena arena = Arena.ofConfined()) {
+      for (int l = 0; l < into.length; l++) {
+        Path file = folder.resolve("grad_" + l + ".npy");
+        Npy gradient = Npy.map(file, arena);
+        long[] expected = shape("grad", spec, layout, l, batch);
+        if (gradient.valueType() != type || !Arrays.equals(gradient.shape(), expected)) {
+          throw new InputException(
+              file
+                  + ": "
+                  + gradient.valueType()
+                  + " of shape "
+                  + gradient.shapeText()
+                  + ", expected "
+                  + type
+                  + " of shape "
+                  + shapeText(expected));
+        }
+        into[l].copyFrom(gradient.data());
+      }
+    }
+  }
+
+  /**
+   * Returns the layout that the shape of feats_0.npy shows, or the given one where the shape shows
+   * neither or both, or where the file is missing.
+   */
+  public static FeatsLayout layoutOf(Path folder, YoloSpec spec, FeatsLayout given)
+      throws IOException {
+    Path file = folder.resolve("feats_0.npy");
+    if (!Files.exists(file)) {
+      return given; // reading the batch says what is missing
+    }
+    FeatsLayout other = given == FeatsLayout.NHWC ? FeatsLayout.NCHW : FeatsLayout.NHWC;
+    try (Arena arena = Arena.ofConfined()) {
+      long[] shape = Npy.map(file, arena).shape();
+      int images = shape.length > 0 ? (int) Math.clamp(shape[0], 0, Integer.MAX_VALUE) : 0;
+      boolean fits = Arrays.equals(shape, shape("feats", spec, given, 0, images));
+      boolean fitsOther = Arrays.equals(shape, shape("feats", spec, other, 0, images));
+      return !fits && fitsOther ? other : given;
+    }
+  }
+
+  /** Returns the number of images whose dense truths fit 64 MiB, but at least 8. */
   public static int chunkSize(YoloSpec spec) {
     long bytes = 0;
     for (int l = 0; l < spec.layers().size(); l++) {
@@ -185,7 +242,7 @@ public final class BatchFiles {
     return (int) Math.max(8, (64L << 20) / bytes);
   }
 
-  /** Some images of arrays that hold a batch. */
+  /** Returns some images of arrays that hold a batch. */
   public static MemorySegment[] slice(MemorySegment[] layers, int batch, int first, int images) {
     return Arrays.stream(layers)
         .map(layer -> slice(layer, batch, first, images))
@@ -197,7 +254,7 @@ public final class BatchFiles {
     return all.asSlice(first * bytes, images * bytes);
   }
 
-  /** Some images of truths. */
+  /** Returns some images of truths. */
   public static Targets<MemorySegment> slice(
       Targets<MemorySegment> all, int batch, int first, int images) {
     return switch (all) {
@@ -213,7 +270,7 @@ public final class BatchFiles {
     };
   }
 
-  /** Refused boxes with the file that they came from; other exceptions as they are. */
+  /** Adds the file to an exception about refused boxes; returns others unchanged. */
   public static RuntimeException naming(Path boxes, YoloLossException e) {
     return e.status() == YoloLossException.Status.INVALID_BOXES
         ? new InputException(boxes + ": " + e.getMessage())

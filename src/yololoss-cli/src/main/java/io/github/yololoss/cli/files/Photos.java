@@ -31,11 +31,12 @@ public final class Photos {
   /**
    * @param from a folder, whose pictures are taken in the order of their names, or a file with a
    *     path in each line, relative to it; what follows the path, as in an annotation file, is
-   *     passed over
-   * @param batch how many there must be
+   *     ignored
+   * @param root another folder that the list may lead to, or null
+   * @param batch the number of images that is expected
    */
-  public Photos(Path from, int batch) throws IOException {
-    files = Files.isDirectory(from) ? inFolder(from) : Annotations.pictures(from, null);
+  public Photos(Path from, Path root, int batch) throws IOException {
+    files = Files.isDirectory(from) ? inFolder(from) : Annotations.pictures(from, root);
     if (files.size() != batch) {
       throw new InputException(
           from + ": " + files.size() + " pictures, the batch has " + batch + " images");
@@ -55,12 +56,12 @@ public final class Photos {
     }
   }
 
-  /** Name of a file, for people. */
+  /** Returns the name of a file, without its folder. */
   public String name(int image) {
     return files.get(image).getFileName().toString();
   }
 
-  /** A photograph in the input as keras-yolo3's loader puts it there, as a JPEG in a data URI. */
+  /** Returns a photograph, letterboxed as keras-yolo3's loader does, as a JPEG in a data URI. */
   public String dataUri(int image, YoloSpec spec) throws IOException {
     BufferedImage photo = Pictures.read(files.get(image));
     BufferedImage input = Letterbox.into(spec, photo.getWidth(), photo.getHeight()).draw(photo);

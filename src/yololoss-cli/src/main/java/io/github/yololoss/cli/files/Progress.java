@@ -36,7 +36,7 @@ public final class Progress implements AutoCloseable {
     this(onTerminal() ? err : null, what, unit, all, System::nanoTime);
   }
 
-  /** The same where {@link #reached} says how many there are. */
+  /** Makes a line whose total is set by {@link #reached}. */
   public Progress(PrintWriter err, String what, String unit) {
     this(err, what, unit, 0);
   }
@@ -50,7 +50,7 @@ public final class Progress implements AutoCloseable {
     start = clock.getAsLong();
   }
 
-  /** Whether stderr is a terminal that can overwrite a line. */
+  /** Returns whether stderr is a terminal that can overwrite a line. */
   private static boolean onTerminal() {
     if ("dumb".equals(System.getenv("TERM"))) {
       return false;

@@ -8,7 +8,7 @@ import io.github.yololoss.Targets;
 import io.github.yololoss.YoloHead;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
@@ -25,18 +25,18 @@ public final class ImageCells {
   private CellMaps<MemorySegment> maps;
 
   /** Memory for so many images. */
-  public ImageCells(LossRun run, int images, Arena arena) {
-    spec = run.spec;
-    layout = run.layout;
-    yTrue = run.truths(0, 1) instanceof Targets.Boxes ? spec.allocate(arena, images) : null;
+  public ImageCells(Batch batch, int images, Arena arena) {
+    spec = batch.spec();
+    layout = batch.layout();
+    yTrue = batch.truths(0, 1) instanceof Targets.Boxes ? spec.allocate(arena, images) : null;
     objectness = spec.allocateMap(arena, images);
   }
 
   /** The images from first on, of which a call gave the maps. */
   public void load(
-      LossRun run, YoloLoss loss, int first, int images, CellMaps<MemorySegment> newMaps) {
+      Batch batch, YoloLoss loss, int first, int images, CellMaps<MemorySegment> newMaps) {
     maps = newMaps;
-    switch (run.truths(first, images)) {
+    switch (batch.truths(first, images)) {
       case Targets.Dense(MemorySegment[] dense) -> truths = dense;
       case Targets.Boxes<MemorySegment> boxes -> {
         truths = yTrue;
@@ -44,7 +44,7 @@ public final class ImageCells {
       }
       default -> throw new AssertionError();
     }
-    MemorySegment[] feats = run.feats(first, images);
+    MemorySegment[] feats = batch.feats(first, images);
     for (int l = 0; l < feats.length; l++) {
       loss.yoloHead(l, images, feats[l], new YoloHead(null, null, null, objectness[l], null));
     }

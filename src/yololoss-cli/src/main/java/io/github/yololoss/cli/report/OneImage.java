@@ -12,7 +12,9 @@ import io.github.yololoss.Part;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.report.ReportData.Heat;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
+import io.github.yololoss.cli.run.LossRunner;
+import io.github.yololoss.cli.run.Request;
 import io.github.yololoss.kit.Detections;
 import io.github.yololoss.kit.Detections.Box;
 import io.github.yololoss.kit.Detections.Limits;
@@ -30,7 +32,7 @@ import java.util.List;
 public final class OneImage implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
 
-  private final LossRun run;
+  private final Batch batch;
   private final YoloSpec spec;
   private final YoloLoss loss;
   private final LossResult result;
@@ -42,17 +44,17 @@ public final class OneImage implements AutoCloseable {
   private int image;
   private double[][] confidence; // the confidence part of each cell of each layer
 
-  public OneImage(LossRun run, Arena arena) throws IOException {
-    this.run = run;
-    spec = run.spec;
-    LossRules rules = run.rules();
-    loss = run.open(1, rules);
+  public OneImage(Batch batch, Request request, Arena arena) throws IOException {
+    this.batch = batch;
+    spec = batch.spec();
+    LossRules rules = batch.rules();
+    loss = LossRunner.open(batch, request, 1, rules);
     result = loss.newResult();
-    maps = run.allocateMaps(arena, 1);
-    cells = new ImageCells(run, 1, arena);
+    maps = LossRunner.allocateMaps(spec, arena, 1);
+    cells = new ImageCells(batch, 1, arena);
     detections = new Detections(spec, 1, arena);
     for (Part part : Part.ALL) {
-      byPart.put(part, run.open(1, part.only(rules)));
+      byPart.put(part, LossRunner.open(batch, request, 1, part.only(rules)));
       partMaps.put(part, spec.allocateMap(arena, 1));
     }
   }
@@ -61,9 +63,9 @@ public final class OneImage implements AutoCloseable {
   public void load(int newImage) {
     image = newImage;
     LossOptions options = new LossOptions(Normaliser.NONE, 1);
-    MemorySegment[] feats = run.feats(image, 1);
-    loss.compute(1, feats, run.truths(image, 1), null, options, maps, result);
-    cells.load(run, loss, image, 1, maps);
+    MemorySegment[] feats = batch.feats(image, 1);
+    loss.compute(1, feats, batch.truths(image, 1), null, options, maps, result);
+    cells.load(batch, loss, image, 1, maps);
     detections.decode(loss, 1, feats);
     for (Part part : Part.ALL) {
       byPart
@@ -71,7 +73,7 @@ public final class OneImage implements AutoCloseable {
           .compute(
               1,
               feats,
-              run.truths(image, 1),
+              batch.truths(image, 1),
               null,
               options,
               new CellMaps<>(null, null, partMaps.get(part)),
@@ -133,7 +135,9 @@ public final class OneImage implements AutoCloseable {
       }
     }
     ArrayNode predictions = node.putArray("predictions");
-    detections.of(0, Limits.DEFAULT.withLeastScore(leastScore)).forEach(box -> put(predictions.addObject(), box));
+    detections
+        .of(0, Limits.DEFAULT.withLeastScore(leastScore))
+        .forEach(box -> put(predictions.addObject(), box));
   }
 
   private Box truth(int l, int cell) {

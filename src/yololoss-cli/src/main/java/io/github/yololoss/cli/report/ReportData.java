@@ -13,12 +13,13 @@ import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.files.Photos;
 import io.github.yololoss.cli.files.Progress;
 import io.github.yololoss.cli.run.AuditJson;
-import io.github.yololoss.cli.run.LossJson;
-import io.github.yololoss.cli.run.LossRun;
+import io.github.yololoss.cli.run.Batch;
+import io.github.yololoss.cli.run.LossRunner;
+import io.github.yololoss.cli.run.Request;
+import io.github.yololoss.cli.run.RunResult;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -77,18 +78,24 @@ public final class ReportData {
     OBJECTNESS_BACKGROUND
   }
 
-  private final LossRun run;
+  private final Batch batch;
+  private final Request request;
+  private final LossRunner runner;
   private final Arena arena; // of everything that is read and computed
   private final EnumMap<Histogram, long[]> histograms = new EnumMap<>(Histogram.class);
   private final PriorityQueue<Place> costliest = // the least of them first
       new PriorityQueue<>(Place.COSTLIEST.reversed());
   private final ObjectNode root = new ObjectMapper().createObjectNode();
   private final List<Pictures> pictures = new ArrayList<>();
-  private YoloSpec spec;
+  private final YoloSpec spec;
+  private RunResult run;
   private ImageCells cells; // of the chunk that is passed over
 
-  public ReportData(LossRun run, Arena arena) {
-    this.run = run;
+  public ReportData(Batch batch, Request request, LossRunner runner, Arena arena) {
+    this.batch = batch;
+    this.request = request.withExtras(true, LossOptions.Search.USED, false);
+    this.runner = runner;
+    spec = batch.spec();
     this.arena = arena;
     for (Histogram h : Histogram.values()) {
       histograms.put(h, new long[BINS]);
@@ -108,24 +115,21 @@ public final class ReportData {
   /**
    * Computes everything.
    *
-   * @param images folder or list of photographs, or null
+   * @param photos of the batch, or null
    * @param mostImages that are looked at
    * @param leastScore of predicted boxes
    * @param poorIou for the audit
    */
-  public void compute(Path images, int mostImages, double leastScore, float poorIou)
+  public void compute(Photos photos, int mostImages, double leastScore, float poorIou)
       throws IOException {
-    run.statistics = true;
-    run.search = LossOptions.Search.USED;
-    run.compute(arena, this::visit);
-    Photos photos = images == null ? null : new Photos(images, run.batch);
+    run = runner.run(batch, request, arena, this::visit);
     putSpec();
-    root.set("loss", LossJson.of(run));
+    root.set("loss", run.toJson());
     putShares();
     putImageLoss();
     putHistograms();
     lookCloser(photos, mostImages, leastScore);
-    root.set("audit", AuditJson.of(spec, run.audit(poorIou, 100), run.batch));
+    root.set("audit", AuditJson.of(spec, runner.audit(batch, poorIou, 100), batch.images()));
     ArrayNode advice = root.putArray("advice");
     Advice.of(root).forEach(advice::add);
   }
@@ -134,10 +138,9 @@ public final class ReportData {
 
   private void visit(YoloLoss loss, int first, int images, CellMaps<MemorySegment> maps) {
     if (cells == null) {
-      spec = run.spec;
-      cells = new ImageCells(run, images, arena); // no later chunk is larger
+      cells = new ImageCells(batch, images, arena); // no later chunk is larger
     }
-    cells.load(run, loss, first, images, maps);
+    cells.load(batch, loss, first, images, maps);
     for (int image = 0; image < images; image++) {
       for (int l = 0; l < spec.layers().size(); l++) {
         for (int cell = 0; cell < cells.count(l); cell++) {
@@ -175,7 +178,7 @@ public final class ReportData {
   // ---- the tree
 
   private void putSpec() {
-    root.put("folder", String.valueOf(run.folder.toAbsolutePath().normalize().getFileName()))
+    root.put("folder", String.valueOf(batch.folder().toAbsolutePath().normalize().getFileName()))
         .put("num_classes", spec.numClasses())
         .put("ignore_thresh", spec.ignoreThresh());
     root.putArray("input_shape").add(spec.inputHeight()).add(spec.inputWidth());
@@ -187,19 +190,19 @@ public final class ReportData {
           .put("height", layer.gridHeight())
           .put("width", layer.gridWidth())
           .put("anchors", layer.anchorMask().size())
-          .put("cells", spec.cells(l) * run.batch);
+          .put("cells", spec.cells(l) * batch.images());
     }
   }
 
   /** Of the total: each part of each layer, each layer, each part; and the parts over layers. */
   private void putShares() {
-    double total = run.result.total();
+    double total = run.totals().total();
     ObjectNode parts = root.putObject("parts");
     ObjectNode shares = root.putObject("shares");
     ArrayNode layers = shares.putArray("layers");
     Parts all = Parts.ZERO;
-    for (int l = 0; l < run.result.layers(); l++) {
-      Parts p = run.result.layer(l);
+    for (int l = 0; l < run.totals().layers(); l++) {
+      Parts p = run.totals().layer(l);
       all = all.plus(p);
       ObjectNode layer = layers.addObject().put("sum", p.sum() / total);
       Part.ALL.forEach(part -> layer.put(part.jsonName(), part.of(p) / total));
@@ -207,20 +210,21 @@ public final class ReportData {
     Parts sum = all;
     Part.ALL.forEach(part -> parts.put(part.jsonName(), part.of(sum)));
     Part.ALL.forEach(part -> shares.put(part.jsonName(), part.of(sum) / total));
-    root.put("objects", run.result.objects())
+    root.put("objects", run.totals().objects())
         .put("ignored_background", sum.ignoredBackground())
         .put(
             "background",
-            run.batch * IntStream.range(0, run.result.layers()).mapToLong(spec::cells).sum()
-                - run.result.objects());
+            batch.images() * IntStream.range(0, run.totals().layers()).mapToLong(spec::cells).sum()
+                - run.totals().objects());
   }
 
   private double imageLoss(int image) {
-    return run.result.rows(image).stream().mapToDouble(Parts::sum).sum();
+    return run.totals().rows(image).stream().mapToDouble(Parts::sum).sum();
   }
 
   private void putImageLoss() {
-    double[] sorted = IntStream.range(0, run.batch).mapToDouble(this::imageLoss).sorted().toArray();
+    double[] sorted =
+        IntStream.range(0, batch.images()).mapToDouble(this::imageLoss).sorted().toArray();
     root.putObject("image_loss")
         .put("least", sorted[0])
         .put("median", (sorted[(sorted.length - 1) / 2] + sorted[sorted.length / 2]) / 2)
@@ -245,7 +249,7 @@ public final class ReportData {
 
   private void lookCloser(Photos photos, int mostImages, double leastScore) throws IOException {
     List<Integer> worst =
-        IntStream.range(0, run.batch)
+        IntStream.range(0, batch.images())
             .boxed()
             .sorted(Comparator.comparingDouble(this::imageLoss).reversed())
             .limit(mostImages)
@@ -255,8 +259,8 @@ public final class ReportData {
         places.stream().map(Place::image).distinct().filter(i -> !worst.contains(i)).toList();
     ObjectNode[] ofPlaces = new ObjectNode[places.size()];
     ArrayNode images = root.putArray("images");
-    try (OneImage one = new OneImage(run, arena);
-        Progress progress = run.progress("looking closer", worst.size() + others.size())) {
+    try (OneImage one = new OneImage(batch, request, arena);
+        Progress progress = runner.progress("images in detail", worst.size() + others.size())) {
       for (int image : worst) {
         one.load(image);
         images.add(imageNode(one, photos, leastScore));
@@ -294,12 +298,12 @@ public final class ReportData {
     if (photos != null) {
       node.put("file", photos.name(image));
     }
-    Parts sum = run.result.rows(image).stream().reduce(Parts.ZERO, Parts::plus);
+    Parts sum = run.totals().rows(image).stream().reduce(Parts.ZERO, Parts::plus);
     node.put("loss", imageLoss(image))
-        .put("share", imageLoss(image) / (run.result.total() * run.result.normaliser()));
+        .put("share", imageLoss(image) / (run.totals().total() * run.totals().normaliser()));
     putParts(node, sum);
     ArrayNode layers = node.putArray("layers");
-    for (Parts p : run.result.rows(image)) {
+    for (Parts p : run.totals().rows(image)) {
       putParts(layers.addObject(), p);
     }
     one.putBoxes(node, leastScore);

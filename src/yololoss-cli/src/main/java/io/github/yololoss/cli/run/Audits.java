@@ -14,12 +14,12 @@ import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
 
-/** The audit of any number of images, chunk by chunk. */
+/** Audits any number of images, chunk by chunk. */
 public final class Audits {
   private Audits() {}
 
   /**
-   * What is wrong with truths, as the library's audit of the whole batch says it.
+   * Returns what is wrong with truths, as one audit of the whole batch would.
    *
    * @param poorIou limit of poor anchors
    * @param most findings that are listed

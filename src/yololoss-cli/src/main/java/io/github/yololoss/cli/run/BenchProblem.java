@@ -32,7 +32,7 @@ public record BenchProblem(
     int boxesPerImage,
     double expectedLoss) {
 
-  /** Random logits and eight boxes an image, 416x416, the same for the same sizes. */
+  /** Makes random logits and eight boxes an image, 416x416; the same for the same sizes. */
   public static BenchProblem random(int classes, int batch, Arena arena) {
     YoloSpec spec = YoloSpec.yolov3(classes, 416, 416);
     SplittableRandom random = new SplittableRandom(31L * classes + batch);
@@ -104,7 +104,7 @@ public record BenchProblem(
     return new BenchProblem(spec, batch, feats, yTrue, boxes, perImage, loss);
   }
 
-  /** Copied: mapped memory of a file could be slower to read. */
+  /** Copies an array, because mapped memory of a file could be slower to read. */
   private static MemorySegment values(Path file, long bytes, Arena arena) throws IOException {
     MemorySegment mapped = Npy.map(file, arena).floats(arena);
     if (mapped.byteSize() != bytes) {
@@ -171,7 +171,9 @@ public record BenchProblem(
       return loss.deviceName() + " (" + loss.deviceWhy() + ")";
     }
 
-    /** Sum of the gradient's magnitudes, and a sum weighted by position; null without one. */
+    /**
+     * Returns the gradient's sum of magnitudes and a sum weighted by position; null without one.
+     */
     public double[] digest() {
       if (grads == null) {
         return null;

@@ -34,7 +34,7 @@ public final class Totals {
     Arrays.fill(statistics, Statistics.ZERO);
   }
 
-  /** The images that come next; statistics and search as they were asked for. */
+  /** Adds the next images; statistics and offender only if the call was to compute them. */
   public void add(LossResult chunk, boolean withStatistics, boolean withSearch) {
     for (int image = 0; image < chunk.batch(); image++) {
       List<Parts> row = new ArrayList<>();
@@ -100,7 +100,7 @@ public final class Totals {
     };
   }
 
-  /** In the order of yl_loss: part by part of layer by layer. */
+  /** Returns the total, added in the order of yl_loss: layer by layer, part by part. */
   public double total() {
     double sum = 0;
     for (Parts p : layers) {
@@ -111,12 +111,12 @@ public final class Totals {
     return sum / normaliser();
   }
 
-  /** Divided by the normaliser. */
+  /** Returns the parts of a layer, divided by the normaliser. */
   public Parts layer(int l) {
     return layers[l].dividedBy(normaliser());
   }
 
-  /** Of an image, raw. */
+  /** Returns the raw parts of an image in each layer. */
   public List<Parts> rows(int image) {
     return rows.get(image);
   }
@@ -133,7 +133,7 @@ public final class Totals {
     return boxes;
   }
 
-  /** The loss table. */
+  /** Returns the loss table. */
   @Override
   public String toString() {
     return LossResult.table(

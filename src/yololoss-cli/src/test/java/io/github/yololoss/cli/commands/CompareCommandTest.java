@@ -96,10 +96,7 @@ class CompareCommandTest extends CommandTest {
     log("run.jsonl", 3, 4, true);
     Ended ended = run("compare", log, "--json", "-");
     assertTrue(
-        ended
-            .err()
-            .contains("malformed lines are skipped: 1, the first is line 6"),
-        ended.err());
+        ended.err().contains("malformed lines are skipped: 1, the first is line 6"), ended.err());
     JsonNode points = new ObjectMapper().readTree(ended.out()).at("/runs/0/points");
     assertEquals(7, points.size());
     assertEquals(totals.get(6), points.get(4).get("total").asDouble(), "the later line of step 4");

@@ -17,6 +17,7 @@ import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 
 /** Options of {@code loss} and {@code verify}, rules in a spec, and {@code audit}. */
@@ -67,7 +68,12 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(0, verified.code(), verified.out() + verified.err());
     verified = run("verify", planes, "--spec", spec, "--against", planes);
     assertEquals(1, verified.code(), verified.out() + verified.err());
-    assertTrue(verified.out().contains("agree with --layout nchw\n"), verified.out());
+    assertTrue(
+        verified
+            .out()
+            .contains("no value differs, but the layout does: feats are NCHW, not NHWC\n"),
+        verified.out());
+    assertTrue(verified.out().endsWith("all 25 agree with --layout nchw\n"), verified.out());
     Path gradients = Files.createDirectories(folder.resolve("gradients"));
     Files.copy(planes.resolve("grad_0.npy"), gradients.resolve("grad_0.npy"));
     refused(
@@ -243,15 +249,21 @@ class OptionsCommandTest extends CommandTest {
     assertEquals(
         2 * total / 7, loss(sample, "--normaliser", "objects").get("total").asDouble(), 1e-9);
     assertEquals(2 * total / 5, loss(sample, "--normaliser", "5").get("total").asDouble(), 1e-9);
-    refused(
-        3, "--gradient-scale is NaN", "loss", sample, "--spec", spec, "--gradient-scale", "NaN");
+    for (String value : List.of("NaN", "Infinity")) {
+      String words = "--gradient-scale is " + value + ", a finite number is expected";
+      refused(2, words, "loss", sample, "--spec", spec, "--gradient-scale", value);
+    }
+    for (int chunk : new int[] {0, -1}) {
+      String words = "--chunk is " + chunk + ", at least 1 is expected";
+      refused(2, words, "loss", sample, "--spec", spec, "--chunk", chunk);
+    }
     refused(2, "is not batch", "loss", sample, "--spec", spec, "--normaliser", "-1");
     JsonNode first = loss(sample, "--statistics").get("layers").get(1).get("statistics");
     assertEquals(3, first.get("object_count").asInt());
     assertTrue(first.get("mean_iou").asDouble() > 0);
     Ended table = run("loss", sample, "--spec", spec, "--statistics", "--find-nan", "all");
     assertTrue(table.out().contains("mean IoU"), table.out());
-    assertTrue(table.out().contains("every value that was looked at is finite"), table.out());
+    assertTrue(table.out().contains("every value that was searched is finite"), table.out());
 
     Path out = folder.resolve("out");
     Path maps = folder.resolve("maps");

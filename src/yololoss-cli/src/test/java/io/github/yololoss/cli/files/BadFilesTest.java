@@ -209,6 +209,10 @@ class BadFilesTest {
           path -> Annotations.read(one).letterboxed(spec, null, Annotations.Progress.NONE));
     }
     byte[] text = String.join("\n", lines).getBytes(StandardCharsets.UTF_8);
-    each("train.txt", text, FILES / 8, path -> Annotations.read(path).letterboxed(spec, null, Annotations.Progress.NONE));
+    each(
+        "train.txt",
+        text,
+        FILES / 8,
+        path -> Annotations.read(path).letterboxed(spec, null, Annotations.Progress.NONE));
   }
 }

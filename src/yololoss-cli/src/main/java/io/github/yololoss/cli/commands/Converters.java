@@ -1,4 +1,4 @@
-package io.github.yololoss.cli.run;
+package io.github.yololoss.cli.commands;
 
 import io.github.yololoss.LossDevice;
 import io.github.yololoss.LossOptions.Normaliser;
@@ -6,11 +6,11 @@ import java.util.Locale;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
-/** Values of options. */
-public final class Converters {
+/** Converts the text of options to values. */
+final class Converters {
   private Converters() {}
 
-  public static final class OfDevice implements ITypeConverter<LossDevice> {
+  static final class OfDevice implements ITypeConverter<LossDevice> {
     @Override
     public LossDevice convert(String name) {
       try {
@@ -21,7 +21,7 @@ public final class Converters {
     }
   }
 
-  public static final class OfNormaliser implements ITypeConverter<Normaliser> {
+  static final class OfNormaliser implements ITypeConverter<Normaliser> {
     @Override
     public Normaliser convert(String text) {
       switch (text.toLowerCase(Locale.ROOT)) {
