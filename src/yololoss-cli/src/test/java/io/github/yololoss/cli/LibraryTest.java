@@ -262,7 +262,6 @@ class LibraryTest {
       }
     }
   }
-  }
 
   /** JVMs that are killed while they unpack leave a cache that works, and in time no remains. */
   @Test
