@@ -4,7 +4,9 @@ import io.github.yololoss.cli.files.ExitCode;
 import io.github.yololoss.cli.files.InputException;
 import io.github.yololoss.cli.files.Photos;
 import io.github.yololoss.cli.report.Html;
-import io.github.yololoss.cli.report.ReportData;
+import io.github.yololoss.cli.report.Report;
+import io.github.yololoss.cli.report.ReportBuilder;
+import io.github.yololoss.cli.report.ReportJson;
 import io.github.yololoss.cli.report.ReportPage;
 import io.github.yololoss.cli.run.Batch;
 import io.github.yololoss.cli.run.Request;
@@ -99,12 +101,12 @@ public final class ReportCommand implements Callable<Integer> {
     List<String> names = classes == null ? List.of() : readLines(classes);
     try (Arena arena = Arena.ofConfined()) {
       Batch batch = Batch.read(source, arena);
-      ReportData data = new ReportData(batch, request, options.runner(), arena);
+      ReportBuilder builder = new ReportBuilder(batch, request, options.runner(), arena);
       Photos photos =
           images == null ? null : new Photos(images, imagesRoot.folder(), batch.images());
-      data.compute(photos, worst, score, poorIou.value());
-      json.write(data::json);
-      Files.writeString(output, ReportPage.of(data.json(), data.pictures(), names));
+      Report report = builder.build(photos, worst, score, poorIou.value());
+      json.write(() -> ReportJson.of(report));
+      Files.writeString(output, ReportPage.of(report, names));
       command
           .commandLine()
           .getErr()
@@ -114,7 +116,7 @@ public final class ReportCommand implements Callable<Integer> {
                   "%s: %.1f MB; loss %s of %d images",
                   output,
                   Files.size(output) / 1e6,
-                  Html.rounded(data.json().at("/loss/total")),
+                  Html.rounded(report.loss().total()),
                   batch.images()));
       return ExitCode.OK.code();
     }

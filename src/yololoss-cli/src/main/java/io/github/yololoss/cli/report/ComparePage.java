@@ -1,29 +1,42 @@
 package io.github.yololoss.cli.report;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import io.github.yololoss.Part;
+import io.github.yololoss.cli.report.Comparison.Axes;
+import io.github.yololoss.cli.report.Comparison.Axis;
+import io.github.yololoss.cli.report.Comparison.Point;
+import io.github.yololoss.cli.report.Comparison.Run;
+import io.github.yololoss.cli.report.ComparisonJson.OfAxes;
+import io.github.yololoss.cli.report.ComparisonJson.OfAxis;
+import io.github.yololoss.cli.report.ComparisonJson.OfComparison;
+import io.github.yololoss.cli.report.ComparisonJson.OfCurves;
+import io.github.yololoss.cli.report.ComparisonJson.OfRun;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 
-/** The curves of trainings as a page: every number of it stands in the tree. */
+/**
+ * Shows the curves of trainings as a page. Every number of the page is a field of the comparison,
+ * and has the address that the field has in the comparison's JSON.
+ */
 public final class ComparePage {
   private static final int RUN_STYLES = 6; // in report.css; more runs begin again, dashed
 
-  private final JsonNode root;
-  private final Html out;
+  private final List<Addressed<Run>> runs;
+  private final Addressed<Axes> axes;
+  private final Html out = new Html("yololoss compare");
 
-  /** The page. */
-  public static String of(JsonNode root) {
-    ComparePage page = new ComparePage(root);
+  /** Returns the page. */
+  public static String of(Comparison comparison) {
+    ComparePage page = new ComparePage(comparison);
     page.table();
     page.charts();
     return page.out.end();
   }
 
-  private ComparePage(JsonNode root) {
-    this.root = root;
-    out = new Html(root, "yololoss compare");
+  private ComparePage(Comparison model) {
+    Addressed<Comparison> comparison = Addressed.root(model);
+    runs = comparison.items(OfComparison.RUNS);
+    axes = comparison.get(OfComparison.AXES);
   }
 
   private static String style(int run) {
@@ -36,12 +49,14 @@ public final class ComparePage {
         new ArrayList<>(List.of("run", "steps", "first total", "least total", "last total"));
     Part.ALL.forEach(part -> columns.add(part.shortLabel()));
     out.table(columns.toArray(String[]::new));
-    for (int r = 0; r < root.get("runs").size(); r++) {
-      String run = "/runs/" + r + "/";
+    for (int r = 0; r < runs.size(); r++) {
+      Addressed<Run> run = runs.get(r);
       out.open("tr").open("td").element("i", "", "class", "key " + style(r));
-      out.element("span", root.at(run + "file").asText(), "class", "name").close(1);
-      out.cell(run + "steps").cell(run + "first/total").cell(run + "least_total");
-      Curves.NAMES.forEach(curve -> out.cell(run + "last_tenth/" + curve));
+      out.element("span", run.value().file(), "class", "name").close(1);
+      out.cell(run.get(OfRun.STEPS));
+      out.cell(run.get(OfRun.FIRST).get(OfCurves.of(Curve.TOTAL)));
+      out.cell(run.get(OfRun.LEAST_TOTAL));
+      Curve.ALL.forEach(curve -> out.cell(run.get(OfRun.LAST_TENTH).get(OfCurves.of(curve))));
       out.close(1);
     }
     out.close(3);
@@ -55,41 +70,38 @@ public final class ComparePage {
 
   private void charts() {
     out.open("div", "class", "charts curves");
-    chart("total", "total");
-    Part.ALL.forEach(part -> chart(part.jsonName(), part.label()));
+    Curve.ALL.forEach(this::chart);
     out.close(1);
   }
 
-  private void chart(String curve, String title) {
-    JsonNode axis = root.at("/axes/" + curve);
-    boolean logarithmic = axis.get("logarithmic").asBoolean();
+  private void chart(Curve curve) {
+    Addressed<Axis> axis = axes.get(OfAxes.of(curve));
     out.open("figure");
-    out.element("figcaption", title + (logarithmic ? ", logarithmic" : ""));
-    out.open("div", "class", "ticks").open("span").number("/axes/" + curve + "/largest").close(2);
+    out.element("figcaption", curve.label() + (axis.value().logarithmic() ? ", logarithmic" : ""));
+    out.open("div", "class", "ticks").open("span").number(axis.get(OfAxis.LARGEST)).close(2);
     out.open("svg", "viewBox", "0 0 100 100", "preserveAspectRatio", "none", "role", "img");
-    for (int r = 0; r < root.get("runs").size(); r++) {
-      line(root.at("/runs/" + r + "/points"), curve, axis, logarithmic, style(r));
+    for (int r = 0; r < runs.size(); r++) {
+      line(runs.get(r).value().points(), curve, axis.value(), style(r));
     }
     out.close(1).open("div", "class", "ticks").open("span");
-    out.number("/axes/" + curve + "/least").close(2).open("div", "class", "ticks").open("span");
-    out.text("step ").number("/axes/first_step").close(1).open("span").number("/axes/last_step");
-    out.close(3);
+    out.number(axis.get(OfAxis.LEAST)).close(2).open("div", "class", "ticks").open("span");
+    out.text("step ").number(axes.get(OfAxes.FIRST_STEP)).close(1).open("span");
+    out.number(axes.get(OfAxes.LAST_STEP)).close(3);
   }
 
-  /** A line that is broken where a value is not finite. */
-  private void line(
-      JsonNode points, String curve, JsonNode axis, boolean logarithmic, String style) {
-    double first = root.at("/axes/first_step").asDouble();
-    double steps = Math.max(1, root.at("/axes/last_step").asDouble() - first);
-    double least = scaled(axis.get("least").asDouble(), logarithmic);
-    double span = scaled(axis.get("largest").asDouble(), logarithmic) - least;
+  /** Draws a line that is broken where a value is not finite. */
+  private void line(List<Point> points, Curve curve, Axis axis, String style) {
+    double first = axes.value().firstStep();
+    double steps = Math.max(1, axes.value().lastStep() - first);
+    double least = scaled(axis.least(), axis);
+    double span = scaled(axis.largest(), axis) - least;
     StringBuilder path = new StringBuilder();
     boolean broken = true;
-    for (JsonNode point : points) {
-      double value = point.get(curve).asDouble(Double.NaN);
+    for (Point point : points) {
+      double value = point.means().get(curve);
       if (Double.isFinite(value)) {
-        double x = 100 * (point.get("step").asDouble() - first) / steps;
-        double y = 100 - 100 * (span > 0 ? (scaled(value, logarithmic) - least) / span : 0.5);
+        double x = 100 * (point.step() - first) / steps;
+        double y = 100 - 100 * (span > 0 ? (scaled(value, axis) - least) / span : 0.5);
         path.append(String.format(Locale.ROOT, "%s%.2f %.2f", broken ? "M" : "L", x, y));
       }
       broken = !Double.isFinite(value);
@@ -99,7 +111,7 @@ public final class ComparePage {
     }
   }
 
-  private static double scaled(double value, boolean logarithmic) {
-    return logarithmic ? Math.log(value) : value;
+  private static double scaled(double value, Axis axis) {
+    return axis.logarithmic() ? Math.log(value) : value;
   }
 }

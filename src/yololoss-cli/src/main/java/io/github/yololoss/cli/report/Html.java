@@ -1,6 +1,5 @@
 package io.github.yololoss.cli.report;
 
-import com.fasterxml.jackson.databind.JsonNode;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.StringWriter;
@@ -17,17 +16,15 @@ import javax.xml.stream.XMLStreamWriter;
  * An HTML page that is also well-formed XML, by the JDK's writer, which escapes all text. It needs
  * no network and runs no script; its content security policy forbids both.
  *
- * <p>A number is taken from a tree of JSON and says where it stands there: {@code <data
- * value="0.123456" data-at="/loss/total">0.1235</data>}.
+ * <p>A number is rounded for people, and says its value and where it is in the JSON of the same
+ * model: {@code <data value="0.123456" data-at="/loss/total">0.1235</data>}.
  */
 public final class Html {
   private final StringWriter page = new StringWriter();
   private final XMLStreamWriter out;
-  private final JsonNode root;
 
-  /** Begins the page; numbers come from root. */
-  public Html(JsonNode root, String title) {
-    this.root = root;
+  /** Begins the page. */
+  public Html(String title) {
     try {
       out = XMLOutputFactory.newFactory().createXMLStreamWriter(page);
       out.writeDTD("<!DOCTYPE html>");
@@ -138,34 +135,29 @@ public final class Html {
     return (!Character.isISOControl(c) || c == '\n') && !halfOfAPair && c != 0xFFFE && c != 0xFFFF;
   }
 
-  /** The number at a place of the tree, rounded to four digits. */
-  public Html number(String pointer) {
-    JsonNode node = root.at(pointer);
-    return data(pointer, node, rounded(node));
+  /** Writes a number, rounded to four digits. */
+  public Html number(Addressed<? extends Number> number) {
+    return data(number, rounded(number.value()));
   }
 
-  /** The share at a place of the tree, in percent. */
-  public Html percent(String pointer) {
-    JsonNode node = root.at(pointer);
-    boolean finite = Double.isFinite(node.asDouble());
-    return data(pointer, node, finite ? percentText(node.asDouble()) : node.asText());
+  /** Writes a share in percent. */
+  public Html percent(Addressed<Double> share) {
+    boolean finite = Double.isFinite(share.value());
+    return data(share, finite ? percentText(share.value()) : share.value().toString());
   }
 
-  private Html data(String pointer, JsonNode node, String text) {
-    if (node.isMissingNode()) {
-      throw new IllegalStateException("no number at " + pointer);
-    }
-    return element("data", text, "value", node.asText(), "data-at", pointer);
+  private Html data(Addressed<? extends Number> number, String text) {
+    return element("data", text, "value", number.value().toString(), "data-at", number.pointer());
   }
 
-  /** A table cell with a number. */
-  public Html cell(String pointer) {
-    return open("td", "class", "n").number(pointer).close(1);
+  /** Writes a table cell with a number. */
+  public Html cell(Addressed<? extends Number> number) {
+    return open("td", "class", "n").number(number).close(1);
   }
 
-  /** A table cell with a share. */
-  public Html percentCell(String pointer) {
-    return open("td", "class", "n").percent(pointer).close(1);
+  /** Writes a table cell with a share. */
+  public Html percentCell(Addressed<Double> share) {
+    return open("td", "class", "n").percent(share).close(1);
   }
 
   /** Begins a table with a header, in a wrapper that scrolls; {@code close(3)} ends it. */
@@ -182,16 +174,16 @@ public final class Html {
         Locale.ROOT, share > 0 && share < 0.00095 ? "%.2g%%" : "%.1f%%", 100 * share);
   }
 
-  public static String rounded(JsonNode node) {
-    return node.isIntegralNumber()
-        ? String.format(Locale.ROOT, "%,d", node.asLong())
-        : node.isNumber() && Double.isFinite(node.asDouble())
-            ? rounded(node.asDouble())
-            : node.asText(); // "NaN" and infinities are strings
+  /** Returns a number for people: an integer as it is, others with four digits. */
+  public static String rounded(Number number) {
+    if (number instanceof Long || number instanceof Integer) {
+      return String.format(Locale.ROOT, "%,d", number.longValue());
+    }
+    double value = number.doubleValue();
+    return Double.isFinite(value) ? fourDigits(value) : number.toString();
   }
 
-  /** Four digits. */
-  public static String rounded(double value) {
+  private static String fourDigits(double value) {
     double size = Math.abs(value);
     if (size != 0 && (size < 1e-4 || size >= 1e9)) {
       return String.format(Locale.ROOT, "%.3e", value);

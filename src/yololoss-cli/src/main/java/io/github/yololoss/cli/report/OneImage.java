@@ -1,8 +1,5 @@
 package io.github.yololoss.cli.report;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ArrayNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.github.yololoss.CellMaps;
 import io.github.yololoss.LossOptions;
 import io.github.yololoss.LossOptions.Normaliser;
@@ -11,7 +8,8 @@ import io.github.yololoss.LossRules;
 import io.github.yololoss.Part;
 import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
-import io.github.yololoss.cli.report.ReportData.Heat;
+import io.github.yololoss.cli.report.Report.Cell;
+import io.github.yololoss.cli.report.Report.Heat;
 import io.github.yololoss.cli.run.Batch;
 import io.github.yololoss.cli.run.LossRunner;
 import io.github.yololoss.cli.run.Request;
@@ -30,8 +28,6 @@ import java.util.List;
  * the weights of all parts but one at 0 is that part.
  */
 public final class OneImage implements AutoCloseable {
-  private static final ObjectMapper JSON = new ObjectMapper();
-
   private final Batch batch;
   private final YoloSpec spec;
   private final YoloLoss loss;
@@ -59,7 +55,7 @@ public final class OneImage implements AutoCloseable {
     }
   }
 
-  /** Computes an image of the batch. */
+  /** Computes an image of the batch; the other methods return its numbers. */
   public void load(int newImage) {
     image = newImage;
     LossOptions options = new LossOptions(Normaliser.NONE, 1);
@@ -101,45 +97,46 @@ public final class OneImage implements AutoCloseable {
     return cells.loss(l, 0, cell);
   }
 
-  /** A cell with its address and all its numbers; boxes in input pixels. */
-  public ObjectNode cellNode(int l, int cell) {
+  /** Returns a cell with all its numbers. */
+  public Cell cell(int l, int cell) {
+    EnumMap<Part, Double> parts = new EnumMap<>(Part.class);
+    Part.ALL.forEach(part -> parts.put(part, part(part, l, cell)));
     boolean object = cells.isObject(l, 0, cell);
-    ObjectNode node =
-        JSON.createObjectNode()
-            .put("image", image)
-            .put("layer", l)
-            .put("row", cells.row(l, cell))
-            .put("column", cells.column(l, cell))
-            .put("anchor", cells.anchor(l, cell))
-            .put("object", object)
-            .put("loss", cells.loss(l, 0, cell));
-    for (Part part : Part.ALL) {
-      node.put(part.jsonName(), part(part, l, cell));
-    }
-    node.put("objectness", cells.objectness(l, 0, cell)).put("best_iou", cells.bestIou(l, 0, cell));
-    put(node.putObject("predicted"), detections.at(0, l, cell));
-    if (object) {
-      put(node.putObject("truth"), truth(l, cell));
-    }
-    return node;
+    return new Cell(
+        image,
+        l,
+        cells.row(l, cell),
+        cells.column(l, cell),
+        cells.anchor(l, cell),
+        object,
+        cells.loss(l, 0, cell),
+        parts,
+        cells.objectness(l, 0, cell),
+        cells.bestIou(l, 0, cell),
+        detections.at(0, l, cell),
+        object ? truth(l, cell) : null,
+        null);
   }
 
-  /** Boxes in input pixels: true ones, as the objects of y_true stand for them, and predicted. */
-  public void putBoxes(ObjectNode node, double leastScore) {
-    ArrayNode truths = node.putArray("truths");
+  /** Returns the true boxes in input pixels, as the objects of y_true represent them. */
+  public List<Box> truths() {
+    List<Box> truths = new ArrayList<>();
     for (int l = 0; l < spec.layers().size(); l++) {
       for (int cell = 0; cell < cells.count(l); cell++) {
         if (cells.isObject(l, 0, cell)) {
-          put(truths.addObject(), truth(l, cell));
+          truths.add(truth(l, cell));
         }
       }
     }
-    ArrayNode predictions = node.putArray("predictions");
-    detections
-        .of(0, Limits.DEFAULT.withLeastScore(leastScore))
-        .forEach(box -> put(predictions.addObject(), box));
+    return truths;
   }
 
+  /** Returns the predicted boxes in input pixels. */
+  public List<Box> predictions(double leastScore) {
+    return detections.of(0, Limits.DEFAULT.withLeastScore(leastScore));
+  }
+
+  /** Returns the true box of a cell with an object; its score is the mask. */
   private Box truth(int l, int cell) {
     int best = 0;
     for (int c = 1; c < spec.numClasses(); c++) {
@@ -155,17 +152,7 @@ public final class OneImage implements AutoCloseable {
         cells.truth(l, 0, cell, 4));
   }
 
-  /** For a truth the score is its mask. */
-  private static void put(ObjectNode node, Box box) {
-    node.put("x_min", box.x0())
-        .put("y_min", box.y0())
-        .put("x_max", box.x1())
-        .put("y_max", box.y1())
-        .put("class", box.classId())
-        .put("score", box.score());
-  }
-
-  /** The largest confidence part of a place of any layer; 0 if none is finite. */
+  /** Returns the largest confidence part of a place of any layer, or 0 if none is finite. */
   public double confidenceScale() {
     double largest = 0;
     for (int l = 0; l < confidence.length; l++) {
@@ -178,6 +165,7 @@ public final class OneImage implements AutoCloseable {
     return largest;
   }
 
+  /** Returns for each layer a data URI for each heat map. */
   public List<EnumMap<Heat, String>> heatMaps() {
     List<EnumMap<Heat, String>> layers = new ArrayList<>();
     double scale = confidenceScale();
@@ -198,7 +186,7 @@ public final class OneImage implements AutoCloseable {
     return layers;
   }
 
-  /** Row by row of the grid, over the anchors. */
+  /** Returns what a heat map shows, row by row of the grid. */
   private double[][] grid(int l, Heat heat) {
     YoloSpec.Layer layer = spec.layers().get(l);
     double[][] grid = new double[layer.gridHeight()][layer.gridWidth()];

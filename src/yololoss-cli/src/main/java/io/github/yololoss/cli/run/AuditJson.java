@@ -12,6 +12,30 @@ import java.util.Locale;
 public final class AuditJson {
   private AuditJson() {}
 
+  /**
+   * The best possible IoU of the boxes that are used.
+   *
+   * @param boxes that are used
+   * @param mean over them
+   * @param median over them
+   * @param least of them
+   * @param belowHalf number of boxes below 0.5
+   */
+  public record BestIou(int boxes, double mean, float median, float least, long belowHalf) {
+    /** Returns the summary of an audit, or null if no box is used, as with dense truths. */
+    public static BestIou of(Audit audit) {
+      List<Float> used = bestIou(audit);
+      return used.isEmpty()
+          ? null
+          : new BestIou(
+              used.size(),
+              used.stream().mapToDouble(Float::doubleValue).average().orElse(0),
+              used.get(used.size() / 2),
+              used.getFirst(),
+              used.stream().filter(iou -> iou < 0.5).count());
+    }
+  }
+
   /** Returns the tree that {@code audit --json} writes. */
   public static ObjectNode of(YoloSpec spec, Audit audit, int images) {
     ObjectMapper mapper = new ObjectMapper();
@@ -26,14 +50,14 @@ public final class AuditJson {
       anchors.addArray().add(anchor.width()).add(anchor.height());
     }
     root.set("anchor_use", mapper.valueToTree(audit.anchorUse()));
-    List<Float> used = bestIou(audit);
-    if (!used.isEmpty()) {
+    BestIou best = BestIou.of(audit);
+    if (best != null) {
       root.putObject("best_possible_iou")
-          .put("boxes", used.size())
-          .put("mean", used.stream().mapToDouble(Float::doubleValue).average().orElse(0))
-          .put("median", used.get(used.size() / 2))
-          .put("least", used.get(0))
-          .put("below_half", used.stream().filter(iou -> iou < 0.5).count());
+          .put("boxes", best.boxes())
+          .put("mean", best.mean())
+          .put("median", best.median())
+          .put("least", best.least())
+          .put("below_half", best.belowHalf());
     }
     ArrayNode findings = root.putArray("findings");
     for (Audit.Finding f : audit.findings()) {

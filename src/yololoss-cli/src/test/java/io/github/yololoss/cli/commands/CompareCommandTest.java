@@ -13,7 +13,7 @@ import io.github.yololoss.YoloLoss;
 import io.github.yololoss.YoloSpec;
 import io.github.yololoss.cli.CommandTest;
 import io.github.yololoss.cli.Page;
-import io.github.yololoss.cli.report.Curves;
+import io.github.yololoss.cli.report.Curve;
 import io.github.yololoss.kit.LossLog;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -132,7 +132,7 @@ class CompareCommandTest extends CommandTest {
     assertTrue(page.assertNumbersAreThoseOf(json) > 30);
     assertTrue(page.texts("name").contains(a.toString()), page.texts("name").toString());
     assertTrue(!page.source().contains("<img"));
-    int charts = Curves.NAMES.size();
+    int charts = Curve.ALL.size();
     assertEquals(2 * charts, page.elements("path").size(), "two runs on each chart");
     String broken = page.elements("path").get(1).getAttribute("d"); // total of the one with NaN
     assertEquals("M", broken.replaceAll("[^M]", "").substring(1), "in two pieces: " + broken);

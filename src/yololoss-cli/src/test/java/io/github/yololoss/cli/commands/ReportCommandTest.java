@@ -13,7 +13,6 @@ import io.github.yololoss.Part;
 import io.github.yololoss.cli.CommandTest;
 import io.github.yololoss.cli.Page;
 import io.github.yololoss.cli.TestFiles;
-import io.github.yololoss.cli.report.Advice;
 import io.github.yololoss.kit.Npy;
 import java.awt.Color;
 import java.awt.Graphics2D;
@@ -361,40 +360,5 @@ class ReportCommandTest extends CommandTest {
 
   private static Object[] with(Object[] start, Object last) {
     return Stream.concat(Stream.of(start), Stream.of(last)).toArray();
-  }
-
-  /** Sentences for patterns that are known. */
-  @Test
-  void advice() throws Exception {
-    JsonNode healthy = report(sample, spec).json;
-    assertEquals(List.of(), said(healthy, "untrained", "ignored", "not finite"));
-    ObjectNode changed = healthy.deepCopy();
-    ((ObjectNode) changed.get("shares")).put("confidence_background", 0.91);
-    for (JsonNode layer : changed.at("/loss/layers")) {
-      ((ObjectNode) layer.get("statistics")).put("mean_objectness_background", 0.5);
-    }
-    assertEquals(
-        List.of("91 % of the loss is background confidence", "untrained"),
-        said(changed, "91 % of the loss is background confidence", "untrained"));
-    ((ObjectNode) changed.get("shares")).put("xy", 0.5).put("wh", 0.4);
-    changed.put("objects", 0).put("ignored_background", changed.get("background").asLong() / 4);
-    ((ObjectNode) changed.at("/image_loss")).put("largest", 1e9);
-    assertEquals(
-        6,
-        said(
-                changed,
-                "does not fall to 0",
-                "order and unit of the anchors",
-                "No image has an object",
-                "25 % of the background",
-                "times the loss of the median",
-                "91 %")
-            .size());
-  }
-
-  /** Those of the words that are in the advice for a report. */
-  private static List<String> said(JsonNode report, String... words) {
-    String advice = String.join("\n", Advice.of(report));
-    return Stream.of(words).filter(advice::contains).toList();
   }
 }
