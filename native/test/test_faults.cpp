@@ -101,7 +101,7 @@ TEST_LABELLED(faults, a_logit_of_background_is_found_where_it_is_read, kLong | k
   });
 }
 
-TEST_LABELLED(faults, a_logit_of_an_object_is_found, kLong) {
+TEST_LABELLED(faults, a_logit_of_an_object_is_found, kLong | kFull) {
   const Case healthy = large_batch();
   const size_t first = last_object(healthy);
   on_every_device(kTypes, [&](const Options &options) {
@@ -117,7 +117,7 @@ TEST_LABELLED(faults, a_logit_of_an_object_is_found, kLong) {
   });
 }
 
-TEST_LABELLED(faults, a_truth_that_is_not_finite_is_found, kLong) {
+TEST_LABELLED(faults, a_truth_that_is_not_finite_is_found, kLong | kFull) {
   const Case healthy = large_batch();
   const size_t first = last_object(healthy);
   on_every_device(kTypes, [&](const Options &options) {
