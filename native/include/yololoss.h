@@ -288,8 +288,8 @@ YL_API yl_status yl_device_check(int32_t device, int32_t device_index);
    another cell, or lets the NaN into the loss.)
 
    YL_BOXES_ERROR also refuses boxes that look normalised, that is, like fractions of the input instead of pixels: at
-   least one row is used, every coordinate of every used row of the call is in 0..1, and at least one is not a whole
-   number. Such boxes would be valid objects, all in the first cell. This is checked in host memory only. */
+   least one row of an image is used, every coordinate of every used row of the image is in 0..1, and at least one is
+   not a whole number. Such boxes would be valid objects, all in the first cell. This is checked in host memory only. */
 enum {
   YL_BOXES_ERROR = 0, /* the call fails with YL_INVALID_BOXES, naming image and row; nothing has been written. An
                          enqueued call reports it in yl_completion */
@@ -740,9 +740,9 @@ enum {
   YL_REASON_SIZE = 10,   /* the width or height is <= 0, NaN or infinite; value: it */
   YL_REASON_MASK = 11,   /* the mask is not in 0..1; value: the mask */
   YL_REASON_TARGET = 12, /* a class target is NaN or infinite; value: the target */
-  /* All boxes of the call. */
+  /* All boxes of an image. */
   YL_REASON_NORMALISED = 13, /* the boxes look normalised, see YL_BOXES_ERROR, which refuses them in host memory. Found
-                                once, for the first used row; value: its first coordinate that is not 0 */
+                                once for an image, for its first used row; value: its first coordinate that is not 0 */
   YL_REASON_COUNT = 14       /* the number of reasons */
 };
 

@@ -30,9 +30,10 @@ class Audit {
   // A row can be invalid and used: YL_BOXES_CLAMP cuts it. Its first finding then has the action clamped, and any
   // others say kept.
   //
-  // normalised is what find_normalised returns. A call in device memory does not check for that, so it keeps the row.
-  void boxes(int32_t image, const BoxRows &rows, int64_t normalised) {
+  // A call in device memory does not check for normalised boxes, so it keeps them.
+  void boxes(int32_t image, const BoxRows &rows) {
     const int64_t first = int64_t(image) * rows.per_image;
+    const int32_t normalised = find_normalised(rows, image);
     marks_.assign(static_cast<size_t>(shape_.cells_per_image()), -1);
     if (result_.best_iou) std::fill_n(result_.best_iou + first, rows.per_image, 0.0f);
     yl_finding finding{};  // of the row at hand; its cell is the last one that the row took
@@ -40,7 +41,7 @@ class Audit {
         shape_, rows, image, marks_.data(),
         [&](const PlacedRow &row) {
           finding = {0, YL_ACTION_KEPT, image, row.t, -1, -1, -1, -1, -1, 0};
-          if (first + row.t == normalised) {
+          if (row.t == normalised) {
             const float *v = row.given.values;
             if (rows.policy == YL_BOXES_ERROR && !shape_.device_memory) finding.action = YL_ACTION_REFUSED;
             find(finding, YL_REASON_NORMALISED,
@@ -188,8 +189,7 @@ void audit(const Shape &shape, const Call &call, float poor_iou, const yl_audit_
     const int64_t count = int64_t(call.batch) * rows.per_image;
     rows.data = values.read("boxes.data", -1, rows.data, kBoxValues * count);
     rows.weights = weights.read("boxes.weights", -1, rows.weights, count);
-    const int64_t normalised = find_normalised(rows, call.batch);
-    for (int32_t image = 0; image < call.batch; ++image) audit.boxes(image, rows, normalised);
+    for (int32_t image = 0; image < call.batch; ++image) audit.boxes(image, rows);
     return;
   }
   for (int32_t image = 0; image < call.batch; ++image)

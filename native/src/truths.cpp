@@ -36,13 +36,14 @@ const char *fault_of(BoxKind kind) {
 }
 
 // A NaN is not in 0..1, so that the fault of its row is reported instead.
-int64_t find_normalised(const BoxRows &boxes, int32_t batch) {
-  int64_t first = -1;
+int32_t find_normalised(const BoxRows &boxes, int32_t image) {
+  const float *rows = boxes.data + int64_t(image) * boxes.per_image * kBoxValues;
+  int32_t first = -1;
   bool fraction = false;
-  for (int64_t i = 0; i < int64_t(batch) * boxes.per_image; ++i) {
-    const float *row = boxes.data + i * kBoxValues;
+  for (int32_t t = 0; t < boxes.per_image; ++t) {
+    const float *row = rows + int64_t(t) * kBoxValues;
     if (row[kXMin] == 0 && row[kYMin] == 0 && row[kXMax] == 0 && row[kYMax] == 0) continue;
-    if (first < 0) first = i;
+    if (first < 0) first = t;
     for (int32_t c = kXMin; c <= kYMax; ++c) {
       if (!(row[c] >= 0 && row[c] <= 1)) return -1;
       fraction |= row[c] != std::floor(row[c]);

@@ -38,10 +38,11 @@ BoxRules rules_of(const Shape &shape, int32_t policy);
 // unused.
 const char *fault_of(BoxKind kind);
 
-// Returns the index of the first used row of a batch if the boxes look normalised, that is, like fractions of the input
-// instead of pixels: at least one row is used, every coordinate of every used row is in 0..1, and at least one is not
-// a whole number. Returns -1 otherwise. For boxes in pixels the first used row decides, so this costs nothing.
-int64_t find_normalised(const BoxRows &boxes, int32_t batch);
+// Returns the first used row of an image if its boxes look normalised, that is, like fractions of the input instead of
+// pixels: at least one row is used, every coordinate of every used row is in 0..1, and at least one is not a whole
+// number. Returns -1 otherwise. For boxes in pixels the first used row decides, so this costs nothing. Each image is
+// judged alone, so that a batch that is computed in parts is judged as the whole.
+int32_t find_normalised(const BoxRows &boxes, int32_t image);
 
 // The state of a row of boxes while place_boxes places it, and what its callbacks are given.
 struct PlacedRow {

@@ -95,12 +95,12 @@ TEST(boxes, that_look_normalised_are_refused) {
   for (const Device &device : devices()) {
     Built built;
     CHECK_REFUSED(built.build(corners, YL_BOXES_ERROR, device.kind), YL_INVALID_BOXES,
-                  "boxes: all coordinates are in 0..1, as in image 1, row 1 [0.1, 0.2, 0.5, 0.6, 1]; pixels of the "
+                  "boxes: all coordinates of image 1 are in 0..1, as in row 1 [0.1, 0.2, 0.5, 0.6, 1]; pixels of the "
                   "input are expected: multiply x by the width",
                   device.name);
     CHECK(std::isnan(built.y_true[0]) && std::isnan(built.y_true.back()), device.name + ": nothing is written");
     CHECK_REFUSED(built.build(centre_and_size, YL_BOXES_ERROR, device.kind), YL_INVALID_BOXES,
-                  "image 1, row 0 [0.5, 0.5, 0.25, 0.25, 1]", device.name);
+                  "image 1 are in 0..1, as in row 0 [0.5, 0.5, 0.25, 0.25, 1]", device.name);
   }
 }
 

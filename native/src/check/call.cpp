@@ -141,25 +141,28 @@ yl_boxes check_boxes(int32_t batch, const yl_boxes *given, std::vector<Range> &r
   return boxes;
 }
 
-// Fails if the policy is YL_BOXES_ERROR and the boxes look normalised, or a row is not a valid object. The former comes
-// first: a normalised box can be a valid object of less than a pixel, and if it is not one, its fault would mislead.
-// Boxes in device memory cannot be read here; the kernels check their rows.
+// Fails if the policy is YL_BOXES_ERROR and the boxes of an image look normalised, or a row is not a valid object. The
+// former comes first: a normalised box can be a valid object of less than a pixel, and if it is not one, its fault
+// would mislead. The first image with a fault is reported, as it would be if each image were a call of its own. Boxes
+// in device memory cannot be read here; the kernels check their rows.
 void refuse_bad_boxes(const Shape &shape, int32_t batch, const yl_boxes &boxes) {
   if (boxes.policy != YL_BOXES_ERROR || shape.device_memory) return;
-  const int64_t normalised = find_normalised({boxes.data, boxes.weights, boxes.per_image, boxes.policy}, batch);
-  if (normalised >= 0) {
-    const float *v = boxes.data + normalised * kBoxValues;
-    fail(YL_INVALID_BOXES,
-         "boxes: all coordinates are in 0..1, as in image %lld, row %lld [%g, %g, %g, %g, %g]; pixels of the input are "
-         "expected: multiply x by the width %d and y by the height %d",
-         static_cast<long long>(normalised / boxes.per_image), static_cast<long long>(normalised % boxes.per_image),
-         v[kXMin], v[kYMin], v[kXMax], v[kYMax], v[kBoxClass], shape.input_width, shape.input_height);
-  }
   const BoxRules rules = rules_of(shape, boxes.policy);
-  for (int64_t i = 0; i < int64_t(batch) * boxes.per_image; ++i) {
-    const BoxRow row = read_row(boxes.data, boxes.weights, i);
-    if (fault_of(kind_of(rules, row)))
-      fail_boxes(shape, static_cast<int32_t>(i / boxes.per_image), static_cast<int32_t>(i % boxes.per_image), row);
+  for (int32_t image = 0; image < batch; ++image) {
+    const int64_t first = int64_t(image) * boxes.per_image;
+    const int32_t normalised = find_normalised({boxes.data, boxes.weights, boxes.per_image, boxes.policy}, image);
+    if (normalised >= 0) {
+      const float *v = boxes.data + (first + normalised) * kBoxValues;
+      fail(YL_INVALID_BOXES,
+           "boxes: all coordinates of image %d are in 0..1, as in row %d [%g, %g, %g, %g, %g]; pixels of the input are "
+           "expected: multiply x by the width %d and y by the height %d",
+           image, normalised, v[kXMin], v[kYMin], v[kXMax], v[kYMax], v[kBoxClass], shape.input_width,
+           shape.input_height);
+    }
+    for (int32_t t = 0; t < boxes.per_image; ++t) {
+      const BoxRow row = read_row(boxes.data, boxes.weights, first + t);
+      if (fault_of(kind_of(rules, row))) fail_boxes(shape, image, t, row);
+    }
   }
 }
 

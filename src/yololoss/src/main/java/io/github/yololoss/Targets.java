@@ -97,7 +97,7 @@ public sealed interface Targets<M> {
      * the rows itself; an enqueued call reports a refused row when its result is read.
      *
      * <p>Boxes of the host's memory that look normalised are refused too: every coordinate of every
-     * used row of the call is in 0..1, and at least one is not a whole number. They would be valid
+     * used row of an image is in 0..1, and at least one is not a whole number. They would be valid
      * objects of less than a pixel. Boxes in device memory are not checked for this.
      */
     ERROR(Abi.YL_BOXES_ERROR),

@@ -206,7 +206,7 @@ class ArgumentsTest {
             YoloLossException.class, () -> loss.compute(1, g.feats, Targets.boxes(rows, 3), grads));
     assertEquals(YoloLossException.Status.INVALID_BOXES, e.status());
     assertEquals(
-        "boxes: all coordinates are in 0..1, as in image 0, row 1 [0.25, 0.5, 0.75, 1, 2]; pixels"
+        "boxes: all coordinates of image 0 are in 0..1, as in row 1 [0.25, 0.5, 0.75, 1, 2]; pixels"
             + " of the input are expected: multiply x by the width "
             + g.spec.inputWidth()
             + " and y by the height "
@@ -214,7 +214,7 @@ class ArgumentsTest {
         e.getMessage());
     refused(
         YoloLossException.class,
-        "all coordinates are in 0..1",
+        "all coordinates of image 0 are in 0..1",
         () -> loss.buildYTrue(1, Targets.boxes(rows, 3), grads));
     Targets<MemorySegment> skip = new Targets.Boxes<>(rows, 3, Targets.BoxPolicy.SKIP);
     assertEquals(1, loss.compute(1, g.feats, skip, null).objects());

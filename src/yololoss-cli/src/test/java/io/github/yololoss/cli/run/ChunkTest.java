@@ -85,6 +85,30 @@ class ChunkTest extends CommandTest {
     }
   }
 
+  /** An image whose boxes are fractions of the input is refused in whatever chunk it is. */
+  @Test
+  void fractionsInALaterChunk() throws Exception {
+    try (Arena arena = Arena.ofConfined()) {
+      Npy boxes = Npy.map(sample.resolve("boxes.npy"), arena);
+      MemorySegment spoilt = arena.allocate(boxes.size() * 4, 4).copyFrom(boxes.floats(arena));
+      for (long i = boxes.size() / 2; i < boxes.size(); i++) { // image 1
+        float value = spoilt.getAtIndex(JAVA_FLOAT, i);
+        spoilt.setAtIndex(JAVA_FLOAT, i, i % 5 == 4 ? value : value / 64);
+      }
+      Npy.write(sample.resolve("boxes.npy"), spoilt, boxes.shape());
+    }
+    for (int chunk = 1; chunk <= 2; chunk++) {
+      for (String words : new String[] {"boxes.npy: ", "image 1", "in 0..1"}) {
+        refused(3, words, "loss", sample, "--spec", spec, "--targets", "boxes", "--chunk", chunk);
+      }
+    }
+    Object[] report = {
+      "report", sample, "--spec", spec, "--targets", "boxes", "--output", folder.resolve("r.html")
+    };
+    refused(3, "boxes.npy: ", report);
+    refused(3, "image 1", report);
+  }
+
   /** An audit of more images than a chunk has is that of one call. */
   @Test
   void audits() {
