@@ -59,7 +59,7 @@ public final class Main {
     line.setOut(out).setErr(err).setCaseInsensitiveEnumValuesAllowed(true);
     line.setParameterExceptionHandler(
         (e, ignored) -> {
-          err.println("yololoss: " + e.getMessage().lines().findFirst().orElse("usage"));
+          err.println("yololoss: " + sentence(e));
           err.println("Try: " + e.getCommandLine().getCommandSpec().qualifiedName() + " --help");
           return ExitCode.USAGE.code();
         });
@@ -77,6 +77,15 @@ public final class Main {
           "yololoss: not enough memory: " + e.getMessage() + "; use fewer images at a time");
       return ExitCode.BAD_INPUT.code();
     }
+  }
+
+  /** Returns picocli's sentence, and for a misspelt word the closest one that exists. */
+  private static String sentence(CommandLine.ParameterException e) {
+    String said = e.getMessage().lines().findFirst().orElse("usage").replaceFirst("^Error: ", "");
+    return e instanceof CommandLine.UnmatchedArgumentException unmatched
+            && !unmatched.getSuggestions().isEmpty()
+        ? said + "; did you mean " + unmatched.getSuggestions().getFirst() + "?"
+        : said;
   }
 
   private static int failed(Exception e, PrintWriter err) {

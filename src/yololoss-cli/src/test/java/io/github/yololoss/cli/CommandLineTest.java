@@ -203,6 +203,19 @@ class CommandLineTest extends CommandTest {
   void usage() {
     refused(2, "Unmatched argument", "lose");
     refused(2, "Unknown option: '--sparse'", "loss", "--sparse");
+    refused(2, "did you mean --layout?", "loss", sample, "--spec", spec, "--layuot", "nchw");
+    refused(2, "did you mean loss?", "losss");
+    refused(
+        2,
+        "--loss-rtol is -1.0, a finite number, at least 0, is expected",
+        "verify",
+        sample,
+        "--spec",
+        spec,
+        "--against",
+        sample,
+        "--loss-rtol",
+        "-1");
     refused(
         2,
         "unknown device 'gpu', expected auto, reference, cpu, cuda or cuda:N",
@@ -374,7 +387,7 @@ class CommandLineTest extends CommandTest {
     assertTrue(ended.out().contains("ok    JVM flags       native access is allowed"), ended.out());
     boolean cuda = !CudaDevice.list().isEmpty();
     assertTrue(
-        ended.out().contains("cuda:0          " + (cuda ? "usable: " : "not used: ")), ended.out());
+        ended.out().contains("cuda:0          " + (cuda ? "usable: " : "cuda:0 cannot be used: ")), ended.out());
     JsonNode json = new ObjectMapper().readTree(run("info", "--json").out());
     assertEquals(ended.out().lines().count(), json.get("checks").size());
     assertTrue(json.get("usable").asBoolean());

@@ -3,6 +3,7 @@ package io.github.yololoss.cli;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import java.awt.image.BufferedImage;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -10,6 +11,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -35,6 +38,28 @@ class ReadmeTest {
     return text;
   }
 
+  private static List<String> javaBlocks(String document) throws Exception {
+    return Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
+        .matcher(Files.readString(Path.of(document)))
+        .results()
+        .map(found -> found.group(1))
+        .toList();
+  }
+
+  private String runWithTheKit(String program, Object... arguments) throws Exception {
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin/java").toString(),
+                "--enable-native-access=ALL-UNNAMED",
+                "-Djava.awt.headless=true",
+                "-cp",
+                Markdown.classPath(),
+                Files.writeString(folder.resolve("Example.java"), program).toString()));
+    Stream.of(arguments).map(Object::toString).forEach(command::add);
+    return run(command);
+  }
+
   @Test
   void theJavaExampleRuns() throws Exception {
     Path source = Files.writeString(folder.resolve("Example.java"), block("README.md", "java"));
@@ -54,26 +79,32 @@ class ReadmeTest {
   /** Runs the programs of docs/seeing.md: a log, and events that the program reads itself. */
   @Test
   void theExamplesOfSeeingRun() throws Exception {
-    Matcher examples =
-        Pattern.compile("```java\n(.*?)```", Pattern.DOTALL)
-            .matcher(Files.readString(Path.of("docs/seeing.md")));
     List<String> texts = new ArrayList<>();
     Path log = folder.resolve("run.jsonl");
-    while (examples.find()) {
-      Path source = Files.writeString(folder.resolve("Seeing.java"), examples.group(1));
-      texts.add(
-          run(
-              List.of(
-                  Path.of(System.getProperty("java.home"), "bin/java").toString(),
-                  "--enable-native-access=ALL-UNNAMED",
-                  "-cp",
-                  Markdown.classPath(),
-                  source.toString(),
-                  log.toString())));
+    for (String example : javaBlocks("docs/seeing.md")) {
+      texts.add(runWithTheKit(example, log));
     }
     assertEquals(2, texts.size());
     assertEquals(10, Files.readAllLines(log).size());
     assertTrue(texts.getLast().matches("loss \\d+\\.\\d+ in PT0\\.\\d+S\n"), texts.getLast());
+  }
+
+  /** Runs the kit's program, and the command that it names on what it wrote. */
+  @Test
+  void theKitExampleRuns() throws Exception {
+    for (String name : List.of("a.png", "b.png")) {
+      BufferedImage photo = new BufferedImage(60, 40, BufferedImage.TYPE_INT_RGB);
+      ImageIO.write(photo, "png", folder.resolve(name).toFile());
+    }
+    Path list = folder.resolve("train.txt");
+    Files.writeString(list, "a.png 5,5,50,30,1 0,0,20,20,0\nb.png 10,10,30,30,2\n");
+    Path out = folder.resolve("out");
+    String text = runWithTheKit(javaBlocks("docs/using.md").getFirst(), list, out);
+    assertTrue(text.matches("(?s)(.*\n)?loss \\d+\\.\\d+\n"), text);
+    CommandTest.Ended verified =
+        CommandTest.run("verify", out, "--spec", out.resolve("spec.json"), "--against", out);
+    assertEquals(0, verified.code(), verified.out() + verified.err());
+    assertTrue(verified.out().endsWith(" agree\n"), verified.out());
   }
 
   /** Runs a program with the library whose kernels run on the host. */
@@ -93,7 +124,7 @@ class ReadmeTest {
 
   @Test
   void theGpuExampleRuns() throws Exception {
-    Path source = Files.writeString(folder.resolve("Gpu.java"), block("docs/using.md", "java"));
+    Path source = Files.writeString(folder.resolve("Gpu.java"), javaBlocks("docs/using.md").get(1));
     String text = runOnTheHost(source);
     assertTrue(text.matches("loss \\S+\n"), text);
   }

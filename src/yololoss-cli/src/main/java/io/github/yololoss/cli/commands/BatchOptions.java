@@ -85,7 +85,7 @@ final class BatchOptions {
       names = "--chunk",
       paramLabel = "N",
       description =
-          "Images of a call. The results have the same bits for any N. Default: as many as fit 64"
+          "Images per call. The results have the same bits for any N. Default: as many as fit 64"
               + " MiB of dense truths.")
   void setChunk(int value) {
     chunk = Options.atLeast(command, "--chunk", 1, value);

@@ -37,11 +37,11 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     description =
         "Times the loss on this machine, through Java: 416x416, three scales, random logits, eight"
-            + " boxes an image.",
+            + " boxes per image.",
     footer = {
       "",
-      "Figures are medians of consecutive calls on the same memory. bench/side-by-side times other",
-      "programs in the same run."
+      "Figures are medians of consecutive calls on the same memory.",
+      "bench/side-by-side times other programs in the same run."
     })
 public final class BenchCommand implements Callable<Integer> {
   private static final List<String> VARIANTS = List.of("dense", "boxes", "boxes-refresh");
@@ -61,7 +61,7 @@ public final class BenchCommand implements Callable<Integer> {
       split = ",",
       paramLabel = "B",
       defaultValue = "1,8",
-      description = "Images of a call; default: ${DEFAULT-VALUE}.")
+      description = "Images per call; default: ${DEFAULT-VALUE}.")
   private List<Integer> batches;
 
   @Option(

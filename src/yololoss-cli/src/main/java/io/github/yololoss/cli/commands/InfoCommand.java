@@ -73,10 +73,11 @@ public final class InfoCommand implements Callable<Integer> {
     boolean usable = library();
     java();
     if (usable) {
-      processor();
+      say(State.OK, "processor", BenchCommand.machine());
+      usable = device("cpu", LossDevice.CPU, State.FAULT);
       driver();
-      say(State.OK, "auto", describe(LossDevice.AUTO));
-      say(State.OK, "reference", describe(LossDevice.REFERENCE));
+      usable &= device("auto", LossDevice.AUTO, State.FAULT);
+      usable &= device("reference", LossDevice.REFERENCE, State.FAULT);
     }
     environment();
     root.put("usable", usable);
@@ -143,11 +144,6 @@ public final class InfoCommand implements Callable<Integer> {
             : "this Java has no module jdk.jfr: calls are no events; add it to the runtime image");
   }
 
-  private void processor() {
-    say(State.OK, "processor", BenchCommand.machine());
-    say(State.OK, "cpu", describe(LossDevice.CPU));
-  }
-
   private void driver() throws IOException {
     String driver = null;
     if (Files.isReadable(DRIVER)) {
@@ -161,20 +157,20 @@ public final class InfoCommand implements Callable<Integer> {
         "NVIDIA driver",
         driver != null ? driver : "none loaded (" + DRIVER + " is not there)");
     for (CudaDevice d : devices) {
+      device(d.device().toString(), d.device(), State.FAULT);
       say(
           State.OK,
           d.device().toString(),
           String.format(
               Locale.ROOT,
-              "%s; compute capability %.1f, %d multiprocessors, %.1f of %.1f GiB free",
-              describe(d.device()),
+              "compute capability %.1f, %d multiprocessors, %.1f of %.1f GiB free",
               d.computeCapability() / 10.0,
               d.multiprocessors(),
               d.freeMemory() / GIB,
               d.totalMemory() / GIB));
     }
     if (devices.isEmpty()) { // a driver is installed, so a GPU is expected
-      say(driver == null ? State.OK : State.FAULT, "cuda:0", describe(LossDevice.cuda(0)));
+      device("cuda:0", LossDevice.cuda(0), driver == null ? State.NOTE : State.FAULT);
     }
   }
 
@@ -199,11 +195,14 @@ public final class InfoCommand implements Callable<Integer> {
             : texts.stream().collect(Collectors.joining(", ")));
   }
 
-  private static String describe(LossDevice device) {
+  /** Opens a loss on a device and says how that went; returns whether the device can be used. */
+  private boolean device(String what, LossDevice device, State otherwise) {
     try (YoloLoss loss = YoloLoss.builder(YoloSpec.yolov3(1, 32, 32)).device(device).open()) {
-      return "usable: " + loss.deviceName() + " (" + loss.deviceWhy() + ")";
+      say(State.OK, what, "usable: " + loss.deviceName() + " (" + loss.deviceWhy() + ")");
+      return true;
     } catch (YoloLossException e) {
-      return "not used: " + e.getMessage();
+      say(otherwise, what, e.getMessage());
+      return false;
     }
   }
 }

@@ -20,6 +20,13 @@ final class Options {
     return value;
   }
 
+  /** Returns a finite number that is at least 0. */
+  static double tolerance(CommandSpec command, String option, double value) {
+    boolean holds = value >= 0 && Double.isFinite(value);
+    require(command, holds, option, value, "a finite number, at least 0,");
+    return value;
+  }
+
   /** Returns a finite number. */
   static double finite(CommandSpec command, String option, double value) {
     require(command, Double.isFinite(value), option, value, "a finite number");

@@ -43,7 +43,11 @@ public final class ReportCommand implements Callable<Integer> {
 
   @Mixin private BatchOptions options;
 
-  @Option(names = "--output", required = true, paramLabel = "FILE", description = "The page.")
+  @Option(
+      names = "--output",
+      required = true,
+      paramLabel = "FILE",
+      description = "HTML file to write.")
   private Path output;
 
   @Option(
@@ -84,7 +88,7 @@ public final class ReportCommand implements Callable<Integer> {
       paramLabel = "X",
       defaultValue = "0.3",
       description =
-          "Least objectness times class probability of a predicted box that is drawn; default"
+          "Minimum objectness times class probability of a predicted box that is drawn; default"
               + " ${DEFAULT-VALUE}. Of boxes of a class with an IoU above 0.45 only the best is"
               + " drawn.")
   void setScore(double value) {

@@ -52,31 +52,48 @@ public final class VerifyCommand implements Callable<Integer> {
           "JSON as written by loss --json, or a folder with expected.json and/or grad_<l>.npy.")
   private Path against;
 
+  private double lossRtol;
+  private double lossAtol;
+  private double gradRtol;
+  private double gradAtol;
+
   @Option(
       names = "--loss-rtol",
+      paramLabel = "X",
       defaultValue = "1e-5",
       description = "Relative tolerance of total and parts; default ${DEFAULT-VALUE}.")
-  private double lossRtol;
+  void setLossRtol(double value) {
+    lossRtol = Options.tolerance(command, "--loss-rtol", value);
+  }
 
   @Option(
       names = "--loss-atol",
+      paramLabel = "X",
       defaultValue = "1e-6",
       description = "Absolute tolerance of total and parts; default ${DEFAULT-VALUE}.")
-  private double lossAtol;
+  void setLossAtol(double value) {
+    lossAtol = Options.tolerance(command, "--loss-atol", value);
+  }
 
   @Option(
       names = "--grad-rtol",
+      paramLabel = "X",
       defaultValue = "1e-5",
       description =
           "Tolerance of the gradient relative to the layer's largest element; default"
               + " ${DEFAULT-VALUE}.")
-  private double gradRtol;
+  void setGradRtol(double value) {
+    gradRtol = Options.tolerance(command, "--grad-rtol", value);
+  }
 
   @Option(
       names = "--grad-atol",
+      paramLabel = "X",
       defaultValue = "1e-6",
       description = "Absolute tolerance of the gradient; default ${DEFAULT-VALUE}.")
-  private double gradAtol;
+  void setGradAtol(double value) {
+    gradAtol = Options.tolerance(command, "--grad-atol", value);
+  }
 
   @Override
   public Integer call() throws IOException {
