@@ -387,7 +387,8 @@ class CommandLineTest extends CommandTest {
     assertTrue(ended.out().contains("ok    JVM flags       native access is allowed"), ended.out());
     boolean cuda = !CudaDevice.list().isEmpty();
     assertTrue(
-        ended.out().contains("cuda:0          " + (cuda ? "usable: " : "cuda:0 cannot be used: ")), ended.out());
+        ended.out().contains("cuda:0          " + (cuda ? "usable: " : "cuda:0 cannot be used: ")),
+        ended.out());
     JsonNode json = new ObjectMapper().readTree(run("info", "--json").out());
     assertEquals(ended.out().lines().count(), json.get("checks").size());
     assertTrue(json.get("usable").asBoolean());
